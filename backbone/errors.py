@@ -1,0 +1,9 @@
+"""The one error that means: the input is wrong, not the program."""
+
+
+class InputError(ValueError):
+    """Something given by the user cannot be used.
+
+    The message is one line: what is wrong, where, and what to do about it. Command lines print it
+    and exit with code 2; nothing else in the project is reported that way.
+    """

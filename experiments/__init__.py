@@ -1,0 +1,1 @@
+"""Sweeps, curves and measurements over many runs."""

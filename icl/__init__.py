@@ -1,0 +1,1 @@
+"""Runs: one method on one task, scored once, reported."""

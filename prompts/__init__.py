@@ -1,0 +1,1 @@
+"""Prompts: label words, templates and learned vectors."""

@@ -1,0 +1,1 @@
+"""Labelled DNA: tasks, their sources and their metrics; no torch."""
