@@ -1,0 +1,199 @@
+"""What a method is: it learns from labelled DNA and gives every class a log-probability.
+
+A method is one file of this package. Its class carries the decorator `method`, which is all that
+is needed to make `method=NAME` and its options known to the command line.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+
+from tasks.registry import Registry
+from tasks.task import Example
+
+if TYPE_CHECKING:
+    from backbone.model import HyenaDNA
+
+Budget = Literal["prompt_tokens", "shots"]
+ConfigT = TypeVar("ConfigT")
+MethodT = TypeVar("MethodT", bound="type[Method]")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of learning, as it is shown to the person who waits for it.
+
+    Attributes:
+        epoch: Epochs finished.
+        epochs: Epochs that there will be at most.
+        loss: Mean loss over the training rows of this epoch.
+        validation: Accuracy on the validation rows after this epoch.
+        best: Best validation accuracy so far.
+    """
+
+    epoch: int
+    epochs: int
+    loss: float
+    validation: float
+    best: float
+
+
+def silent(progress: Progress) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run gives to its method, beside the method's own options.
+
+    Attributes:
+        labels: Class names in the task's order; a label is an index into them.
+        seed: Moves everything that is drawn: initial values, order of batches, demonstrations.
+        load_backbone: Gives the frozen backbone, the same one each time.
+        device: Where the backbone lives: cpu, cuda or mps.
+        precision: Number format of the backbone's arithmetic.
+        batch_size: Rows a forward pass reads at once; never changes a prediction.
+        run_dir: Folder where `fit` may keep the state from which it can go on; None keeps nothing.
+        progress: Called after each epoch.
+        prompt_tokens: Learned vectors, for methods with that budget.
+        shots: Demonstrations per class, for methods with that budget.
+        label_words: One word of nucleotides per class; None leaves the choice to the method.
+    """
+
+    labels: tuple[str, ...]
+    seed: int
+    load_backbone: "Callable[[], HyenaDNA]"
+    device: str = "cpu"
+    precision: Literal["float32", "bf16"] = "float32"
+    batch_size: int = 64
+    run_dir: Path | None = None
+    progress: Callable[[Progress], None] = silent
+    prompt_tokens: int | None = None
+    shots: int | None = None
+    label_words: tuple[str, ...] | None = None
+
+
+class Method(ABC, Generic[ConfigT]):
+    """Learns with `fit`, then scores any rows with `scores`.
+
+    Attributes:
+        config: The method's own options.
+        context: What the run gives.
+        prompt_tokens: Learned vectors that stand before the query, or None.
+        shots: Demonstrations per class, or None.
+        validation: What the validation rows said about the state that was kept; set by `fit`,
+            at least `accuracy` and `loss`.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, config: ConfigT, context: Context) -> None:
+        """Hold the options and the context; nothing is loaded or checked before it is needed."""
+        self.config = config
+        self.context = context
+        self.prompt_tokens = context.prompt_tokens
+        self.shots = context.shots
+        self.validation: dict[str, float] = {}
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Refuse what cannot work, before anything is learned or written.
+
+        Args:
+            examples: Every row of the run: train, validation and test.
+
+        Raises:
+            InputError: If options do not fit each other, or a row does not fit the backbone.
+        """
+        return None
+
+    @abstractmethod
+    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Learn from `train`; `val` chooses between settings and moments, and sets `validation`."""
+
+    @abstractmethod
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """Log-probabilities over the classes, (N, C) float64; no row depends on another."""
+
+    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
+        """Accuracy when any token may be the answer; None for a method without a vocabulary."""
+        return None
+
+    @property
+    @abstractmethod
+    def trainable_parameters(self) -> int:
+        """Numbers that `fit` moves."""
+
+    @abstractmethod
+    def state(self) -> dict[str, np.ndarray]:
+        """What was learned, by name; empty where nothing is learned."""
+
+    @abstractmethod
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over what `state` gave, instead of `fit`.
+
+        Raises:
+            InputError: If an array is missing, unknown or misshapen.
+        """
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """What the registry knows about a method.
+
+    Attributes:
+        cls: The class to build with (config, context).
+        config: Dataclass of the method's own options, all with defaults.
+        summary: One line for the help.
+        budget: What `k` means to it; None ignores `k`.
+        default_budget: The budget where none is given.
+        uses_backbone: Whether the backbone, and with it its weights, precision and label words,
+            can change the result.
+    """
+
+    cls: type[Method]
+    config: type
+    summary: str
+    budget: Budget | None
+    default_budget: int
+    uses_backbone: bool
+
+
+METHODS: Registry[MethodEntry] = Registry("method")
+
+
+def method(
+    name: str,
+    *,
+    config: type,
+    budget: Budget | None = None,
+    default_budget: int = 16,
+    uses_backbone: bool = True,
+) -> Callable[[MethodT], MethodT]:
+    """Register the decorated class as `method=NAME`; its docstring's first line is the summary.
+
+    Args:
+        name: Name on the command line.
+        config: Dataclass of its options; each becomes `method.OPTION=VALUE`.
+        budget: Which number `k` stands for.
+        default_budget: That number where it is not given.
+        uses_backbone: False for methods that read the sequence alone.
+
+    Raises:
+        ValueError: If the name is taken, or the class has no docstring.
+    """
+    if not is_dataclass(config):
+        raise ValueError(f"method {name}: {config.__name__} is not a dataclass")
+
+    def register(cls: MethodT) -> MethodT:
+        if not cls.__doc__:
+            raise ValueError(f"method {name}: its class needs a docstring for the help")
+        summary = cls.__doc__.strip().splitlines()[0]
+        METHODS.add(name, MethodEntry(cls, config, summary, budget, default_budget, uses_backbone))
+        cls.name = name
+        return cls
+
+    return register
