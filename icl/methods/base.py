@@ -6,12 +6,11 @@ is needed to make `method=NAME` and its options known to the command line.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
-
 from tasks.registry import Registry
 from tasks.task import Example
 
@@ -19,8 +18,20 @@ if TYPE_CHECKING:
     from backbone.model import HyenaDNA
 
 Budget = Literal["prompt_tokens", "shots"]
-ConfigT = TypeVar("ConfigT")
+ConfigT = TypeVar("ConfigT", bound="MethodConfig")
 MethodT = TypeVar("MethodT", bound="type[Method]")
+
+
+@dataclass
+class MethodConfig:
+    """The options of a method: each becomes `method.OPTION=VALUE` on the command line.
+
+    Subclasses are plain dataclasses (not frozen: the command line fills them) in which every
+    field has a default and a type that OmegaConf knows: bool, int, float, str, list, enumeration,
+    or one of them `| None`. An option's line of help is `field(metadata={"help": ...})`.
+    """
+
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,8 @@ class Context:
         device: Where the backbone lives: cpu, cuda or mps.
         precision: Number format of the backbone's arithmetic.
         batch_size: Rows a forward pass reads at once; never changes a prediction.
-        run_dir: Folder where `fit` may keep the state from which it can go on; None keeps nothing.
+        run_dir: Folder where `fit` may keep whatever it needs to go on after an interruption;
+            it is removed with all its files when the run has ended. None keeps nothing.
         progress: Called after each epoch.
         prompt_tokens: Learned vectors, for methods with that budget.
         shots: Demonstrations per class, for methods with that budget.
@@ -146,7 +158,7 @@ class MethodEntry:
 
     Attributes:
         cls: The class to build with (config, context).
-        config: Dataclass of the method's own options, all with defaults.
+        config: Class of the method's own options.
         summary: One line for the help.
         budget: What `k` means to it; None ignores `k`.
         default_budget: The budget where none is given.
@@ -155,7 +167,7 @@ class MethodEntry:
     """
 
     cls: type[Method]
-    config: type
+    config: type[MethodConfig]
     summary: str
     budget: Budget | None
     default_budget: int
@@ -168,7 +180,7 @@ METHODS: Registry[MethodEntry] = Registry("method")
 def method(
     name: str,
     *,
-    config: type,
+    config: type[MethodConfig],
     budget: Budget | None = None,
     default_budget: int = 16,
     uses_backbone: bool = True,
@@ -177,7 +189,7 @@ def method(
 
     Args:
         name: Name on the command line.
-        config: Dataclass of its options; each becomes `method.OPTION=VALUE`.
+        config: Class of its options.
         budget: Which number `k` stands for.
         default_budget: That number where it is not given.
         uses_backbone: False for methods that read the sequence alone.
@@ -185,8 +197,6 @@ def method(
     Raises:
         ValueError: If the name is taken, or the class has no docstring.
     """
-    if not is_dataclass(config):
-        raise ValueError(f"method {name}: {config.__name__} is not a dataclass")
 
     def register(cls: MethodT) -> MethodT:
         if not cls.__doc__:
