@@ -1,0 +1,189 @@
+"""The Hyena operator: implicit filter, long convolution by FFT, gating.
+
+Source: Poli et al. 2023, "Hyena Hierarchy" (arXiv 2302.10866), section 3, in the form that HyenaDNA
+publishes (Nguyen et al. 2023, arXiv 2306.15794, section 3): order 2, sine MLP filters under an
+exponential window. Inside the operator channels come before positions, (B, D, L), because the
+transforms run along the last axis.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from backbone.config import HyenaDNAConfig
+
+# The window exp(-t |delta|) + SHIFT: the exponential reaches TARGET at t = FAST (and SLOW) of the
+# context; the shift keeps every lag reachable.
+TARGET, FAST, SLOW, SHIFT = 1e-2, 0.3, 1.5, 0.05
+
+
+@lru_cache(maxsize=4096)
+def fast_length(least: int) -> int:
+    """Returns the smallest even 2^a 3^b 5^c >= `least`: lengths that transform fast."""
+    best = 2 ** max(1, math.ceil(math.log2(max(least, 2))))
+    five = 1
+    while five < best:
+        three = five
+        while three < best:
+            two = 2
+            while three * two < least:
+                two *= 2
+            best = min(best, three * two)
+            three *= 3
+        five *= 5
+    return best
+
+
+class _LongConvolution(torch.autograd.Function):
+    """Causal convolution by real transforms; its own backward, because autograd's derivative of a
+    real transform runs a complex one of twice the length.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, signal: Tensor, filters: Tensor) -> Tensor:
+        length = signal.shape[-1]
+        n = fast_length(2 * length - 1)
+        signal_f, filters_f = torch.fft.rfft(signal, n=n), torch.fft.rfft(filters, n=n)
+        ctx.save_for_backward(signal_f if filters.requires_grad else signal.new_empty(0), filters_f)
+        ctx.length, ctx.n = length, n  # type: ignore[attr-defined]
+        return torch.fft.irfft(signal_f * filters_f, n=n)[..., :length]
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        ctx: FunctionCtx, gradient: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        signal_f, filters_f = ctx.saved_tensors  # type: ignore[attr-defined]
+        length, n = ctx.length, ctx.n  # type: ignore[attr-defined]
+        gradient_f = torch.fft.rfft(gradient, n=n)
+        for_signal = for_filters = None
+        if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
+            for_signal = torch.fft.irfft(gradient_f * filters_f.conj(), n=n)[..., :length]
+        if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
+            spectrum = torch.einsum("bdf,bdf->df", gradient_f, signal_f.conj())
+            for_filters = torch.fft.irfft(spectrum, n=n)[..., :length]
+        return for_signal, for_filters
+
+
+def long_convolution(signal: Tensor, filters: Tensor) -> Tensor:
+    """Convolves every channel with its filter, causally: y[t] = sum over s <= t of h[t-s] x[s].
+
+    Args:
+        signal: (B, D, L); a half-precision signal is transformed in float32.
+        filters: (D, L), in float32 or float64.
+
+    Returns:
+        (B, D, L) in the signal's dtype.
+    """
+    return _LongConvolution.apply(signal.to(filters.dtype), filters).to(signal.dtype)
+
+
+class Sine(nn.Module):
+    """sin(frequency * x), with one learned frequency a channel."""
+
+    def __init__(self, width: int, frequency: float, learned: bool) -> None:
+        """Starts all channels at the same `frequency`."""
+        super().__init__()
+        self.freq = nn.Parameter(torch.full((1, width), float(frequency)), requires_grad=learned)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns sin(freq x), elementwise on (..., width)."""
+        return torch.sin(self.freq * x)
+
+
+class HyenaFilter(nn.Module):
+    """The implicit filter: a sine MLP over positional features, under an exponential window.
+
+    Holds no buffers: positions follow from the configuration, so nothing can be lost when a
+    checkpoint is saved or built on the meta device.
+    """
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        """Builds the MLP; module names are those of the published checkpoints."""
+        super().__init__()
+        self.config = config
+        width, inner = config.filter_order, config.num_inner_mlps
+        layers: dict[str, nn.Module] = {"0": nn.Linear(config.emb_dim, width)}
+        layers["1"] = Sine(width, config.activation_freq, config.train_freq)
+        for i in range(inner):
+            layers[str(2 * i + 2)] = nn.Linear(width, width)
+        layers[str(2 * inner + 2)] = nn.Linear(width, config.d_model, bias=False)
+        self.implicit_filter = nn.ModuleDict(layers)
+        self.bias = nn.Parameter(torch.randn(config.d_model))
+
+    def positions(self, length: int) -> tuple[Tensor, Tensor]:
+        """Returns features (L, emb_dim) and lag / max_seq_len (L, 1), in the filter's dtype.
+
+        Poli et al. 2023, appendix D.3: the lag itself, then cosines and sines of `bands` low
+        frequencies, all over `max_seq_len`.
+        """
+        n, bands = self.config.max_seq_len, (self.config.emb_dim - 1) // 2
+        like = {"dtype": self.bias.dtype, "device": self.bias.device}
+        # The published grid has its last point at 1, so its step is 1 / (n - 1).
+        t = torch.linspace(0, 1, n, **like)[:length, None]
+        angle = 2 * math.pi * torch.linspace(0, n - 1, n, **like)[:length, None] / n
+        phase = torch.linspace(1e-4, bands - 1, bands, **like) * angle
+        return torch.cat([t, torch.cos(phase), -torch.sin(phase)], dim=-1), t
+
+    def decay(self) -> Tensor:
+        """Returns the decay rates (D,) of the exponential window, in units of 1 / max_seq_len."""
+        slow, fast = math.log(TARGET) / SLOW, math.log(TARGET) / FAST
+        return torch.linspace(
+            slow, fast, self.config.d_model, dtype=self.bias.dtype, device=self.bias.device
+        ).abs()
+
+    def forward(self, length: int) -> Tensor:
+        """Returns the filters for lags 0 .. length-1, (D, L), with the skip term in lag 0.
+
+        The published operator adds `bias * x` to the convolution; that is the same as adding the
+        bias to the filter's first tap, and saves a pass over the signal.
+        """
+        features, t = self.positions(length)
+        sine = self.implicit_filter["1"]
+        last = str(2 * self.config.num_inner_mlps + 2)
+        hidden = features
+        for name, layer in self.implicit_filter.items():
+            if name not in ("1", last):
+                hidden = sine(layer(hidden))
+        taps = self.implicit_filter[last](hidden) * (torch.exp(-t * self.decay()) + SHIFT)
+        skip = F.pad(self.bias[:, None], (0, length - 1))
+        return taps.transpose(0, 1) + skip
+
+
+class HyenaOperator(nn.Module):
+    """Hyena of order 2: y = W_out (x0 * (h conv (x1 * v))), with x0, x1, v short-convolved
+    projections of the input (Poli et al. 2023, equation 4).
+    """
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        """Builds projections and filters; module names are those of the published checkpoints."""
+        super().__init__()
+        d = config.d_model
+        self.in_proj = nn.Linear(d, 3 * d)
+        self.out_proj = nn.Linear(d, d)
+        self.short_filter = nn.Conv1d(3 * d, 3 * d, config.short_filter_order, groups=3 * d)
+        self.filter_fn = HyenaFilter(config)
+
+    def project(self, u: Tensor) -> Tensor:
+        """Projects (B, L, D) to (B, 3D, L), channels first, without a copy to transpose."""
+        projected = torch.matmul(self.in_proj.weight, u.transpose(1, 2))
+        assert self.in_proj.bias is not None
+        return projected + self.in_proj.bias[:, None]
+
+    def short_convolution(self, projected: Tensor) -> Tensor:
+        """Convolves (B, 3D, w-1+L), the first w-1 positions being the past, to (B, 3D, L)."""
+        return self.short_filter(projected)
+
+    def merge(self, gated: Tensor) -> Tensor:
+        """Projects gated (B, D, L) back to the residual stream, (B, L, D)."""
+        return self.out_proj(gated.transpose(1, 2))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Mixes (B, L, D) along L, causally; returns (B, L, D)."""
+        past = self.short_filter.kernel_size[0] - 1
+        x0, x1, v = self.short_convolution(F.pad(self.project(u), (past, 0))).chunk(3, dim=1)
+        filters = self.filter_fn(u.shape[1])
+        return self.merge(x0 * long_convolution(x1 * v, filters))
