@@ -1,0 +1,31 @@
+# Three commands: `make demo`, `make test`, `make check`. Each builds the environment it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test check
+
+help:
+	@echo "make demo    soft prompts on a synthetic task, offline, with a picture (under 5 minutes)"
+	@echo "make test    all tests"
+	@echo "make check   format, lint and types"
+
+demo: $(INSTALLED)
+	$(BIN)/python -m experiments.demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Built again whenever what is to be installed changes; constraints.txt fixes every version.
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Building $(VENV) with $$($(PYTHON) --version); this takes a few minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
