@@ -39,8 +39,9 @@ def fast_length(least: int) -> int:
 
 
 class _LongConvolution(torch.autograd.Function):
-    """Causal convolution by real transforms; its own backward, because autograd's derivative of a
-    real transform runs a complex one of twice the length.
+    """Causal convolution by real transforms, with its own backward.
+
+    Autograd's derivative of a real transform runs a complex one of twice the length.
     """
 
     @staticmethod
@@ -53,9 +54,7 @@ class _LongConvolution(torch.autograd.Function):
         return torch.fft.irfft(signal_f * filters_f, n=n)[..., :length]
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: FunctionCtx, gradient: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         signal_f, filters_f = ctx.saved_tensors  # type: ignore[attr-defined]
         length, n = ctx.length, ctx.n  # type: ignore[attr-defined]
         gradient_f = torch.fft.rfft(gradient, n=n)
@@ -121,19 +120,19 @@ class HyenaFilter(nn.Module):
         frequencies, all over `max_seq_len`.
         """
         n, bands = self.config.max_seq_len, (self.config.emb_dim - 1) // 2
-        like = {"dtype": self.bias.dtype, "device": self.bias.device}
         # The published grid has its last point at 1, so its step is 1 / (n - 1).
-        t = torch.linspace(0, 1, n, **like)[:length, None]
-        angle = 2 * math.pi * torch.linspace(0, n - 1, n, **like)[:length, None] / n
-        phase = torch.linspace(1e-4, bands - 1, bands, **like) * angle
+        t = self._grid(0, 1, n)[:length, None]
+        angle = 2 * math.pi * self._grid(0, n - 1, n)[:length, None] / n
+        phase = self._grid(1e-4, bands - 1, bands) * angle
         return torch.cat([t, torch.cos(phase), -torch.sin(phase)], dim=-1), t
 
     def decay(self) -> Tensor:
         """Returns the decay rates (D,) of the exponential window, in units of 1 / max_seq_len."""
         slow, fast = math.log(TARGET) / SLOW, math.log(TARGET) / FAST
-        return torch.linspace(
-            slow, fast, self.config.d_model, dtype=self.bias.dtype, device=self.bias.device
-        ).abs()
+        return self._grid(slow, fast, self.config.d_model).abs()
+
+    def _grid(self, start: float, end: float, steps: int) -> Tensor:
+        return torch.linspace(start, end, steps, dtype=self.bias.dtype, device=self.bias.device)
 
     def forward(self, length: int) -> Tensor:
         """Returns the filters for lags 0 .. length-1, (D, L), with the skip term in lag 0.
@@ -154,8 +153,9 @@ class HyenaFilter(nn.Module):
 
 
 class HyenaOperator(nn.Module):
-    """Hyena of order 2: y = W_out (x0 * (h conv (x1 * v))), with x0, x1, v short-convolved
-    projections of the input (Poli et al. 2023, equation 4).
+    """Hyena of order 2 (Poli et al. 2023, equation 4).
+
+    y = W_out (x0 * (h conv (x1 * v))), with x0, x1, v short-convolved projections of the input.
     """
 
     def __init__(self, config: HyenaDNAConfig) -> None:
