@@ -216,8 +216,7 @@ def _write_labels(axes: Axes, labels: list[Label]) -> None:
     """Places the labels beside the axes, apart from each other, each tied to its line's end."""
     bottom, top = axes.get_ylim()
     heights = np.array([(label.end[1] - bottom) / (top - bottom) for label in labels])
-    box = axes.get_position()
-    points_high = box.height * axes.figure.get_figheight() * 72
+    points_high = axes.bbox.height * 72 / axes.figure.dpi
     gap = LABEL_SPACING * FONT_SIZE / points_high
     for label, height in zip(labels, spread(heights, gap, 0.0, 1.0), strict=True):
         axes.annotate(
