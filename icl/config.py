@@ -1,0 +1,209 @@
+"""The options of a run, what they may be, and how the command line composes them.
+
+Hydra reads two groups, `task` and `method`, with one entry per registered task and method; all
+other options are fields of `RunConfig`.
+"""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from backbone.errors import InputError
+from icl.methods.base import MethodConfig, MethodEntry
+from icl.methods.catalog import METHODS
+from tasks.catalog import TASKS
+
+CONFIG_NAME = "run"
+GROUPS = ("task", "method")
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class TaskConfig:
+    """Which task; a task with options of its own derives from it."""
+
+    name: str = MISSING
+
+
+@dataclass
+class VerbalizerConfig:
+    """How classes are spoken."""
+
+    words: list[str] | None = _option(None, "one word of nucleotides per class, as [A,N]")
+
+
+@dataclass
+class RunConfig:
+    """Every option of `python -m icl.run`."""
+
+    task: Any = MISSING
+    method: Any = MISSING
+    k: int | None = _option(None, "the method's budget: prompt tokens, or shots per class")
+    prompt_tokens: int | None = _option(None, "learned vectors (k of the soft prompts)")
+    shots: int | None = _option(None, "demonstrations per class (k of the few-shot methods)")
+    seed: int = _option(0, "moves training and draws")
+    seeds: int = _option(1, "number of runs, with seed, seed+1, ...")
+    split_seed: int = _option(0, "moves the division of the rows, where the task leaves it open")
+    n_train: int | None = _option(None, "learn from a stratified subset of this many rows")
+    shuffle_labels: bool = _option(False, "control: permute the labels that are learned from")
+    backbone: str = _option("bundled", "a checkpoint's name, a folder, or random:NAME")
+    data: str | None = _option(None, "folder of tables; falls back to the variable ICL_DATA")
+    out: str = _option("runs", "folder in which runs are kept")
+    evaluate: str = _option("test", "rows that are scored at the end: test or val")
+    device: str = _option("cpu", "cpu, cuda or mps")
+    threads: int = _option(2, "threads of the arithmetic; results repeat exactly only with equal")
+    precision: str = _option("float32", "float32 or bf16")
+    batch_size: int = _option(64, "rows that the backbone reads at once")
+    force: bool = _option(False, "repeat a finished run")
+    verbalizer: VerbalizerConfig = field(default_factory=VerbalizerConfig)
+
+
+@dataclass
+class _Command(RunConfig):
+    """`RunConfig` with the list that tells Hydra of the groups."""
+
+    defaults: list[Any] = field(
+        default_factory=lambda: [
+            "_self_",
+            {"task": MISSING},
+            {"method": MISSING},
+        ]
+    )
+
+
+def register() -> None:
+    """Tell Hydra every task, every method and the options of a run."""
+    store = ConfigStore.instance()
+    store.store(name=CONFIG_NAME, node=_Command)
+    for name in TASKS.names():
+        store.store(group="task", name=name, node=TaskConfig(name=name))
+    for name in METHODS.names():
+        store.store(group="method", name=name, node=METHODS.get(name).config(name=name))
+
+
+def from_hydra(cfg: DictConfig) -> RunConfig:
+    """The composed configuration as plain dataclasses, checked and with its budget resolved."""
+    values = {f.name: cfg[f.name] for f in fields(RunConfig)}
+    objects: dict[str, Any] = {
+        name: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+        for name, value in values.items()
+    }
+    return resolve(RunConfig(**objects))
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Check every option on its own, and turn `k` into the method's budget.
+
+    Returns:
+        A copy in which `k` equals the one of `prompt_tokens` and `shots` that the method uses;
+        the other, or all three for a method without a budget, are None.
+
+    Raises:
+        InputError: For a value that no run can have, or budgets that disagree.
+    """
+    for name, least in _LEAST.items():
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise InputError(f"{name}={value}: must be {least} or more")
+    for name, choices in _CHOICES.items():
+        value = getattr(config, name)
+        if value not in choices:
+            raise InputError(f"{name}={value}: must be one of {', '.join(choices)}")
+    prompt_tokens, shots = resolve_budget(entry(config), config)
+    return replace(
+        config,
+        k=shots if prompt_tokens is None else prompt_tokens,
+        prompt_tokens=prompt_tokens,
+        shots=shots,
+    )
+
+
+def resolve_budget(method: MethodEntry, config: RunConfig) -> tuple[int | None, int | None]:
+    """What `k`, `prompt_tokens` and `shots` together ask of a method: (prompt_tokens, shots)."""
+    name = method.cls.name
+    if method.budget is None:
+        return None, None
+    other = "shots" if method.budget == "prompt_tokens" else "prompt_tokens"
+    if getattr(config, other) is not None:
+        raise InputError(f"{other}: method {name} has none; its budget is {method.budget}")
+    given = getattr(config, method.budget)
+    if None not in (config.k, given) and config.k != given:
+        raise InputError(
+            f"k={config.k} and {method.budget}={given} disagree: for method {name} they are the "
+            f"same number; give one"
+        )
+    value = next((v for v in (config.k, given) if v is not None), method.default_budget)
+    return (value, None) if method.budget == "prompt_tokens" else (None, value)
+
+
+def entry(config: RunConfig) -> MethodEntry:
+    """The registered method that a configuration asks for."""
+    return METHODS.get(config.method.name)
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that can change the result of a resolved configuration, as plain values.
+
+    Where things are kept (`out`, `data`, `backbone`: their contents count, by their sha256), how
+    often (`seeds`, `force`) and, for a method that reads the sequence alone, everything about the
+    backbone, are not among them.
+    """
+    settings = asdict(config)
+    left_out = ["k", "out", "data", "backbone", "seeds", "force"]
+    if not entry(config).uses_backbone:
+        left_out += ["device", "precision", "batch_size", "verbalizer"]
+    return {name: value for name, value in settings.items() if name not in left_out}
+
+
+def option_help(config: type[Any]) -> dict[str, tuple[str, str]]:
+    """The options of a configuration class: {name: (default, line of help)}, groups left out."""
+    lines: dict[str, tuple[str, str]] = {}
+    for f in fields(config):
+        if f.name in (*GROUPS, "name"):
+            continue
+        default = getattr(config(), f.name)
+        if hasattr(default, "__dataclass_fields__"):
+            for name, line in option_help(type(default)).items():
+                lines[f"{f.name}.{name}"] = line
+        else:
+            shown = "null" if default is None else str(getattr(default, "name", default))
+            lines[f.name] = (shown, f.metadata.get("help", ""))
+    return lines
+
+
+_LEAST = {
+    "k": 0,
+    "prompt_tokens": 0,
+    "shots": 0,
+    "seed": 0,
+    "split_seed": 0,
+    "seeds": 1,
+    "n_train": 1,
+    "threads": 1,
+    "batch_size": 1,
+}
+_CHOICES = {
+    "evaluate": ("test", "val"),
+    "device": ("cpu", "cuda", "mps"),
+    "precision": ("float32", "bf16"),
+}
+
+__all__ = [
+    "CONFIG_NAME",
+    "GROUPS",
+    "MethodConfig",
+    "RunConfig",
+    "TaskConfig",
+    "entry",
+    "from_hydra",
+    "identity",
+    "option_help",
+    "register",
+    "resolve",
+    "resolve_budget",
+]

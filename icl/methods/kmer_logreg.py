@@ -1,0 +1,132 @@
+"""How far short words go: counts of k-mers, blind to strand and to order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from backbone.errors import InputError
+from icl.logistic import Chosen, Logistic, choose_logistic
+from icl.methods.base import Method, MethodConfig, method
+from tasks.task import Example
+
+LONGEST = 8
+
+
+@dataclass
+class KmerConfig(MethodConfig):
+    """Options of `kmer_logreg`."""
+
+    kmer: int | None = field(
+        default=None, metadata={"help": "length of the words; null lets validation choose"}
+    )
+    kmers: list[int] = field(
+        default_factory=lambda: [2, 3, 4, 5, 6],
+        metadata={"help": "lengths to choose from"},
+    )
+
+
+@method("kmer_logreg", config=KmerConfig, uses_backbone=False)
+class KmerLogReg(Method[KmerConfig]):
+    """Logistic regression on frequencies of k-mers, reverse complements counted as one."""
+
+    _kmer: int
+    _model: Logistic
+
+    def _lengths(self) -> list[int]:
+        return list(self.config.kmers) if self.config.kmer is None else [self.config.kmer]
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Refuse lengths that no table of counts can have."""
+        lengths = self._lengths()
+        if not lengths or not all(1 <= length <= LONGEST for length in lengths):
+            raise InputError(
+                f"method.kmer, method.kmers: lengths must be 1 to {LONGEST}, got {lengths}"
+            )
+
+    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Fit for each length and penalty; the lowest validation loss decides."""
+        best: Chosen | None = None
+        for kmer in self._lengths():
+            chosen = choose_logistic(
+                (_features(train, kmer), np.array([e.label for e in train])),
+                (_features(val, kmer), np.array([e.label for e in val])),
+                n_classes=len(self.context.labels),
+                seed=self.context.seed,
+            )
+            if best is None or chosen.loss < best.loss:
+                best, self._kmer = chosen, kmer
+        assert best is not None
+        self._model = best.model
+        self.validation = {
+            "accuracy": best.accuracy,
+            "loss": best.loss,
+            "strength": best.strength,
+            "kmer": self._kmer,
+        }
+
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """Log-probabilities over the classes, (N, C)."""
+        return self._model.log_probabilities(_features(examples, self._kmer))
+
+    @property
+    def trainable_parameters(self) -> int:
+        """A weight per word and a bias, per class but one."""
+        return (len(self.context.labels) - 1) * (n_words(self._kmer) + 1)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The regression's arrays and the length of its words."""
+        return {"kmer": np.array(self._kmer), **self._model.state()}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over the regression's arrays."""
+        if "kmer" not in state:
+            raise InputError("the learned state has no array kmer")
+        self._kmer = int(state["kmer"])
+        self._model = Logistic.from_state(state, len(self.context.labels))
+
+
+def kmer_frequencies(sequence: str, kmer: int) -> np.ndarray:
+    """Share of each word among a sequence's k-mers, (n_words,) float64.
+
+    A word and its reverse complement are one word; the smaller of the two in the order ACGT stands
+    for both, and words are in that order. A k-mer that holds N is not counted; without any
+    countable k-mer all shares are 0.
+    """
+    letters = _DIGIT[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
+    n_kmers = len(letters) - kmer + 1
+    if n_kmers < 1:
+        return np.zeros(n_words(kmer))
+    windows = np.lib.stride_tricks.sliding_window_view(letters, kmer)
+    codes = (windows @ _powers(kmer))[(windows >= 0).all(axis=1)]
+    counts = np.bincount(_word_of_code(kmer)[codes], minlength=n_words(kmer))
+    return counts / max(codes.size, 1)
+
+
+def n_words(kmer: int) -> int:
+    """Words of a length when reverse complements are one: half of 4^k, and half the palindromes."""
+    palindromes = 4 ** (kmer // 2) if kmer % 2 == 0 else 0
+    return (4**kmer + palindromes) // 2
+
+
+def _features(examples: Sequence[Example], kmer: int) -> np.ndarray:
+    return np.stack([kmer_frequencies(e.sequence, kmer) for e in examples])
+
+
+def _powers(kmer: int) -> np.ndarray:
+    return 4 ** np.arange(kmer - 1, -1, -1)
+
+
+@lru_cache
+def _word_of_code(kmer: int) -> np.ndarray:
+    """(4^k,): which word each k-mer, read as a number to base 4, counts for."""
+    codes = np.arange(4**kmer)
+    digits = codes[:, None] // _powers(kmer) % 4
+    opposite = (3 - digits[:, ::-1]) @ _powers(kmer)  # A<->T is 0<->3, C<->G is 1<->2
+    _, word = np.unique(np.minimum(codes, opposite), return_inverse=True)
+    return word
+
+
+_DIGIT = np.full(256, -1, dtype=np.int64)
+_DIGIT[np.frombuffer(b"ACGT", dtype=np.uint8)] = np.arange(4)

@@ -1,0 +1,66 @@
+"""What a run shows while it learns: a live bar on a terminal, a few plain lines elsewhere."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import rich.progress
+from rich.console import Console
+
+from icl.methods.base import Progress
+
+LINES = 10
+"""Plain lines in a run, about."""
+
+
+@contextmanager
+def shown(title: str, console: Console) -> Iterator[Callable[[Progress], None]]:
+    """Shows progress under a title; gives what a method calls after each epoch."""
+    if console.is_terminal:
+        with _bar(console) as bar:
+            yield _live(bar, title)
+    else:
+        console.print(title, highlight=False, soft_wrap=True)
+        yield _plain(console)
+
+
+def describe(progress: Progress) -> str:
+    """One epoch in words."""
+    return (
+        f"loss {progress.loss:.4f}  validation accuracy {progress.validation:.4f} "
+        f"(best {progress.best:.4f})"
+    )
+
+
+def _bar(console: Console) -> rich.progress.Progress:
+    return rich.progress.Progress(
+        rich.progress.SpinnerColumn(),
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TextColumn("{task.fields[words]}"),
+        rich.progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _live(bar: rich.progress.Progress, title: str) -> Callable[[Progress], None]:
+    task = bar.add_task(title, total=None, words="")
+
+    def show(progress: Progress) -> None:
+        bar.update(task, total=progress.epochs, completed=progress.epoch, words=describe(progress))
+
+    return show
+
+
+def _plain(console: Console) -> Callable[[Progress], None]:
+    def show(progress: Progress) -> None:
+        every = max(1, progress.epochs // LINES)
+        if progress.epoch % every == 0 or progress.epoch == progress.epochs:
+            console.print(
+                f"epoch {progress.epoch}/{progress.epochs}  {describe(progress)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    return show

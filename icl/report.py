@@ -1,0 +1,175 @@
+"""The report of a run: one JSON file, whose presence says that the run is finished.
+
+A run lies at `{out}/{task}/{method}/{hash}/`: report.json, predictions.tsv and, for a method that
+learns, learned.safetensors.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backbone.errors import InputError
+from icl.files import write_text
+from tasks.metrics import Estimate
+
+REPORT = "report.json"
+PREDICTIONS = "predictions.tsv"
+LEARNED = "learned.safetensors"
+RESUME = "resume"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run found, and everything needed to find it again.
+
+    Attributes:
+        task: Registered name.
+        method: Registered name.
+        k: The method's budget: equal to `prompt_tokens` or `shots`, None without a budget.
+        prompt_tokens: Learned vectors, or None.
+        shots: Demonstrations per class, or None.
+        seed: Of training and draws.
+        split_seed: Of the division of the rows.
+        backbone: Name or folder as given; None for a method that reads the sequence alone.
+        labels: Class names; a label is an index into them.
+        metrics: On the evaluated rows, with 95 % intervals: accuracy, balanced_accuracy, mcc,
+            macro_f1, auroc, ece.
+        validation: What the method says about the validation rows.
+        gc_matched_accuracy: Accuracy when GC content says nothing about the class.
+        full_vocabulary_accuracy: Accuracy when any token may be the answer, or None.
+        best_accuracy: The best that is possible, where the task knows it.
+        evaluated_on: "test" or "val".
+        n_train: Rows learned from.
+        n_val: Rows that chose between settings.
+        n_test: Rows of the test split, scored or not.
+        split_origin: Where the three splits come from.
+        trainable_parameters: Numbers that were learned.
+        seconds: From the start of learning to the last score.
+        peak_memory_bytes: Of the process, or of the device if it is not the CPU.
+        device: cpu, cuda or mps.
+        weights_sha256: Of the backbone, or None.
+        data_sha256: Of the rows.
+        data_revision: Of the data set on the Hub, or None.
+        git_commit: Of the code, "-dirty" if changed since; None outside a repository.
+        versions: Of Python and the libraries.
+        config: Every option of the run, resolved.
+    """
+
+    task: str
+    method: str
+    k: int | None
+    prompt_tokens: int | None
+    shots: int | None
+    seed: int
+    split_seed: int
+    backbone: str | None
+    labels: tuple[str, ...]
+    metrics: dict[str, Estimate]
+    validation: dict[str, float]
+    gc_matched_accuracy: Estimate
+    full_vocabulary_accuracy: float | None
+    best_accuracy: float | None
+    evaluated_on: str
+    n_train: int
+    n_val: int
+    n_test: int
+    split_origin: str
+    trainable_parameters: int
+    seconds: float
+    peak_memory_bytes: int
+    device: str
+    weights_sha256: str | None
+    data_sha256: str
+    data_revision: str | None
+    git_commit: str | None
+    versions: dict[str, str]
+    config: dict[str, Any]
+
+    def to_json(self) -> str:
+        """The report as JSON, indented, in the order of the fields."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """The report that `to_json` wrote; fields that later versions add are left aside.
+
+        Raises:
+            InputError: If the text is damaged or lacks a field.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise InputError(f"is no whole JSON file ({error})") from error
+        if not isinstance(values, dict):
+            raise InputError("is no report: it holds no object")
+        names = [f.name for f in dataclasses.fields(cls)]
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise InputError(f"is no report: it has no {', '.join(missing)}")
+        known = {name: values[name] for name in names}
+        try:
+            known["labels"] = tuple(values["labels"])
+            known["metrics"] = {n: Estimate(**e) for n, e in values["metrics"].items()}
+            known["gc_matched_accuracy"] = Estimate(**values["gc_matched_accuracy"])
+        except (TypeError, AttributeError) as error:
+            raise InputError(f"is no report: {error}") from error
+        return cls(**known)
+
+
+def read_report(path: Path) -> Report:
+    """Read a report.json, or the one in a run's folder.
+
+    Raises:
+        InputError: If there is none, or it is damaged.
+    """
+    file = path / REPORT if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: there is no report; has the run finished?") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+    try:
+        return Report.from_json(text)
+    except InputError as error:
+        raise InputError(f"{file}: {error}; delete its folder and run again") from error
+
+
+def write_report(folder: Path, report: Report) -> Path:
+    """Write report.json into a run's folder, whole or not at all."""
+    write_text(folder / REPORT, report.to_json())
+    return folder / REPORT
+
+
+def find_reports(runs: Path) -> Iterator[Path]:
+    """Every report.json below a folder, in the order of their paths."""
+    return iter(sorted(runs.rglob(REPORT)))
+
+
+def run_hash(
+    identity: dict[str, Any],
+    *,
+    data_sha256: str,
+    data_revision: str | None,
+    weights_sha256: str | None,
+) -> str:
+    """Twelve hexadecimal digits that name a run: equal if and only if the result must be.
+
+    Args:
+        identity: The settings that change the result, as plain values.
+        data_sha256: Of the rows.
+        data_revision: Of the data set on the Hub, or None.
+        weights_sha256: Of the backbone, or None if the method does not use it.
+    """
+    whole = {
+        "settings": identity,
+        "data_sha256": data_sha256,
+        "data_revision": data_revision,
+        "weights_sha256": weights_sha256,
+    }
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,321 @@
+"""python -m icl.run task=TASK method=METHOD k=16: fit one method on one task and report.
+
+The way of a run: rows -> method -> check -> identity -> fit -> scores -> metrics -> files.
+Nothing is written before everything that can be checked has been.
+"""
+
+import functools
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import numpy as np
+from omegaconf import DictConfig
+from rich.console import Console
+
+from backbone.errors import InputError
+from icl import config as options
+from icl.cli import Command, Group, launch
+from icl.config import RunConfig
+from icl.files import write_text, written_whole
+from icl.machine import git_commit, peak_memory_bytes, prepare_arithmetic, versions
+from icl.methods.base import Context, Method
+from icl.methods.catalog import METHODS
+from icl.progress import shown
+from icl.report import (
+    LEARNED,
+    PREDICTIONS,
+    REPORT,
+    RESUME,
+    Report,
+    read_report,
+    run_hash,
+    write_report,
+)
+from icl.summary import print_summary
+from tasks.catalog import TASKS
+from tasks.metrics import evaluate, gc_matched_accuracy
+from tasks.task import Example, Splits, Task, subset
+
+if TYPE_CHECKING:
+    from backbone.model import HyenaDNA
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its report, its folder, and whether it was there before."""
+
+    report: Report
+    folder: Path
+    was_there: bool
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows one run sees; with evaluate=val the test rows are counted and not looked at."""
+
+    train: Sequence[Example]
+    val: Sequence[Example]
+    evaluated: Sequence[Example]
+
+
+def run(config: RunConfig) -> list[Finished]:
+    """Do what a resolved configuration asks for: `seeds` runs, each skipped if it is finished.
+
+    Raises:
+        InputError: If options, data or backbone cannot be used; nothing is then written.
+    """
+    prepare_arithmetic(config.threads, config.device)
+    task = TASKS.get(config.task.name)
+    splits = task.splits(config.split_seed, _data_folder(config))
+    load_backbone = functools.cache(lambda: _load_backbone(config))
+    return [
+        _run_once(replace(config, seed=config.seed + i, seeds=1), task, splits, load_backbone)
+        for i in range(config.seeds)
+    ]
+
+
+def _run_once(
+    config: RunConfig, task: Task, splits: Splits, load_backbone: "Callable[[], HyenaDNA]"
+) -> Finished:
+    rows = _rows(config, splits)
+    method = _method(config, task, load_backbone)
+    method.check([*rows.train, *rows.val, *rows.evaluated])
+    weights = _weights_sha256(config, load_backbone)
+    name = run_hash(
+        options.identity(config),
+        data_sha256=splits.sha256,
+        data_revision=splits.revision,
+        weights_sha256=weights,
+    )
+    folder = Path(config.out).expanduser() / task.name / method.name / name
+    if (folder / REPORT).exists() and not config.force:
+        return Finished(read_report(folder), folder, was_there=True)
+
+    console = Console(stderr=True)
+    budget = "" if config.k is None else f" k={config.k}"
+    title = f"{method.name}{budget} on {task.name}, seed {config.seed}"
+    with _folder(folder, config) as resume, shown(title, console) as show:
+        context = replace(method.context, run_dir=resume, progress=show)
+        method = options.entry(config).cls(config.method, context)
+        start = time.perf_counter()
+        method.fit(rows.train, rows.val)
+        scores = method.scores(rows.evaluated)
+        full_vocabulary = method.full_vocabulary_accuracy(rows.evaluated)
+        seconds = time.perf_counter() - start
+        labels = np.array([e.label for e in rows.evaluated])
+        predicted = scores.argmax(axis=1)
+        report = Report(
+            task=task.name,
+            method=method.name,
+            k=config.k,
+            prompt_tokens=method.prompt_tokens,
+            shots=method.shots,
+            seed=config.seed,
+            split_seed=config.split_seed,
+            backbone=config.backbone if weights else None,
+            labels=task.labels,
+            metrics=evaluate(labels, scores),
+            validation=method.validation,
+            gc_matched_accuracy=gc_matched_accuracy(
+                [e.sequence for e in rows.evaluated], labels, predicted
+            ),
+            full_vocabulary_accuracy=full_vocabulary,
+            best_accuracy=task.best_accuracy,
+            evaluated_on=config.evaluate,
+            n_train=len(rows.train),
+            n_val=len(rows.val),
+            n_test=len(splits.test),
+            split_origin=splits.origin,
+            trainable_parameters=method.trainable_parameters,
+            seconds=seconds,
+            peak_memory_bytes=peak_memory_bytes(config.device),
+            device=config.device if weights else "cpu",
+            weights_sha256=weights,
+            data_sha256=splits.sha256,
+            data_revision=splits.revision,
+            git_commit=git_commit(),
+            versions=versions(),
+            config=asdict(config),
+        )
+        # An older report must not stand beside newer predictions, not even for a moment.
+        (folder / REPORT).unlink(missing_ok=True)
+        write_text(folder / PREDICTIONS, _predictions(task.labels, labels, scores))
+        _save_learned(folder / LEARNED, method.state())
+        write_report(folder, report)
+        shutil.rmtree(resume)
+    return Finished(report, folder, was_there=False)
+
+
+def _rows(config: RunConfig, splits: Splits) -> _Rows:
+    train: Sequence[Example] = splits.train
+    val: Sequence[Example] = splits.val
+    evaluated = splits.test if config.evaluate == "test" else splits.val
+    if config.n_train is not None:
+        train = subset(train, config.n_train, config.seed)
+    if config.shuffle_labels:
+        generator = np.random.default_rng(config.seed)
+        train, val = _shuffled(train, generator), _shuffled(val, generator)
+    return _Rows(train, val, evaluated)
+
+
+def _shuffled(rows: Sequence[Example], generator: np.random.Generator) -> list[Example]:
+    labels = generator.permutation([e.label for e in rows])
+    return [Example(e.sequence, int(label)) for e, label in zip(rows, labels, strict=True)]
+
+
+def _method(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]") -> Method:
+    words = config.verbalizer.words
+    context = Context(
+        labels=task.labels,
+        seed=config.seed,
+        load_backbone=load_backbone,
+        device=config.device,
+        precision=cast(Literal["float32", "bf16"], config.precision),
+        batch_size=config.batch_size,
+        prompt_tokens=config.prompt_tokens,
+        shots=config.shots,
+        label_words=None if words is None else tuple(words),
+    )
+    return options.entry(config).cls(config.method, context)
+
+
+def _load_backbone(config: RunConfig) -> "HyenaDNA":
+    from backbone.zoo import load
+
+    return load(config.backbone, config.device)
+
+
+def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") -> str | None:
+    if not options.entry(config).uses_backbone:
+        return None
+    from backbone.zoo import weights_sha256
+
+    return weights_sha256(load_backbone())
+
+
+def _data_folder(config: RunConfig) -> Path | None:
+    folder = config.data or os.environ.get("ICL_DATA")
+    return Path(folder).expanduser() if folder else None
+
+
+@contextmanager
+def _folder(folder: Path, config: RunConfig) -> Iterator[Path]:
+    """Makes a run's folder and gives its place for a resumable state.
+
+    If the block fails, the folders that were made and are still empty are removed.
+    """
+    resume = folder / RESUME
+    made = [path for path in (resume, *resume.parents) if not path.exists()]
+    if config.force:
+        shutil.rmtree(resume, ignore_errors=True)
+    try:
+        resume.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out={config.out}: cannot write there ({error.strerror})") from error
+    try:
+        yield resume
+    finally:
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+def _predictions(labels: tuple[str, ...], truth: np.ndarray, scores: np.ndarray) -> str:
+    """Rows in the split's order: row, label, predicted and every class's log-probability."""
+    lines = ["\t".join(["row", "label", "predicted", *(f"log_p_{name}" for name in labels)])]
+    for row, (label, predicted, values) in enumerate(
+        zip(truth, scores.argmax(axis=1), scores, strict=True)
+    ):
+        numbers = [repr(float(value)) for value in values]
+        lines.append("\t".join([str(row), labels[label], labels[predicted], *numbers]))
+    return "\n".join(lines) + "\n"
+
+
+def _save_learned(path: Path, state: dict[str, np.ndarray]) -> None:
+    if not state:
+        return
+    from safetensors.numpy import save_file
+
+    with written_whole(path) as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, temporary)
+
+
+def job(cfg: DictConfig) -> None:
+    """Run what Hydra composed, and show the table."""
+    config = options.from_hydra(cfg)
+    finished = run(config)
+    for done in finished:
+        if done.was_there:
+            print(f"already there: {done.folder} (force=true repeats it)")
+    paths = [done.folder / REPORT for done in finished]
+    print_summary(Path(config.out).expanduser(), [done.report for done in finished], paths)
+
+
+def help_text() -> str:
+    """Every task, every method with its options, every option of a run, and examples."""
+    lines = ["Fit one method on one task and report it, with a frozen backbone.", "", "Examples"]
+    lines += [f"  {line}" for line in _EXAMPLES] + ["", "Tasks (task=)"]
+    lines += _aligned({name: TASKS.get(name).description for name in TASKS.names()})
+    lines += ["", "Methods (method=)"]
+    lines += _aligned({name: METHODS.get(name).summary for name in METHODS.names()})
+    lines += ["", "Options"]
+    lines += _options(RunConfig, "")
+    for name in METHODS.names():
+        own = _options(METHODS.get(name).config, "method.")
+        lines += ["", f"Options of method={name}", *own] if own else []
+    return "\n".join(lines)
+
+
+def _options(schema: type, prefix: str) -> list[str]:
+    found = options.option_help(schema)
+    return _aligned({f"{prefix}{name}={value}": text for name, (value, text) in found.items()})
+
+
+def _aligned(rows: dict[str, str]) -> list[str]:
+    width = min(max((len(left) for left in rows), default=0), 40)
+    return [f"  {left:<{width}}  {right}".rstrip() for left, right in rows.items()]
+
+
+_EXAMPLES = (
+    "python -m icl.run task=synthetic_easy method=soft_prompt k=16",
+    "python -m icl.run task=enhancer_cohn method=kmer_logreg data=FOLDER",
+    "python -m icl.run task=enhancer_cohn method=soft_prompt k=16 seeds=3 method.lr=1e-2",
+    "python -m icl.run -m task=enhancer_cohn method=majority,gc_only,linear_probe",
+    "python -m icl.run task=enhancer_cohn method=soft_prompt --cfg job   # show, do not run",
+)
+
+COMMAND = Command(
+    config_name=options.CONFIG_NAME,
+    schema=RunConfig,
+    groups={
+        "task": Group(
+            canonical=lambda name: TASKS.get(name).name,
+            schema=lambda name: options.TaskConfig,
+            names=TASKS.names,
+        ),
+        "method": Group(
+            canonical=lambda name: METHODS.get(name).cls.name,
+            schema=lambda name: METHODS.get(name).config,
+            names=METHODS.names,
+        ),
+    },
+    required=(),
+    help_text=help_text,
+    job=job,
+)
+
+
+def main() -> None:
+    """The command line."""
+    options.register()
+    launch(COMMAND)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The small table at the end of a run: this method beside the baselines that are on disk."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from backbone.errors import InputError
+from icl.report import REPORT, Report, read_report
+from tasks.metrics import Estimate
+
+SHOWN = ("accuracy", "mcc", "auroc")
+
+
+def baselines(out: Path, reports: Sequence[Report]) -> list[Report]:
+    """Finished runs of other methods without a budget, on the very same rows; one per method.
+
+    Args:
+        out: Folder of runs.
+        reports: Runs of one method; of several baselines the one with the same seed is preferred.
+    """
+    first = reports[0]
+    found: dict[str, Report] = {}
+    for file in sorted((out / first.task).glob(f"*/*/{REPORT}")):
+        try:
+            other = read_report(file)
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        if other.k is not None or other.method == first.method or not _same_rows(first, other):
+            continue
+        if other.method not in found or other.seed == first.seed:
+            found[other.method] = other
+    return sorted(found.values(), key=lambda r: r.metrics["accuracy"].value)
+
+
+def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
+    """Rows of methods, columns of metrics with 95 % intervals."""
+    first = reports[0]
+    best = "" if first.best_accuracy is None else f", best possible {first.best_accuracy:.4f}"
+    table = Table(
+        title=f"{first.task}: {first.evaluated_on}, {_evaluated_rows(first)} rows{best}",
+        title_justify="left",
+        caption="[95 % intervals over rows]",
+        caption_justify="left",
+    )
+    table.add_column("method", no_wrap=True)
+    for name in ("k", "seed", *SHOWN, "GC-matched accuracy"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, report in enumerate([*reports, *others]):
+        table.add_row(
+            report.method,
+            "" if report.k is None else str(report.k),
+            str(report.seed),
+            *(_interval(report.metrics[name]) for name in SHOWN),
+            _interval(report.gc_matched_accuracy),
+            style="bold" if number < len(reports) else None,
+        )
+    return table
+
+
+def print_summary(out: Path, reports: Sequence[Report], paths: Sequence[Path]) -> None:
+    """Print the table and where the reports are, to standard output."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    console.print(summary_table(reports, baselines(out, reports)))
+    for path in paths:
+        console.print(f"report: {path}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _same_rows(one: Report, other: Report) -> bool:
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in ("data_sha256", "data_revision", "evaluated_on", "n_train")
+    ) and one.config.get("shuffle_labels") == other.config.get("shuffle_labels")
+
+
+def _evaluated_rows(report: Report) -> int:
+    return report.n_test if report.evaluated_on == "test" else report.n_val
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
