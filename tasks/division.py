@@ -1,0 +1,103 @@
+"""How rows are divided: stratified by class, seeded, equal sequences never torn apart.
+
+Works on labels and sequences alone and returns row numbers, so it knows nothing of tasks.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from backbone.dna import reverse_complement
+from backbone.errors import InputError
+
+
+def same_sequence(sequences: Sequence[str]) -> np.ndarray:
+    """Number the sequences so that equal ones and reverse complements share a number.
+
+    Args:
+        sequences: N cleaned sequences.
+
+    Returns:
+        (N,) numbers from 0 on, by the alphabetical order of the strand that comes first in it, so
+        that they do not depend on the order of the rows.
+    """
+    strands = [min(sequence, reverse_complement(sequence)) for sequence in sequences]
+    number = {strand: i for i, strand in enumerate(sorted(set(strands)))}
+    return np.array([number[strand] for strand in strands], dtype=np.int64)
+
+
+def apportion(total: int, weights: Sequence[float] | np.ndarray) -> list[int]:
+    """Share out `total` in proportion to `weights`, by largest remainders; earlier ones win ties.
+
+    Returns:
+        One count per weight; each is its exact share rounded up or down, and they sum to `total`.
+    """
+    exact = total * np.asarray(weights, dtype=np.float64) / np.sum(weights)
+    # The sum of shares such as 0.7 + 0.1 + 0.2 is exact only to rounding: 7 may come as 6.999...
+    counts = np.floor(exact + 1e-9).astype(int)
+    order = np.argsort(counts - exact, kind="stable")
+    counts[order[: total - counts.sum()]] += 1
+    return counts.tolist()
+
+
+def divide(
+    labels: Sequence[int], groups: np.ndarray, shares: Sequence[float], seed: int
+) -> list[np.ndarray]:
+    """Divide rows into parts with the same proportion of classes in each.
+
+    Rows of one group stay together, in the class of the smallest label among them. Where every
+    group is one row, each part gets exactly its share of each class, rounded. Which group goes
+    where depends on the seed and the groups' numbers, not on the order of the rows.
+
+    Args:
+        labels: N class numbers.
+        groups: (N,) numbers of `same_sequence`.
+        shares: Share of each part; they sum to 1.
+        seed: Moves the draw.
+
+    Returns:
+        For each part the ascending numbers of its rows.
+    """
+    generator = np.random.default_rng(seed)
+    group_sizes = np.bincount(groups)
+    group_class = np.full(len(group_sizes), np.iinfo(np.int64).max)
+    np.minimum.at(group_class, groups, np.asarray(labels, dtype=np.int64))
+    part_of_group = np.empty(len(group_sizes), dtype=np.int64)
+    for label in np.unique(group_class):
+        members = generator.permutation(np.flatnonzero(group_class == label))
+        sizes = group_sizes[members]
+        ends = np.cumsum(apportion(int(sizes.sum()), shares))
+        first_row = np.cumsum(sizes) - sizes
+        part_of_group[members] = np.searchsorted(ends, first_row, side="right")
+    part_of_row = part_of_group[groups]
+    return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]
+
+
+def stratified_sample(labels: Sequence[int], n: int, seed: int) -> np.ndarray:
+    """Draw `n` rows with the classes in their proportions, every class at least once.
+
+    Args:
+        labels: N class numbers.
+        n: Rows to draw.
+        seed: Moves the draw.
+
+    Returns:
+        (n,) ascending row numbers.
+
+    Raises:
+        InputError: If `n` is more than there are rows or less than there are classes.
+    """
+    values, counts = np.unique(np.asarray(labels, dtype=np.int64), return_counts=True)
+    if not len(values) <= n <= len(labels):
+        raise InputError(
+            f"cannot take {n} of {len(labels)} rows of {len(values)} classes: "
+            f"choose a number from {len(values)} to {len(labels)}"
+        )
+    # One row a class is set aside first, and the rest shared out over the rest.
+    wanted = [1 + more for more in apportion(n - len(values), np.maximum(counts - 1, 1e-12))]
+    generator = np.random.default_rng(seed)
+    chosen = [
+        generator.permutation(np.flatnonzero(np.asarray(labels) == value))[:count]
+        for value, count in zip(values, wanted, strict=True)
+    ]
+    return np.sort(np.concatenate(chosen))
