@@ -41,14 +41,16 @@ class Facts:
     Attributes:
         task: name of the task.
         backbone: what was prompted, for the title.
-        test_rows: how many test sequences, for the title.
+        split: which rows were scored, "test" or "val".
+        rows: how many rows were scored, for the title.
         best: best possible value of the metric where it is known.
         chance: value of the metric without any knowledge of the sequence.
     """
 
     task: str
     backbone: str
-    test_rows: str
+    rows: str
+    split: str = "test"
     best: float | None = None
     chance: float | None = None
 
@@ -106,14 +108,16 @@ def draw(table: pd.DataFrame, facts: Facts) -> Figure:
     curves = table[table["prompt_tokens"].notna()]
     flat = table[table["prompt_tokens"].isna()].sort_values("mean", ascending=False)
     metric = str(table["metric"].iloc[0])
-    _frame(axes, curves["prompt_tokens"].to_numpy(float), _values(table, facts), metric)
+    _frame(axes, curves["prompt_tokens"].to_numpy(float), _values(table, facts))
+    name = metric.replace("_", " ")
+    axes.set_ylabel(f"{name} on the {facts.split} split", fontsize=FONT_SIZE + 1)
     labels = [
         *_reference_lines(axes, facts),
         *_baselines(axes, flat),
         *_curves(axes, curves),
     ]
     _write_labels(axes, labels)
-    _title(axes, table, facts, metric)
+    _title(axes, table, facts, name)
     return figure
 
 
@@ -123,7 +127,7 @@ def _values(table: pd.DataFrame, facts: Facts) -> np.ndarray:
     return np.concatenate([table[["mean", "low", "high"]].to_numpy(float).ravel(), references])
 
 
-def _frame(axes: Axes, tokens: np.ndarray, values: np.ndarray, metric: str) -> None:
+def _frame(axes: Axes, tokens: np.ndarray, values: np.ndarray) -> None:
     """Scales, ticks and axis labels; the labels' places are computed from these limits."""
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
@@ -148,7 +152,6 @@ def _frame(axes: Axes, tokens: np.ndarray, values: np.ndarray, metric: str) -> N
     axes.spines[["left", "bottom"]].set_color("#808080")
     axes.tick_params(colors="#404040", labelsize=FONT_SIZE)
     axes.set_xlabel("prompt tokens (learned vectors)", fontsize=FONT_SIZE + 1)
-    axes.set_ylabel(f"{metric.replace('_', ' ')} on the test split", fontsize=FONT_SIZE + 1)
 
 
 def _reference_lines(axes: Axes, facts: Facts) -> Iterator[Label]:
@@ -241,7 +244,7 @@ def _write_labels(axes: Axes, labels: list[Label]) -> None:
         )
 
 
-def _title(axes: Axes, table: pd.DataFrame, facts: Facts, metric: str) -> None:
+def _title(axes: Axes, table: pd.DataFrame, facts: Facts, name: str) -> None:
     seeds = table["n_seeds"]
     if seeds.max() == 1:
         interval = "bands and bars: 95 % bootstrap over test rows, one seed"
@@ -251,7 +254,7 @@ def _title(axes: Axes, table: pd.DataFrame, facts: Facts, metric: str) -> None:
     axes.text(
         0.0,
         1.12,
-        f"{facts.task}: {metric.replace('_', ' ')} against prompt tokens",
+        f"{facts.task}: {name} against prompt tokens",
         transform=axes.transAxes,
         fontsize=FONT_SIZE + 4,
         fontweight="bold",
@@ -259,7 +262,7 @@ def _title(axes: Axes, table: pd.DataFrame, facts: Facts, metric: str) -> None:
     axes.text(
         0.0,
         1.055,
-        f"backbone {facts.backbone} · {facts.test_rows} test sequences · {interval}",
+        f"backbone {facts.backbone} · {facts.rows} {facts.split} sequences · {interval}",
         transform=axes.transAxes,
         fontsize=FONT_SIZE,
         color="#606060",

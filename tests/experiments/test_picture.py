@@ -30,7 +30,7 @@ def table(*rows):
     return pd.DataFrame(rows).astype({"prompt_tokens": "Int64", "shots": "Int64"})
 
 
-FACTS = Facts(task="made_up", backbone="bundled", test_rows="1,000", best=0.95, chance=0.5)
+FACTS = Facts(task="made_up", backbone="bundled", rows="1,000", best=0.95, chance=0.5)
 CURVE = table(
     point("soft_prompt", 0, 0.60),
     point("soft_prompt", 4, 0.70),

@@ -1,0 +1,240 @@
+import csv
+import dataclasses
+
+import pandas as pd
+import pytest
+from scipy.stats import t as student
+
+from backbone.errors import InputError
+from experiments import curve
+from icl.report import Report, write_report
+from icl.results import results
+from tasks.metrics import Estimate
+
+METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "ece")
+
+
+def report(method="soft_prompt", tokens=None, accuracy=0.7, **changes):
+    config = {
+        "task": {"name": "made_up"},
+        "method": {"name": method} | changes.pop("options", {}),
+        "seed": changes.get("seed", 0),
+        "batch_size": changes.pop("batch_size", 64),
+        "out": "somewhere",
+    }
+    uses_backbone = method in ("soft_prompt", "linear_probe")
+    estimate = Estimate(accuracy, accuracy - 0.02, accuracy + 0.03)
+    made = Report(
+        task="made_up",
+        method=method,
+        k=tokens,
+        prompt_tokens=tokens,
+        shots=None,
+        seed=0,
+        split_seed=0,
+        backbone="bundled" if uses_backbone else None,
+        labels=("no", "yes"),
+        metrics=dict.fromkeys(METRICS, estimate),
+        validation={"accuracy": accuracy + 0.01, "loss": 0.6},
+        gc_matched_accuracy=estimate,
+        full_vocabulary_accuracy=None,
+        best_accuracy=0.95,
+        evaluated_on="test",
+        n_train=700,
+        n_val=100,
+        n_test=1200,
+        split_origin="made up",
+        trainable_parameters=0,
+        seconds=1.0,
+        peak_memory_bytes=1,
+        device="cpu",
+        weights_sha256="a" * 64 if uses_backbone else None,
+        data_sha256="d" * 64,
+        data_revision=None,
+        git_commit=None,
+        versions={},
+        config=config,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Writes reports into a folder of runs and gives the folder."""
+
+    def write(*reports):
+        for number, one in enumerate(reports):
+            folder = tmp_path / "runs" / one.task / one.method / f"{number:012x}"
+            folder.mkdir(parents=True)
+            write_report(folder, one)
+        return tmp_path / "runs"
+
+    return write
+
+
+def rows(table, **wanted):
+    for name, value in wanted.items():
+        table = table[table[name] == value]
+    return table
+
+
+def test_seeds_are_averaged_with_a_student_interval(runs):
+    folder = runs(
+        report(tokens=4, accuracy=0.6, seed=0),
+        report(tokens=4, accuracy=0.7, seed=1),
+        report(tokens=4, accuracy=0.8, seed=2),
+    )
+    (row,) = curve.aggregate(results(folder)).to_dict("records")
+    half = student.ppf(0.975, 2) * 0.1 / 3**0.5  # the standard deviation of 0.6, 0.7, 0.8 is 0.1
+    assert row["mean"] == pytest.approx(0.7)
+    assert row["low"] == pytest.approx(0.7 - half)
+    assert row["high"] == pytest.approx(0.7 + half)
+    assert row["val_mean"] == pytest.approx(0.71)
+    assert row["n_seeds"] == 3
+    assert row["prompt_tokens"] == 4
+
+
+def test_one_run_keeps_its_own_interval(runs):
+    (row,) = curve.aggregate(results(runs(report(tokens=4, accuracy=0.7)))).to_dict("records")
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.7, 0.68, 0.73))
+    assert row["n_seeds"] == 1
+
+
+def test_a_method_that_gives_the_same_at_every_seed_keeps_its_own_interval(runs):
+    folder = runs(
+        report("gc_only", accuracy=0.66, seed=0), report("gc_only", accuracy=0.66, seed=1)
+    )
+    (row,) = curve.aggregate(results(folder)).to_dict("records")
+    assert (row["low"], row["high"], row["n_seeds"]) == pytest.approx((0.64, 0.69, 2))
+
+
+def test_divisions_of_the_same_data_are_averaged(runs):
+    # The rows' hash covers their division, so it moves with split_seed.
+    folder = runs(
+        report(tokens=4, accuracy=0.6, split_seed=0, data_sha256="d" * 64),
+        report(tokens=4, accuracy=0.8, split_seed=1, data_sha256="e" * 64),
+    )
+    (row,) = curve.aggregate(results(folder)).to_dict("records")
+    assert (row["mean"], row["n_seeds"], row["variant"]) == (pytest.approx(0.7), 2, "")
+
+
+def test_other_weights_are_another_line(runs):
+    folder = runs(
+        report(tokens=4, accuracy=0.8),
+        report(tokens=4, accuracy=0.5, backbone="random:bundled", weights_sha256="b" * 64),
+        report("gc_only", accuracy=0.6),
+    )
+    table = curve.aggregate(results(folder))
+    assert rows(table, variant="bundled")["mean"].tolist() == [pytest.approx(0.8)]
+    assert rows(table, variant="random:bundled")["mean"].tolist() == [pytest.approx(0.5)]
+    assert rows(table, method="gc_only")["variant"].tolist() == [""]
+
+
+def test_other_weights_under_the_same_name_are_told_apart_by_their_hash(runs):
+    folder = runs(
+        report(tokens=4, accuracy=0.8), report(tokens=4, accuracy=0.5, weights_sha256="b" * 64)
+    )
+    table = curve.aggregate(results(folder))
+    assert sorted(table["variant"]) == ["weights aaaaaaaa", "weights bbbbbbbb"]
+
+
+def test_other_data_are_another_line_even_for_other_methods(runs):
+    folder = runs(report(tokens=4), report("gc_only", data_sha256="e" * 64))
+    table = curve.aggregate(results(folder))
+    assert sorted(table["variant"]) == ["data dddddddd", "data eeeeeeee"]
+
+
+def test_other_settings_are_another_line(runs):
+    folder = runs(
+        report(tokens=4, accuracy=0.6, options={"lr": 0.01}),
+        report(tokens=4, accuracy=0.7, options={"lr": 0.1}),
+    )
+    table = curve.aggregate(results(folder))
+    assert sorted(table["variant"]) == ["lr=0.01", "lr=0.1"]
+    assert table["n_seeds"].tolist() == [1, 1]
+
+
+def test_settings_of_the_backbone_do_not_set_methods_apart_that_have_none(runs):
+    folder = runs(report("gc_only", batch_size=1), report("gc_only", batch_size=64, seed=1))
+    assert curve.aggregate(results(folder))["n_seeds"].tolist() == [2]
+
+
+def test_three_files_for_each_task_and_the_columns_of_the_table(runs, tmp_path, capsys):
+    folder = runs(report(tokens=0, accuracy=0.6), report(tokens=8), report("gc_only"))
+    assert curve.main([f"runs={folder}", f"out={tmp_path / 'a=b, (c)'}"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    stem = tmp_path / "a=b, (c)" / "curve_made_up_accuracy"
+    assert printed == [f"{stem}.{suffix}" for suffix in ("png", "svg", "csv")]
+    assert sorted(path.name for path in stem.parent.iterdir()) == [
+        "curve_made_up_accuracy.csv",
+        "curve_made_up_accuracy.png",
+        "curve_made_up_accuracy.svg",
+    ]
+    assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert "best possible 0.950" in stem.with_suffix(".svg").read_text()
+    with stem.with_suffix(".csv").open() as file:
+        lines = list(csv.reader(file))
+    assert lines[0] == list(curve.COLUMNS)
+    columns = "task,method,prompt_tokens,shots,metric,mean,low,high,val_mean,n_seeds"
+    assert ",".join(lines[0][:10]) == columns
+    assert [line[1:4] for line in lines[1:]] == [
+        ["gc_only", "", ""],
+        ["soft_prompt", "0", ""],
+        ["soft_prompt", "8", ""],
+    ]
+
+
+def test_the_same_reports_give_the_same_files_to_the_byte(runs, tmp_path):
+    folder = runs(report(tokens=0, accuracy=0.6), report(tokens=8))
+    for name in ("one", "two"):
+        assert curve.main([f"runs={folder}", f"out={tmp_path / name}"]) == 0
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_facts_name_rows_split_and_reference_lines(runs):
+    frame = results(runs(report(tokens=4), report("gc_only")))
+    facts = curve.facts(frame, "accuracy")
+    assert (facts.backbone, facts.rows, facts.split) == ("bundled", "1,200", "test")
+    assert (facts.best, facts.chance) == (0.95, 0.5)
+    assert (curve.facts(frame, "mcc").best, curve.facts(frame, "mcc").chance) == (None, None)
+    on_validation = results(runs(report(tokens=8, evaluated_on="val", task="other")))
+    facts = curve.facts(rows(on_validation, task="other"), "accuracy")
+    assert (facts.rows, facts.split) == ("100", "val")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["metric=acuracy"], ["'acuracy'", "did you mean 'accuracy'"]),
+        (["task=made_upp"], ["'made_upp'", "did you mean 'made_up'"]),
+        (["metrics=mcc"], ["'metrics'", "did you mean 'metric'"]),
+        (["accuracy"], ["name=value"]),
+        (["out=/proc/curves"], ["cannot write", "/proc/curves"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(runs, capsys, arguments, words):
+    assert curve.main([f"runs={runs(report(tokens=4))}", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    for word in words:
+        assert word in captured.err
+
+
+def test_no_reports_is_one_line_and_exit_code_2(tmp_path, capsys):
+    assert curve.main([f"runs={tmp_path}"]) == 2
+    assert "no report.json under" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_metric_in_a_notebook_raises(runs):
+    with pytest.raises(InputError, match="known: accuracy"):
+        curve.aggregate(results(runs(report(tokens=4))), "f1")
+
+
+def test_aggregate_leaves_the_callers_frame_alone(runs):
+    frame = results(runs(report(tokens=4)))
+    before = frame.copy()
+    curve.aggregate(frame)
+    pd.testing.assert_frame_equal(frame, before)
