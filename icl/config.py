@@ -96,6 +96,25 @@ def from_hydra(cfg: DictConfig) -> RunConfig:
     return resolve(RunConfig(**objects))
 
 
+def from_dict(values: dict[str, Any]) -> RunConfig:
+    """The configuration that a report carries, as dataclasses again.
+
+    Raises:
+        InputError: If an option is unknown to this version of the method.
+    """
+    try:
+        return RunConfig(
+            **{
+                **values,
+                "task": TaskConfig(**values["task"]),
+                "method": METHODS.get(values["method"]["name"]).config(**values["method"]),
+                "verbalizer": VerbalizerConfig(**values["verbalizer"]),
+            }
+        )
+    except (TypeError, KeyError) as error:
+        raise InputError(f"the run's options are not those of this version: {error}") from error
+
+
 def resolve(config: RunConfig) -> RunConfig:
     """Check every option on its own, and turn `k` into the method's budget.
 
@@ -200,6 +219,7 @@ __all__ = [
     "RunConfig",
     "TaskConfig",
     "entry",
+    "from_dict",
     "from_hydra",
     "identity",
     "option_help",

@@ -311,10 +311,10 @@ COMMAND = Command(
 )
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     options.register()
-    launch(COMMAND)
+    launch(COMMAND, argv)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,196 @@
+"""python -m icl.predict run=RUN_DIR fasta=x.fa [bed=x.bed]: a finished run on unlabelled DNA.
+
+Scores every record of the FASTA files, or every interval of the BED file, as a table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig
+
+from backbone.dna import reverse_complement
+from backbone.errors import InputError
+from backbone.genome import Genome, Interval, find_fasta, read_bed
+from icl.cli import Command, launch
+from icl.config import from_dict, option_help
+from icl.files import write_text
+from icl.machine import prepare_arithmetic
+from icl.methods.base import Context, Method
+from icl.methods.catalog import METHODS
+from icl.report import LEARNED, Report, read_report
+from tasks.task import Example
+
+if TYPE_CHECKING:
+    from backbone.model import HyenaDNA
+
+
+@dataclass
+class PredictConfig:
+    """Every option of `python -m icl.predict`."""
+
+    run: str = field(default=MISSING, metadata={"help": "folder of a finished run"})
+    fasta: str = field(default=MISSING, metadata={"help": "FASTA file, plain or bgzip, or folder"})
+    bed: str | None = field(default=None, metadata={"help": "intervals to score; else records"})
+    out: str = field(default="scores.tsv", metadata={"help": "table to write"})
+    strands: str = field(default="both", metadata={"help": "both (averaged) or forward"})
+    device: str = field(default="cpu", metadata={"help": "cpu, cuda or mps"})
+    threads: int = field(default=2, metadata={"help": "threads of the arithmetic"})
+    batch_size: int = field(default=64, metadata={"help": "rows that the backbone reads at once"})
+
+
+def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") -> np.ndarray:
+    """Probabilities of the classes, (N, C) float64, for N sequences over ACGTN.
+
+    Args:
+        method: A method that has learned.
+        sequences: What to score; labels are not needed.
+        strands: "both" averages the probabilities of a sequence and its reverse complement,
+            "forward" takes the sequence as it stands.
+
+    Raises:
+        InputError: If a sequence cannot be read by the method.
+    """
+    forward = [Example(sequence, 0) for sequence in sequences]
+    method.check(forward)
+    probabilities = np.exp(method.scores(forward))
+    if strands == "forward":
+        return probabilities
+    reverse = [Example(reverse_complement(sequence), 0) for sequence in sequences]
+    return (probabilities + np.exp(method.scores(reverse))) / 2
+
+
+def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tuple[Method, Report]:
+    """The method of a finished run as it had learned, and the run's report.
+
+    Args:
+        run: The run's folder.
+        device: Where its backbone is to be.
+        batch_size: Rows the backbone reads at once.
+
+    Raises:
+        InputError: If the run is unfinished or damaged, or its backbone is another one now.
+    """
+    report = read_report(run)
+    config = from_dict(report.config)
+    words = config.verbalizer.words
+    context = Context(
+        labels=report.labels,
+        seed=report.seed,
+        load_backbone=lambda: _same_backbone(report, device),
+        device=device,
+        precision="bf16" if config.precision == "bf16" else "float32",
+        batch_size=batch_size,
+        prompt_tokens=report.prompt_tokens,
+        shots=report.shots,
+        label_words=None if words is None else tuple(words),
+    )
+    method = METHODS.get(report.method).cls(config.method, context)
+    method.load_state(_read_learned(run / LEARNED))
+    return method, report
+
+
+def _same_backbone(report: Report, device: str) -> "HyenaDNA":
+    from backbone.zoo import load, weights_sha256
+
+    model = load(str(report.backbone), device)
+    if weights_sha256(model) != report.weights_sha256:
+        raise InputError(
+            f"backbone={report.backbone} has other weights than when the run was made; "
+            f"restore them or run again"
+        )
+    return model
+
+
+def _read_learned(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.exists():
+        return {}
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: is damaged ({error}); run again with force=true") from error
+
+
+def table(intervals: Sequence[Interval], labels: Sequence[str], probabilities: np.ndarray) -> str:
+    """Tab-separated lines: where, the likeliest class, and every class's probability."""
+    names = ["record", "start", "end", "name", "strand", "predicted"]
+    lines = ["\t".join([*names, *(f"p_{label}" for label in labels)])]
+    for at, row in zip(intervals, probabilities, strict=True):
+        where = [at.record, str(at.start), str(at.end), at.name, at.strand]
+        numbers = [repr(float(value)) for value in row]
+        lines.append("\t".join([*where, labels[int(row.argmax())], *numbers]))
+    return "\n".join(lines) + "\n"
+
+
+def _check(config: PredictConfig) -> None:
+    if config.strands not in ("both", "forward"):
+        raise InputError(f"strands={config.strands}: must be both or forward")
+    if config.device not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device={config.device}: must be cpu, cuda or mps")
+    for name in ("threads", "batch_size"):
+        if getattr(config, name) < 1:
+            raise InputError(f"{name}={getattr(config, name)}: must be 1 or more")
+    folder = Path(config.out).expanduser().parent
+    if not folder.is_dir():
+        raise InputError(f"out={config.out}: there is no folder {folder}")
+
+
+def job(cfg: DictConfig) -> None:
+    """Score what the options name, and write the table."""
+    config = PredictConfig(**cfg)  # type: ignore[arg-type]
+    _check(config)
+    prepare_arithmetic(config.threads, config.device)
+    method, report = load_method(
+        Path(config.run).expanduser(), device=config.device, batch_size=config.batch_size
+    )
+    genome = Genome(find_fasta([config.fasta]))
+    if config.bed is None:
+        intervals = [Interval(r.name, 0, r.length, r.name) for r in genome.records]
+    else:
+        intervals = read_bed(Path(config.bed).expanduser())
+    sequences = [genome.sequence(i.record, i.start, i.end, i.strand) for i in intervals]
+    probabilities = predict(method, sequences, strands=config.strands)
+    out = Path(config.out).expanduser()
+    write_text(out, table(intervals, report.labels, probabilities))
+    print(f"{len(intervals)} rows: {out}")
+
+
+def help_text() -> str:
+    """The options and an example."""
+    lines = [
+        "Apply what a finished run has learned to unlabelled sequences.",
+        "",
+        "Example",
+        "  python -m icl.predict run=runs/enhancer_cohn/soft_prompt/0123456789ab fasta=x.fa",
+        "",
+        "Options",
+    ]
+    for name, (value, text) in option_help(PredictConfig).items():
+        lines.append(f"  {name + '=' + value:<18}  {text}")
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    config_name="predict",
+    schema=PredictConfig,
+    groups={},
+    required=("run", "fasta"),
+    help_text=help_text,
+    job=job,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    ConfigStore.instance().store(name=COMMAND.config_name, node=PredictConfig)
+    launch(COMMAND, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""All reports below a folder as one table: `icl.results("runs")`."""
+
+import dataclasses
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from backbone.errors import InputError
+from icl.report import Report, find_reports, read_report
+from tasks.metrics import Estimate
+
+_WHOLE = ("k", "prompt_tokens", "shots")
+_REAL = ("full_vocabulary_accuracy", "best_accuracy")
+_FIRST = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "ece")
+
+
+def results(runs: str | Path) -> pd.DataFrame:
+    """Every finished run below a folder, one row each, in the order of their paths.
+
+    Columns are the fields of `icl.report.Report`, with these changes. An estimate, such as
+    `gc_matched_accuracy` or one of `metrics`, is a column with its name and two more with the ends
+    of its 95 % interval, NAME_low and NAME_high. What the method said about the validation rows is
+    in validation_NAME. `k`, `prompt_tokens` and `shots` are Int64 and missing where a method has no
+    such budget. `config` holds the options as nested dictionaries, `path` the report's file.
+
+    Args:
+        runs: Folder of runs, or any folder above.
+
+    Returns:
+        The table; without a report it has no row, but its columns. A damaged report is left out,
+        with a warning that names it.
+
+    Raises:
+        InputError: If there is no such folder.
+    """
+    folder = Path(runs).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder of runs")
+    rows = []
+    for file in find_reports(folder):
+        try:
+            rows.append(_row(read_report(file), file))
+        except InputError as error:
+            warnings.warn(str(error), stacklevel=2)
+    frame = pd.DataFrame(rows, columns=None if rows else _empty_columns())
+    types = {name: "Int64" for name in _WHOLE} | {name: "float64" for name in _REAL}
+    return frame.astype(types)
+
+
+def _row(report: Report, file: Path) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for field in dataclasses.fields(report):
+        value = getattr(report, field.name)
+        if field.name == "metrics":
+            for name, estimate in value.items():
+                row |= _estimate(name, estimate)
+        elif field.name == "validation":
+            row |= {f"validation_{name}": number for name, number in value.items()}
+        elif isinstance(value, Estimate):
+            row |= _estimate(field.name, value)
+        else:
+            row[field.name] = value
+    return row | {"path": str(file)}
+
+
+def _estimate(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _empty_columns() -> list[str]:
+    nothing = Estimate(0.0, 0.0, 0.0)
+    values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Report)}
+    values |= {
+        "metrics": dict.fromkeys(_FIRST, nothing),
+        "validation": {"accuracy": 0.0, "loss": 0.0},
+        "gc_matched_accuracy": nothing,
+    }
+    return list(_row(Report(**values), Path()))
+
+
+class _Callable(ModuleType):
+    """Lets `icl.results(...)` work although `icl.results` is this module."""
+
+    def __call__(self, runs: str | Path) -> pd.DataFrame:
+        return results(runs)
+
+
+_Callable.__call__.__doc__ = results.__doc__
+sys.modules[__name__].__class__ = _Callable
