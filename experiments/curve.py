@@ -133,7 +133,7 @@ def _point(runs: pd.DataFrame, metric: str) -> dict[str, object]:
     values = runs[metric]
     validation = f"validation_{metric}"
     if values.nunique() > 1:
-        interval = mean_over_draws(values.to_numpy(float))
+        interval = mean_over_draws(values.tolist())
         low, high = interval.low, interval.high
     else:
         low, high = runs[f"{metric}_low"].mean(), runs[f"{metric}_high"].mean()
