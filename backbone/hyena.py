@@ -39,45 +39,58 @@ def fast_length(least: int) -> int:
 
 
 class _LongConvolution(torch.autograd.Function):
-    """Causal convolution by real transforms, with its own backward.
+    """Convolution by real transforms, with its own backward.
 
-    Autograd's derivative of a real transform runs a complex one of twice the length.
+    Autograd's derivative of a real transform runs a complex one of twice the length; this one
+    costs what the forward pass costs, and keeps the signal's spectrum only if filters are trained.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, signal: Tensor, filters: Tensor) -> Tensor:
-        length = signal.shape[-1]
-        n = fast_length(2 * length - 1)
-        signal_f, filters_f = torch.fft.rfft(signal, n=n), torch.fft.rfft(filters, n=n)
-        ctx.save_for_backward(signal_f if filters.requires_grad else signal.new_empty(0), filters_f)
-        ctx.length, ctx.n = length, n  # type: ignore[attr-defined]
-        return torch.fft.irfft(signal_f * filters_f, n=n)[..., :length]
+    def forward(
+        ctx: FunctionCtx, signal: Tensor, filters: Tensor, spectrum: Tensor | None
+    ) -> Tensor:
+        n = transform_length(signal.shape[-1], filters.shape[-1])
+        signal_f = torch.fft.rfft(signal, n=n)
+        filters_f = torch.fft.rfft(filters, n=n) if spectrum is None else spectrum
+        kept = signal_f if ctx.needs_input_grad[1] else signal.new_empty(0)  # type: ignore[attr-defined]
+        ctx.save_for_backward(kept, filters_f)
+        ctx.lengths = signal.shape[-1], filters.shape[-1]  # type: ignore[attr-defined]
+        return torch.fft.irfft(signal_f * filters_f, n=n)[..., : filters.shape[-1]]
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         signal_f, filters_f = ctx.saved_tensors  # type: ignore[attr-defined]
-        length, n = ctx.length, ctx.n  # type: ignore[attr-defined]
+        signal_length, filter_length = ctx.lengths  # type: ignore[attr-defined]
+        n = transform_length(signal_length, filter_length)
         gradient_f = torch.fft.rfft(gradient, n=n)
         for_signal = for_filters = None
         if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
-            for_signal = torch.fft.irfft(gradient_f * filters_f.conj(), n=n)[..., :length]
+            for_signal = torch.fft.irfft(gradient_f * filters_f.conj(), n=n)[..., :signal_length]
         if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
             spectrum = torch.einsum("bdf,bdf->df", gradient_f, signal_f.conj())
-            for_filters = torch.fft.irfft(spectrum, n=n)[..., :length]
-        return for_signal, for_filters
+            for_filters = torch.fft.irfft(spectrum, n=n)[..., :filter_length]
+        return for_signal, for_filters, None
 
 
-def long_convolution(signal: Tensor, filters: Tensor) -> Tensor:
+def transform_length(signal: int, filters: int) -> int:
+    """Returns a fast size in which a signal and a filter convolve without wrapping around."""
+    return fast_length(signal + filters - 1)
+
+
+def long_convolution(signal: Tensor, filters: Tensor, spectrum: Tensor | None = None) -> Tensor:
     """Convolves every channel with its filter, causally: y[t] = sum over s <= t of h[t-s] x[s].
 
     Args:
         signal: (B, D, L); a half-precision signal is transformed in float32.
-        filters: (D, L), in float32 or float64.
+        filters: (D, M) with M >= L, in float32 or float64; M > L asks for the outputs after the
+            signal's end too, as if zeros followed it.
+        spectrum: the filters' transform of size `transform_length(L, M)`, where it is kept.
 
     Returns:
-        (B, D, L) in the signal's dtype.
+        (B, D, M) in the signal's dtype.
     """
-    return _LongConvolution.apply(signal.to(filters.dtype), filters).to(signal.dtype)
+    result = _LongConvolution.apply(signal.to(filters.dtype), filters, spectrum)
+    return result.to(signal.dtype)
 
 
 class Sine(nn.Module):
@@ -173,9 +186,10 @@ class HyenaOperator(nn.Module):
         assert self.in_proj.bias is not None
         return projected + self.in_proj.bias[:, None]
 
-    def short_convolution(self, projected: Tensor) -> Tensor:
-        """Convolves (B, 3D, w-1+L), the first w-1 positions being the past, to (B, 3D, L)."""
-        return self.short_filter(projected)
+    @property
+    def past(self) -> int:
+        """Positions that the short convolution looks back: its width w less 1."""
+        return self.short_filter.kernel_size[0] - 1
 
     def merge(self, gated: Tensor) -> Tensor:
         """Projects gated (B, D, L) back to the residual stream, (B, L, D)."""
@@ -183,7 +197,6 @@ class HyenaOperator(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """Mixes (B, L, D) along L, causally; returns (B, L, D)."""
-        past = self.short_filter.kernel_size[0] - 1
-        x0, x1, v = self.short_convolution(F.pad(self.project(u), (past, 0))).chunk(3, dim=1)
+        x0, x1, v = self.short_filter(F.pad(self.project(u), (self.past, 0))).chunk(3, dim=1)
         filters = self.filter_fn(u.shape[1])
         return self.merge(x0 * long_convolution(x1 * v, filters))
