@@ -10,7 +10,8 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from backbone.errors import InputError
-from backbone.pretrain_config import PretrainConfig, check, help_text, parse
+from backbone.options import help_text, read_options
+from backbone.pretrain_config import PretrainConfig, check
 from backbone.trainer import NonFiniteLossError, Status, Trainer
 from backbone.windows import divide
 
@@ -66,11 +67,11 @@ class _Terminal:
 def main(arguments: list[str]) -> int:
     """Runs the command line and returns its exit code."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(help_text())
+        print(help_text(PretrainConfig, "python -m backbone.pretrain"))
         return 0
     disable_progress_bar()
     try:
-        model = pretrain(parse(arguments), _Terminal().show)
+        model = pretrain(read_options(PretrainConfig, arguments), _Terminal().show)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,12 +18,12 @@ def learning_rate(progress: float, peak: float, warmup: float, floor: float) -> 
     return peak * (floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * fallen)))
 
 
-def stage_lengths(max_seq_len: int, first_length: int) -> list[int]:
-    """Returns the window lengths of the stages: halvings of `max_seq_len` down to `first_length`.
+def stage_lengths(last_length: int, first_length: int) -> list[int]:
+    """Returns the window lengths of the stages: halvings of `last_length` down to `first_length`.
 
     Source: Nguyen et al. 2023 (arXiv 2306.15794), section 3.2, sequence length warm-up.
     """
-    lengths = [max_seq_len]
+    lengths = [last_length]
     while lengths[0] // 2 >= first_length:
         lengths.insert(0, lengths[0] // 2)
     return lengths

@@ -121,9 +121,9 @@ class Trainer:
         self.out = Path(config.out)
         self.folder = self.out / "checkpoints"
         self.device = _device(config.device)
-        self.lengths = stage_lengths(config.max_seq_len, config.first_length)
+        self.lengths = stage_lengths(config.last_length or config.max_seq_len, config.first_length)
         self.train_windows = Windows(division.genome, division.train, config.max_unknown)
-        self.train_windows.draw(config.max_seq_len + 1, config.seed, 0, 0)
+        self.train_windows.draw(self.lengths[-1] + 1, config.seed, step=0, row=0)  # or refuse now
         self.valid = _tiles(config, division, config.valid_tokens)
         self.valid_all = _tiles(config, division, sys.maxsize)
         self.model = random_model(config.model_config(), config.seed)
@@ -305,7 +305,7 @@ def _seed_of(seed: int, step: int) -> int:
 
 
 def _tiles(config: PretrainConfig, division: Division, tokens: int) -> np.ndarray | None:
-    """Cuts held-out windows of the evaluation's length plus the first base's missing context."""
+    """Cuts held-out windows: the evaluation's length, and one base more to predict."""
     if not division.valid:
         return None
     length = config.valid_length or config.max_seq_len

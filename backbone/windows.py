@@ -14,8 +14,8 @@ UNKNOWN = ord("N")
 SPLITS = ("train", "valid", "test")
 ATTEMPTS = 200
 
-_COMPLEMENT = np.arange(256, dtype=np.uint8)
-_COMPLEMENT[list(ALPHABET.encode())] = list(reverse_complement(ALPHABET)[::-1].encode())
+COMPLEMENT = np.arange(256, dtype=np.uint8)
+COMPLEMENT[list(ALPHABET.encode())] = list(reverse_complement(ALPHABET)[::-1].encode())
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Windows:
             offset = place - (int(starts[index - 1]) if index else 0)
             window = self._regions[index][offset : offset + length]
             if self._is_known(window):
-                return _COMPLEMENT[window[::-1]] if random.random() < 0.5 else window
+                return COMPLEMENT[window[::-1]] if random.random() < 0.5 else window
         raise InputError(
             f"{ATTEMPTS} windows of {length} bases in a row had more than "
             f"{self.max_unknown:.0%} N; raise max_unknown or choose other regions"
