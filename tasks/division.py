@@ -41,7 +41,7 @@ def apportion(total: int, weights: Sequence[float] | np.ndarray) -> list[int]:
 
 
 def divide(
-    labels: Sequence[int], groups: np.ndarray, shares: Sequence[float], seed: int
+    labels: Sequence[int] | np.ndarray, groups: np.ndarray, shares: Sequence[float], seed: int
 ) -> list[np.ndarray]:
     """Divide rows into parts with the same proportion of classes in each.
 
@@ -73,7 +73,7 @@ def divide(
     return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]
 
 
-def stratified_sample(labels: Sequence[int], n: int, seed: int) -> np.ndarray:
+def stratified_sample(labels: Sequence[int] | np.ndarray, n: int, seed: int) -> np.ndarray:
     """Draw `n` rows with the classes in their proportions, every class at least once.
 
     Args:

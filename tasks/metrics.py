@@ -67,7 +67,8 @@ class _Scored:
         # Only the cells of the confusion matrix that hold a row at all.
         self.cells, cell_of_row = np.unique(cells, return_inverse=True)
         self.in_cell = np.eye(len(self.cells))[cell_of_row]
-        log_p = scores - logsumexp(scores, axis=1, keepdims=True)
+        # Rounded, so that rows whose scores differ by arithmetic alone are ties.
+        log_p = np.round(scores - logsumexp(scores, axis=1, keepdims=True), 12)
         if self.classes == 2:
             self.rankings = [_Ranking(scores[:, 1] - scores[:, 0], labels == 1)]
         else:

@@ -1,8 +1,8 @@
 """Synthetic tasks: planted signals of which the best possible accuracy is known.
 
 Both generators know the probability of a sequence under each class, so the best classifier is
-known too: it goes by the likelihood ratio (Neyman and Pearson 1933), and its accuracy on many
-drawn rows is the `best_accuracy` of the task.
+known too: it goes by the likelihood ratio (Neyman and Pearson 1933), and its accuracy on
+200,000 drawn rows is the `best_accuracy` of the task (standard error 0.0005).
 """
 
 from collections.abc import Sequence
@@ -172,7 +172,7 @@ TASKS.add(
         GeneratedSource(PlantedMotif()),
         description="a motif in random background, drawn here",
         licence="Apache-2.0",
-        best_accuracy=0.95,
+        best_accuracy=0.9495,
     ),
 )
 TASKS.add(
@@ -183,6 +183,6 @@ TASKS.add(
         GeneratedSource(MotifGrammar()),
         description="order and spacing of two motifs, drawn here",
         licence="Apache-2.0",
-        best_accuracy=0.95,
+        best_accuracy=0.9547,
     ),
 )
