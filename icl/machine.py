@@ -24,7 +24,7 @@ LIBRARIES = (
 
 
 def prepare_arithmetic(threads: int, device: str) -> None:
-    """Fix the number of threads and choose deterministic algorithms.
+    """Fix the number of threads of PyTorch and BLAS, and choose deterministic algorithms.
 
     Raises:
         InputError: If the device is not there.
@@ -41,6 +41,11 @@ def prepare_arithmetic(threads: int, device: str) -> None:
         there = ", ".join(name for name, is_there in available.items() if is_there)
         raise InputError(f"device={device}: not on this machine, which has {there}")
     torch.set_num_threads(threads)
+    # Limits reach only libraries that are loaded: scikit-learn brings NumPy's and SciPy's BLAS.
+    import sklearn.linear_model  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(limits=threads)
     torch.use_deterministic_algorithms(True)
 
 

@@ -1,0 +1,212 @@
+"""The baselines against values by hand and slow independent paths."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from backbone.config import HyenaDNAConfig
+from backbone.dna import reverse_complement
+from backbone.errors import InputError
+from backbone.model import random_model
+from backbone.tokenizer import encode_dna
+from icl.embedding import embed_sequences
+from icl.logistic import Logistic, choose_logistic, fit_logistic
+from icl.methods.base import Context
+from icl.methods.catalog import METHODS
+from icl.methods.kmer_logreg import kmer_frequencies, n_words
+from tasks.task import Example
+
+DNA = st.text("ACGTN", max_size=60)
+
+
+def tiny_backbone():
+    config = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=200, filter_order=8)
+    model = random_model(config, seed=1).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.mul_(3)  # far from linear
+    return model
+
+
+def drawn(n, seed=0, lengths=(20, 90), classes=2):
+    generator = np.random.default_rng(seed)
+    return [
+        Example("".join(generator.choice(list("ACGT"), generator.integers(*lengths))), i % classes)
+        for i in range(n)
+    ]
+
+
+def build(name, labels=("a", "b"), **options):
+    entry = METHODS.get(name)
+    model = tiny_backbone()
+    return entry.cls(entry.config(name=name, **options), Context(labels, 0, lambda: model))
+
+
+def slow_frequencies(sequence, kmer):
+    words = [sequence[i : i + kmer] for i in range(len(sequence) - kmer + 1)]
+    words = [min(w, reverse_complement(w)) for w in words if "N" not in w]
+    return {word: count / len(words) for word, count in Counter(words).items()}
+
+
+def test_kmer_frequencies_by_hand():
+    # AA, AC, AG, AT, CA, CC, CG, GA, GC, TA stand for the sixteen words of two letters.
+    # AACGT has AA, AC, CG and GT, which is AC again.
+    assert n_words(2) == 10
+    assert kmer_frequencies("AACGT", 2).tolist() == [0.25, 0.5, 0, 0, 0, 0, 0.25, 0, 0, 0]
+    assert kmer_frequencies("GGNC", 1).tolist() == [0, 1]
+    assert not kmer_frequencies("NAN", 2).any() and not kmer_frequencies("A", 2).any()
+
+
+@given(DNA, st.integers(1, 6))
+def test_kmer_frequencies_equal_a_slow_count(sequence, kmer):
+    expected = slow_frequencies(sequence, kmer)
+    words = sorted({min(w, reverse_complement(w)) for w in expected})
+    found = kmer_frequencies(sequence, kmer)
+    assert len(found) == n_words(kmer)
+    assert found[found > 0].tolist() == [expected[word] for word in words]
+
+
+@given(DNA, st.integers(1, 6))
+def test_kmer_frequencies_are_blind_to_strand(sequence, kmer):
+    both = [kmer_frequencies(s, kmer) for s in (sequence, reverse_complement(sequence))]
+    np.testing.assert_array_equal(*both)
+
+
+@pytest.mark.parametrize("kmer", range(1, 7))
+def test_number_of_words_is_that_of_canonical_kmers(kmer):
+    from itertools import product
+
+    words = {"".join(letters) for letters in product("ACGT", repeat=kmer)}
+    assert n_words(kmer) == len({min(w, reverse_complement(w)) for w in words})
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_logistic_equals_scikit_learn(classes):
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(80, 5)) * [1, 10, 0.1, 3, 0] + 4
+    labels = np.arange(80) % classes
+    features[:, 1] += 8 * labels
+    model = fit_logistic(features, labels, strength=0.1, n_classes=classes, seed=0)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    reference.fit(features, labels)
+    np.testing.assert_allclose(
+        model.log_probabilities(features), reference.predict_log_proba(features), atol=1e-6
+    )
+
+
+def test_logistic_strength_is_the_one_with_the_lowest_validation_loss():
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(30, 20)), np.arange(30) % 2
+    val = generator.normal(size=(200, 20)), np.arange(200) % 2
+    chosen = choose_logistic((features, labels), val, n_classes=2, seed=0)
+    assert chosen.strength == 1e-4  # labels say nothing: the less is believed the better
+
+
+@pytest.mark.parametrize("present", [[1], [0, 2]])
+def test_logistic_gives_absent_classes_next_to_nothing(present):
+    features = np.random.default_rng(0).normal(size=(20, 3))
+    labels = np.resize(present, 20)
+    model = fit_logistic(features, labels, strength=1.0, n_classes=3, seed=0)
+    probabilities = np.exp(model.log_probabilities(features))
+    np.testing.assert_allclose(probabilities[:, present].sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"mean": 1, "scale": 1}, {n: np.zeros(3) for n in ("mean", "scale", "weight")}]
+)
+def test_logistic_refuses_a_state_that_is_not_its_own(state):
+    with pytest.raises(InputError, match="no array"):
+        Logistic.from_state(state, 2)
+
+
+def test_majority_is_the_smoothed_training_frequency():
+    method = build("majority", ("a", "b", "c"))
+    rows = [Example("A", 0)] * 5 + [Example("A", 1)] * 2
+    method.fit(rows, rows)
+    np.testing.assert_allclose(np.exp(method.scores(rows[:2])), [[0.6, 0.3, 0.1]] * 2)
+    assert method.validation["accuracy"] == pytest.approx(5 / 7)
+
+
+@pytest.mark.parametrize("name", ["majority", "gc_only", "kmer_logreg", "linear_probe"])
+def test_a_method_restored_from_its_state_scores_the_same(name):
+    method, rows = build(name), drawn(30)
+    method.fit(rows, rows[:10])
+    restored = build(name)
+    restored.load_state(method.state())
+    np.testing.assert_array_equal(restored.scores(rows), method.scores(rows))
+    assert restored.trainable_parameters == method.trainable_parameters
+    with pytest.raises(InputError):
+        build(name).load_state({})
+
+
+@pytest.mark.parametrize("name", ["gc_only", "kmer_logreg", "linear_probe"])
+def test_a_score_does_not_depend_on_the_other_rows_or_their_order(name):
+    method, rows = build(name), drawn(30)
+    method.fit(rows, rows[:10])
+    together = method.scores(rows)
+    alone = np.concatenate([method.scores([row]) for row in rows])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(method.scores(rows[::-1])[::-1], together, atol=1e-5)
+
+
+def test_gc_only_learns_that_the_middle_is_different():
+    rows = [
+        Example("G" * gc + "A" * (20 - gc), int(5 < gc < 15)) for gc in range(21) for _ in range(5)
+    ]
+    method = build("gc_only")
+    method.fit(rows, rows)
+    assert method.validation["accuracy"] > 0.95
+    assert method.trainable_parameters == 3
+
+
+def test_kmer_length_is_chosen_on_validation():
+    generator = np.random.default_rng(0)
+
+    def row(label):  # the same letters, in the order ACT or TCA... by class
+        words = generator.permutation(["ACG", "AAA", "CCA"] if label else ["CGA", "AAA", "ACC"])
+        return Example("".join(words) * 3 + "".join(generator.choice(list("ACGT"), 20)), label)
+
+    rows = [row(i % 2) for i in range(300)]
+    method = build("kmer_logreg", kmers=[1, 4])
+    method.fit(rows[:200], rows[200:])
+    assert method.validation["kmer"] == 4
+    assert method.trainable_parameters == n_words(4) + 1
+    fixed = build("kmer_logreg", kmer=1)
+    fixed.fit(rows[:200], rows[200:])
+    assert fixed.validation["loss"] > method.validation["loss"]
+
+
+def test_embedding_equals_the_mean_over_one_unpadded_row_and_its_other_strand():
+    import torch
+
+    model, sequence = tiny_backbone(), "ACGTTGCANNACG"
+    means = []
+    for strand in (sequence, reverse_complement(sequence)):
+        ids = torch.from_numpy(encode_dna(strand))[None]
+        means.append(model.encode(model.embed(ids))[0].double().mean(dim=0).numpy())
+    found = embed_sequences(model, [sequence])
+    np.testing.assert_allclose(found[0], np.mean(means, axis=0), atol=1e-6)
+    other = embed_sequences(model, [reverse_complement(sequence)])
+    np.testing.assert_allclose(other, found, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_embedding_does_not_depend_on_the_batch(batch_size):
+    model = tiny_backbone()
+    sequences = [e.sequence for e in drawn(40, lengths=(1, 200))]
+    whole = embed_sequences(model, sequences, batch_size=64)
+    np.testing.assert_allclose(
+        embed_sequences(model, sequences, batch_size=batch_size), whole, atol=1e-5
+    )
+    assert whole.std(axis=0).min() > 0.01
+
+
+@pytest.mark.parametrize(("sequence", "message"), [("A" * 201, "201.*200"), ("", "empty")])
+def test_the_probe_refuses_rows_that_the_backbone_cannot_read(sequence, message):
+    with pytest.raises(InputError, match=f"row 1.*{message}"):
+        build("linear_probe").check([Example("ACGT", 0), Example(sequence, 0)])

@@ -1,0 +1,113 @@
+"""What a run has learned, on sequences without labels."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from backbone.dna import reverse_complement
+from icl import predict
+from icl.report import find_reports
+
+SEQUENCES = {"first": "GGGCGCGCCATTGCA" * 3, "second": "AATTATAATCATAAA" * 2 + "NNGAC"}
+
+
+@pytest.fixture
+def finished(call, tiny, tmp_path):
+    """The folder of a finished run whose scores depend on the strand of nothing but its rows."""
+    call("task=tiny_rows", "method=kmer_logreg", "method.kmer=2")
+    (path,) = find_reports(tmp_path)
+    fasta = tmp_path / "x.fa"
+    fasta.write_text("".join(f">{name} text\n{text}\n" for name, text in SEQUENCES.items()))
+    return path.parent, fasta
+
+
+@pytest.fixture
+def ask(capsys):
+    def one(*words):
+        code = 0
+        try:
+            predict.main(list(words))
+        except SystemExit as stop:
+            code = stop.code
+        return code, capsys.readouterr().err
+
+    return one
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_every_record_is_scored(finished, ask, tmp_path):
+    run, fasta = finished
+    code, err = ask(f"run={run}", f"fasta={fasta}", f"out={tmp_path / 'scores.tsv'}")
+    assert (code, err) == (0, "")
+    rows = rows_of(tmp_path / "scores.tsv")
+    assert [(r["record"], r["start"], r["end"], r["strand"]) for r in rows] == [
+        ("first", "0", "45", "+"),
+        ("second", "0", "35", "+"),
+    ]
+    assert [r["predicted"] for r in rows] == ["rich", "poor"]
+    method, _ = predict.load_method(run)
+    expected = predict.predict(method, list(SEQUENCES.values()))
+    found = [[float(r["p_poor"]), float(r["p_rich"])] for r in rows]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_intervals_of_a_bed_file_are_cut_out_with_their_strand(finished, ask, tmp_path):
+    run, fasta = finished
+    (tmp_path / "x.bed").write_text("second\t3\t20\tone\t0\t-\nfirst\t0\t9\ttwo\t0\t+\n")
+    ask(
+        f"run={run}",
+        f"fasta={fasta}",
+        f"bed={tmp_path / 'x.bed'}",
+        f"out={tmp_path / 'scores.tsv'}",
+        "strands=forward",
+    )
+    cut = [reverse_complement(SEQUENCES["second"][3:20]), SEQUENCES["first"][:9]]
+    method, _ = predict.load_method(run)
+    rows = rows_of(tmp_path / "scores.tsv")
+    assert [(r["record"], r["name"], r["strand"]) for r in rows] == [
+        ("second", "one", "-"),
+        ("first", "two", "+"),
+    ]
+    found = [[float(r["p_poor"]), float(r["p_rich"])] for r in rows]
+    np.testing.assert_array_equal(found, predict.predict(method, cut, strands="forward"))
+
+
+def test_both_strands_are_averaged():
+    class ShareOfA:
+        def check(self, examples):
+            assert all(e.label == 0 for e in examples)
+
+        def scores(self, examples):
+            share = np.array([e.sequence.count("A") / len(e.sequence) for e in examples])
+            return np.log(np.stack([share, 1 - share], axis=1))
+
+    np.testing.assert_allclose(predict.predict(ShareOfA(), ["AAATC"]), [[0.4, 0.6]])
+    forward = predict.predict(ShareOfA(), ["AAATC"], strands="forward")
+    np.testing.assert_allclose(forward, [[0.6, 0.4]])
+
+
+def test_mistakes_are_one_line_and_write_nothing(finished, ask, tmp_path):
+    run, fasta = finished
+    out = tmp_path / "scores.tsv"
+    (tmp_path / "far.bed").write_text("first\t0\t900\n")
+    for words, part in (
+        ((f"run={tmp_path}", f"fasta={fasta}"), "there is no report"),
+        ((f"run={run}", f"fasta={tmp_path / 'absent.fa'}"), "absent.fa"),
+        ((f"run={run}", f"fasta={fasta}", f"bed={tmp_path / 'far.bed'}"), "first:0-900"),
+        ((f"run={run}", f"fasta={fasta}", "strands=none"), "strands=none"),
+        ((f"run={run}", f"fasta={fasta}", "stands=both"), "strands="),
+        ((f"run={run}",), "fasta= is missing"),
+    ):
+        code, err = ask(*words, f"out={out}")
+        assert code == 2 and err.startswith("error: ") and err.count("\n") == 1 and part in err
+    code, err = ask(f"run={run}", f"fasta={fasta}", "out=/proc/here/scores.tsv")
+    assert code == 2 and err.count("\n") == 1
+    (run / "learned.safetensors").write_bytes(b"cut off")
+    code, err = ask(f"run={run}", f"fasta={fasta}", f"out={out}")
+    assert code == 2 and "learned.safetensors" in err
+    assert not out.exists()

@@ -1,0 +1,198 @@
+"""A run from rows to files: what it writes, when it repeats, that it is deterministic."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backbone.errors import InputError
+from icl.methods.majority import Majority
+from icl.report import Report, find_reports, read_report
+from icl.results import results
+from tasks.metrics import evaluate
+
+RUN = ("task=tiny_rows", "method=gc_only")
+
+
+def only_report(folder):
+    (path,) = find_reports(folder)
+    return path
+
+
+def test_a_run_writes_report_predictions_and_what_was_learned(call, tiny, tmp_path):
+    code, out, _ = call(*RUN, "seed=3")
+    path = only_report(tmp_path)
+    report = read_report(path)
+    assert code == 0 and str(path.relative_to(tmp_path)) in out
+    assert path.relative_to(tmp_path).parts[:3] == ("runs", "tiny_rows", "gc_only")
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "learned.safetensors",
+        "predictions.tsv",
+        "report.json",
+    ]
+    assert (report.n_train, report.n_val, report.n_test) == (40, 20, 30)
+    assert (report.seed, report.backbone, report.weights_sha256) == (3, None, None)
+    assert (report.k, report.prompt_tokens, report.shots) == (None, None, None)
+    with (path.parent / "predictions.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    scores = np.array([[float(r["log_p_poor"]), float(r["log_p_rich"])] for r in rows])
+    labels = np.array([["poor", "rich"].index(r["label"]) for r in rows])
+    np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1)
+    assert evaluate(labels, scores) == report.metrics
+    assert [r["predicted"] for r in rows] == [["poor", "rich"][i] for i in scores.argmax(axis=1)]
+
+
+def test_a_finished_run_is_not_repeated_unless_forced(call, tiny, tmp_path):
+    call(*RUN)
+    path = only_report(tmp_path)
+    path.write_text(path.read_text().replace('"seconds": ', '"seconds": 1000'))
+    marked = path.read_text()
+    code, out, _ = call(*RUN, "out=runs", "threads=2")
+    assert code == 0 and "already there" in out and path.read_text() == marked
+    assert call(*RUN, "force=true")[0] == 0
+    assert only_report(tmp_path) == path and path.read_text() != marked
+
+
+def test_the_same_run_gives_the_same_files(call, tiny, tmp_path):
+    for out in ("one", "two"):
+        call("task=tiny_rows", "method=kmer_logreg", "method.kmers=[2,3]", f"out={out}")
+    one, two = find_reports(tmp_path)
+    for name in ("predictions.tsv", "learned.safetensors"):
+        assert (one.parent / name).read_bytes() == (two.parent / name).read_bytes()
+    assert read_report(one).metrics == read_report(two).metrics
+
+
+def test_seeds_gives_as_many_reports_and_reads_the_rows_once(call, tiny, tmp_path):
+    call(*RUN, "seed=5", "seeds=3")
+    assert sorted(results(tmp_path)["seed"]) == [5, 6, 7]
+    assert tiny.read == 1
+    assert all(config["seeds"] == 1 for config in results(tmp_path)["config"])
+
+
+def test_evaluate_val_never_looks_at_a_test_row(call, tiny, tmp_path, monkeypatch):
+    seen = set()
+    for name in ("scores", "check", "fit"):
+        original = getattr(Majority, name)
+
+        def spied(self, *rows, original=original):
+            seen.update(e.sequence for part in rows for e in part)
+            return original(self, *rows)
+
+        monkeypatch.setattr(Majority, name, spied)
+    call("task=tiny_rows", "method=majority", "evaluate=val")
+    splits = tiny.splits(("poor", "rich"), 0, None)
+    assert seen == {e.sequence for e in (*splits.train, *splits.val)}
+    assert read_report(only_report(tmp_path)).evaluated_on == "val"
+
+
+def test_n_train_learns_from_a_stratified_subset(call, tiny, tmp_path, monkeypatch):
+    learned_from = []
+    fit = Majority.fit
+    monkeypatch.setattr(
+        Majority,
+        "fit",
+        lambda self, train, val: (learned_from.extend(train), fit(self, train, val))[1],
+    )
+    call("task=tiny_rows", "method=majority", "n_train=10")
+    assert sorted(e.label for e in learned_from) == [0] * 5 + [1] * 5
+    assert read_report(only_report(tmp_path)).n_train == 10
+
+
+def test_shuffled_labels_are_those_of_training_and_validation_only(call, tiny, tmp_path):
+    call(*RUN)
+    call(*RUN, "shuffle_labels=true")
+    frame = results(tmp_path).set_index("path")
+    assert len(frame) == 2
+    truth = [
+        [line.split("\t")[1] for line in (p.parent / "predictions.tsv").read_text().splitlines()]
+        for p in find_reports(tmp_path)
+    ]
+    assert truth[0] == truth[1]
+    assert frame["validation_loss"].nunique() == 2
+
+
+def test_a_failing_fit_leaves_no_empty_folders(call, tiny, tmp_path, monkeypatch):
+    def fit(self, train, val):
+        raise InputError("these rows cannot be learned from")
+
+    monkeypatch.setattr(Majority, "fit", fit)
+    code, _, err = call("task=tiny_rows", "method=majority")
+    assert (code, err.splitlines()[-1]) == (2, "error: these rows cannot be learned from")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_fit_finds_its_state_again_and_the_end_removes_it(
+    call, tiny, tmp_path, monkeypatch
+):
+    fit = Majority.fit
+
+    def interrupted(self, train, val):
+        (self.context.run_dir / "state").write_text("epoch 3")
+        raise KeyboardInterrupt
+
+    def resumed(self, train, val):
+        assert (self.context.run_dir / "state").read_text() == "epoch 3"
+        fit(self, train, val)
+
+    monkeypatch.setattr(Majority, "fit", interrupted)
+    assert call("task=tiny_rows", "method=majority")[0] == 130
+    assert not list(find_reports(tmp_path))
+    monkeypatch.setattr(Majority, "fit", resumed)
+    assert call("task=tiny_rows", "method=majority")[0] == 0
+    assert not list(tmp_path.rglob("state"))
+
+
+def test_the_table_shows_baselines_of_the_same_rows_only(call, tiny):
+    call("task=tiny_rows", "method=majority")
+    assert "majority" in call(*RUN)[1]
+    assert "majority" not in call(*RUN, "split_seed=1")[1]
+    assert "majority" not in call(*RUN, "evaluate=val")[1]
+
+
+def test_a_report_survives_its_json(call, tiny, tmp_path):
+    call(*RUN)
+    report = read_report(only_report(tmp_path))
+    assert Report.from_json(report.to_json()) == report
+    named = replace(report, k=4, prompt_tokens=4, best_accuracy=0.9)
+    assert Report.from_json(named.to_json()) == named
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "no whole JSON"),
+        (lambda text: "[]", "no report"),
+        (lambda text: json.dumps({**json.loads(text), "metrics": 3}), "no report"),
+        (lambda text: text.replace('"seed"', '"sed"', 1), "has no seed"),
+    ],
+)
+def test_a_damaged_report_is_named_and_left_out_of_the_results(
+    call, tiny, tmp_path, damage, message
+):
+    call(*RUN, "seeds=2")
+    first, _ = find_reports(tmp_path)
+    first.write_text(damage(first.read_text()))
+    with pytest.raises(InputError, match=message) as caught:
+        read_report(first)
+    assert str(first) in str(caught.value)
+    with pytest.warns(UserWarning, match="report.json"):
+        assert len(results(tmp_path)) == 1
+
+
+def test_results_is_a_tidy_table_from_the_package_itself(call, tiny, tmp_path):
+    import icl
+
+    empty = icl.results(tmp_path)
+    call(*RUN)
+    frame = icl.results(str(tmp_path))
+    report = read_report(only_report(tmp_path))
+    assert empty.empty and set(empty.columns) == set(frame.columns) - {"validation_strength"}
+    row = frame.iloc[0]
+    assert row["accuracy_low"] == report.metrics["accuracy"].low
+    assert row["gc_matched_accuracy"] == report.gc_matched_accuracy.value
+    assert row["validation_accuracy"] == report.validation["accuracy"]
+    assert str(frame["prompt_tokens"].dtype) == "Int64" and frame["prompt_tokens"].isna().all()
+    with pytest.raises(InputError, match="no such folder"):
+        icl.results(tmp_path / "absent")
