@@ -166,18 +166,18 @@ class Trainer:
             lr = learning_rate(progress, self.config.lr, self.config.warmup, self.config.lr_floor)
             loss = self.train_step(self.lengths[stage], lr)
             losses.append(loss)
-            gained = self.progress - start
-            spent = self.seconds - first
+            progress, now = self.progress, self.seconds
+            gained, spent = progress - start, now - first
             status = Status(
                 step=self.step,
                 tokens=self.tokens,
-                progress=self.progress,
+                progress=progress,
                 stage=stage,
                 length=self.lengths[stage],
                 lr=lr,
                 loss=loss,
-                tokens_per_second=(self.tokens - before) / max(self.seconds - since, 1e-9),
-                seconds_left=spent * (1.0 - self.progress) / gained if gained > 0 else math.inf,
+                tokens_per_second=(self.tokens - before) / max(now - since, 1e-9),
+                seconds_left=spent * (1.0 - progress) / gained if gained > 0 else math.inf,
             )
             if self.step % self.config.log_every == 0:
                 mean = sum(losses) / len(losses)
