@@ -43,7 +43,7 @@ def prepare_arithmetic(threads: int, device: str) -> None:
     torch.set_num_threads(threads)
     # Limits reach only libraries that are loaded: scikit-learn brings NumPy's and SciPy's BLAS.
     import sklearn.linear_model  # noqa: F401
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     threadpool_limits(limits=threads)
     torch.use_deterministic_algorithms(True)

@@ -243,7 +243,7 @@ def _save_learned(path: Path, state: dict[str, np.ndarray]) -> None:
     from safetensors.numpy import save_file
 
     with written_whole(path) as temporary:
-        save_file({name: np.ascontiguousarray(value) for name, value in state.items()}, temporary)
+        save_file({name: np.asarray(value, order="C") for name, value in state.items()}, temporary)
 
 
 def job(cfg: DictConfig) -> None:
