@@ -153,6 +153,11 @@ class HyenaFilter(nn.Module):
         The published operator adds `bias * x` to the convolution; that is the same as adding the
         bias to the filter's first tap, and saves a pass over the signal.
         """
+        # Half precision would corrupt phases and with them the filter: autocast ends here.
+        with torch.autocast(self.bias.device.type, enabled=False):
+            return self._evaluate(length)
+
+    def _evaluate(self, length: int) -> Tensor:
         features, t = self.positions(length)
         sine = self.implicit_filter["1"]
         last = str(2 * self.config.num_inner_mlps + 2)
