@@ -1,0 +1,105 @@
+"""Rows of text as batches of token ids in which no row's result depends on another."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbone.dna import reverse_complement
+from backbone.errors import InputError
+from backbone.tokenizer import PAD, encode_dna
+
+BUCKET = 64
+"""Rows are padded to a multiple of this length: a length that no other row of the batch decides."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows as token ids.
+
+    Attributes:
+        rows: (B,) their places among all rows.
+        ids: (B, L) token ids, padded on the right.
+        lengths: (B,) where each row ends.
+    """
+
+    rows: np.ndarray
+    ids: Tensor
+    lengths: Tensor
+
+    def to(self, device: str) -> "Batch":
+        """Returns the batch with its tensors on a device."""
+        return Batch(self.rows, self.ids.to(device), self.lengths.to(device))
+
+
+class Queries:
+    """Sequences, encoded once, from which batches are cut.
+
+    Padding stands on the right, where a causal model does not see it, and up to a length that
+    follows from each row alone.
+    """
+
+    def __init__(self, sequences: Sequence[str], most: int) -> None:
+        """Encodes sequences over ACGTN.
+
+        Args:
+            sequences: N sequences.
+            most: the longest that the backbone can read, padding included.
+
+        Raises:
+            InputError: for an empty row, or one longer than `most`, with the numbers.
+        """
+        check_lengths(sequences, most)
+        self.encoded = [encode_dna(s) for s in sequences]
+        self.padded = np.array([min(-(-len(s) // BUCKET) * BUCKET, most) for s in sequences])
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.encoded)
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Cuts a batch of rows that have one padded length."""
+        length = int(self.padded[rows].max())
+        ids = np.full((len(rows), length), PAD, dtype=np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(self.encoded[row])] = self.encoded[row]
+        lengths = torch.tensor([len(self.encoded[row]) for row in rows])
+        return Batch(rows, torch.from_numpy(ids), lengths)
+
+    def batches(self, size: int, order: np.ndarray | None = None) -> Iterator[Batch]:
+        """Cuts all rows into batches of at most `size` rows of one padded length.
+
+        Args:
+            size: rows of a batch.
+            order: a permutation of the rows; batches keep it within a length.
+        """
+        order = np.arange(len(self)) if order is None else order
+        by_length = order[np.argsort(self.padded[order], kind="stable")]
+        changes = np.flatnonzero(np.diff(self.padded[by_length])) + 1
+        for group in np.split(by_length, changes):
+            for start in range(0, len(group), size):
+                yield self.batch(group[start : start + size])
+
+
+def both_strands(sequences: Sequence[str]) -> list[str]:
+    """Returns the N sequences, then their N reverse complements."""
+    return [*sequences, *(reverse_complement(s) for s in sequences)]
+
+
+def check_lengths(sequences: Sequence[str], most: int) -> None:
+    """Refuses rows that the backbone cannot read whole, or that hold nothing to read.
+
+    Raises:
+        InputError: naming the first such row and its length.
+    """
+    for row, sequence in enumerate(sequences):
+        if not sequence:
+            raise InputError(f"row {row}: the sequence is empty")
+        if len(sequence) > most:
+            raise InputError(
+                f"row {row}: {len(sequence)} nucleotides exceed the {most} that fit into the "
+                f"backbone's max_seq_len beside the prompt; use fewer prompt tokens or a backbone "
+                f"with a longer context"
+            )
