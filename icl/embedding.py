@@ -5,31 +5,9 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from backbone.dna import reverse_complement
-from backbone.errors import InputError
 from backbone.model import HyenaDNA
-from backbone.tokenizer import PAD, encode_dna
-
-BUCKET = 64
-"""Rows are padded to a multiple of this length: a length that no other row of the batch decides."""
-
-
-def check_lengths(sequences: Sequence[str], max_seq_len: int) -> None:
-    """Refuse rows that the backbone cannot read whole, or that hold nothing to read.
-
-    Raises:
-        InputError: Naming the first such row and its length.
-    """
-    for row, sequence in enumerate(sequences):
-        if not sequence:
-            raise InputError(f"row {row}: the sequence is empty")
-        if len(sequence) > max_seq_len:
-            raise InputError(
-                f"row {row}: {len(sequence)} nucleotides exceed the backbone's max_seq_len of "
-                f"{max_seq_len}; use a backbone with a longer context"
-            )
+from icl.queries import Batch, Queries, both_strands
 
 
 def embed_sequences(
@@ -58,45 +36,20 @@ def embed_sequences(
     Raises:
         InputError: If a row is empty or longer than the model's context.
     """
-    most = model.config.max_seq_len
-    check_lengths(sequences, most)
-    padded = [min(-(-len(s) // BUCKET) * BUCKET, most) for s in sequences]
-    states = np.zeros((len(sequences), model.config.d_model))
-    order = np.argsort(padded, kind="stable")
-    for rows in _batches(order, padded, batch_size):
-        batch = [sequences[row] for row in rows]
-        both = [*batch, *(reverse_complement(s) for s in batch)]
-        means = _pooled(model, both, padded[rows[0]], device, precision)
-        states[rows] = (means[: len(rows)] + means[len(rows) :]) / 2
-    return states
-
-
-def _batches(order: np.ndarray, padded: Sequence[int], batch_size: int) -> list[np.ndarray]:
-    """Rows of equal padded length, at most `batch_size` together."""
-    lengths = np.array(padded)[order]
-    groups = np.split(order, np.flatnonzero(np.diff(lengths)) + 1)
-    return [
-        group[start : start + batch_size]
-        for group in groups
-        for start in range(0, len(group), batch_size)
-    ]
+    queries = Queries(both_strands(sequences), model.config.max_seq_len)
+    means = np.zeros((len(queries), model.config.d_model))
+    for batch in queries.batches(batch_size):
+        means[batch.rows] = _pooled(model, batch.to(device), precision)
+    return means.reshape(2, len(sequences), -1).mean(axis=0)
 
 
 @torch.no_grad()
-def _pooled(
-    model: HyenaDNA, sequences: Sequence[str], length: int, device: str, precision: str
-) -> np.ndarray:
-    ids = np.full((len(sequences), length), PAD, dtype=np.int64)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = encode_dna(sequence)
-    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
-        hidden = model.encode(model.embed(torch.from_numpy(ids).to(device)))
+def _pooled(model: HyenaDNA, batch: Batch, precision: str) -> np.ndarray:
+    """Mean over each row's own positions, (B, D)."""
+    device_type = batch.ids.device.type
+    with torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16"):
+        hidden = model.encode(model.embed(batch.ids))
     # Float64 happens on the CPU: not every accelerator has it.
-    return _masked_mean(hidden.cpu().double(), [len(s) for s in sequences]).numpy()
-
-
-def _masked_mean(hidden: Tensor, lengths: Sequence[int]) -> Tensor:
-    """(B, L, D) and B lengths -> (B, D)."""
-    counts = torch.tensor(lengths)[:, None]
-    inside = torch.arange(hidden.shape[1])[None, :] < counts
-    return (hidden * inside[..., None]).sum(dim=1) / counts
+    hidden, lengths = hidden.cpu().double(), batch.lengths.cpu()[:, None]
+    inside = torch.arange(hidden.shape[1])[None, :] < lengths
+    return ((hidden * inside[..., None]).sum(dim=1) / lengths).numpy()

@@ -23,7 +23,7 @@ class LinearProbe(Method[LinearProbeConfig]):
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse rows that the backbone cannot read whole."""
-        from icl.embedding import check_lengths
+        from icl.queries import check_lengths
 
         backbone = self.context.load_backbone()
         check_lengths([e.sequence for e in examples], backbone.config.max_seq_len)
