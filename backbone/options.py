@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -35,32 +35,47 @@ class Sources:
 def read_options(options: type[T], arguments: Sequence[str]) -> T:
     """Makes an instance of a dataclass of options from `key=value` arguments.
 
+    Values of text options are taken as they are, whatever signs they hold; all others are read as
+    YAML, a list of texts as `[one,two]` or as one text alone.
+
     Raises:
         InputError: for unknown options, values of the wrong kind, or a missing one.
     """
-    known = {option.name: option for option in fields(options)}  # type: ignore[arg-type]
+    kinds = get_type_hints(options)
+    given: dict[str, Any] = {}
     for argument in arguments:
-        key, equals, _ = argument.partition("=")
+        key, equals, value = argument.partition("=")
         if not equals:
             raise InputError(f"{argument!r} is no option; write key=value (--help lists them)")
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
+        if key not in kinds:
+            near = get_close_matches(key, kinds, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InputError(f"unknown option {key!r}{hint} (--help lists all)")
+        given[key] = _value(kinds[key], argument)
     try:
-        given = OmegaConf.from_cli(list(arguments))
-        for key, declared in known.items():
-            if declared.type == list[str] and isinstance(given.get(key), str):
-                given[key] = [given[key]]
         result = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), given))
     except MissingMandatoryValue as error:
         raise InputError(f"{error.full_key}= is missing; it must be given") from error
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-    except YAMLError as error:
-        raise InputError(f"cannot read the options: {str(error).splitlines()[0]}") from error
     assert isinstance(result, options)
     return result
+
+
+def _value(kind: Any, argument: str) -> Any:
+    """The value of a `key=value` argument, for an option of that type."""
+    key, _, text = argument.partition("=")
+    if kind == str | None and text in ("", "null"):
+        return None
+    is_text = kind in (str, str | None)
+    if is_text or (kind == list[str] and not text.startswith("[")):
+        # A backslash keeps a dollar sign from being read as a reference to another option.
+        plain = text.replace("${", r"\${")
+        return plain if is_text else [plain]
+    try:
+        return OmegaConf.from_cli([argument])[key]
+    except YAMLError as error:
+        raise InputError(f"cannot read {argument}: {str(error).splitlines()[0]}") from error
 
 
 def help_text(options: type, command: str) -> str:

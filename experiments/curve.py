@@ -1,11 +1,7 @@
 """Reports -> table -> picture: how a metric grows with the number of prompt tokens.
 
-Usage:
-    python -m experiments.curve runs=DIR [out=DIR] [metric=accuracy] [task=NAME]
-
-`runs` holds the reports (default: runs), `out` receives the pictures and tables (default: the same
-folder), `metric` is any metric of the reports and `task` picks one task (default: all of them).
-Three files are written for each task: curve_TASK_METRIC.png, .svg and .csv.
+`python -m experiments.curve runs=DIR` writes three files for each task: curve_TASK_METRIC.png,
+.svg and .csv.
 """
 
 from __future__ import annotations
@@ -14,13 +10,14 @@ import difflib
 import io
 import sys
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from backbone.errors import InputError
+from backbone.options import help_text, option, read_options
 from experiments.picture import Facts, draw
 from icl.files import written_whole
 from icl.results import results
@@ -54,34 +51,14 @@ OF_BACKBONE = {"device", "precision", "batch_size", "verbalizer"}
 """Options without effect on a method that reads the sequence alone."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Options:
     """What the command line can set."""
 
-    runs: str = "runs"
-    out: str = ""
-    metric: str = "accuracy"
-    task: str = ""
-
-
-def parse(arguments: Sequence[str]) -> Options:
-    """Reads `name=value` arguments.
-
-    Raises:
-        InputError: for an unknown name or an argument that is not of this form.
-    """
-    known = [field.name for field in fields(Options)]
-    given = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals or not value:
-            raise InputError(
-                f"{argument!r} is not of the form name=value; names: {', '.join(known)}"
-            )
-        if name not in known:
-            raise InputError(f"unknown option {name!r}{_nearest(name, known)}")
-        given[name] = value
-    return Options(**given)
+    runs: str = option("runs", "folder of the reports, as out= of python -m icl.run")
+    out: str = option("", "folder that receives the files; the folder of the reports if not given")
+    metric: str = option("accuracy", "any metric of the reports")
+    task: str = option("", "one task alone")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -281,10 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0, or 2 after one line about what is wrong with the input."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(arguments):
-        print(__doc__)
+        print(help_text(Options, "python -m experiments.curve"))
         return 0
     try:
-        for path in curves(parse(arguments)):
+        for path in curves(read_options(Options, arguments)):
             print(path)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
