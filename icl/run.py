@@ -72,7 +72,7 @@ def run(config: RunConfig) -> list[Finished]:
     """
     prepare_arithmetic(config.threads, config.device)
     task = TASKS.get(config.task.name)
-    splits = task.splits(config.split_seed, _data_folder(config))
+    splits = task.splits(config.split_seed, data_folder(config))
     load_backbone = functools.cache(lambda: _load_backbone(config))
     return [
         _run_once(replace(config, seed=config.seed + i, seeds=1), task, splits, load_backbone)
@@ -199,7 +199,8 @@ def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") 
     return weights_sha256(load_backbone())
 
 
-def _data_folder(config: RunConfig) -> Path | None:
+def data_folder(config: RunConfig) -> Path | None:
+    """Where the tables are: `data`, or else the variable ICL_DATA; None means the Hub."""
     folder = config.data or os.environ.get("ICL_DATA")
     return Path(folder).expanduser() if folder else None
 

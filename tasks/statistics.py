@@ -56,28 +56,39 @@ def percentile_interval(value: float, draws: np.ndarray) -> Estimate:
 
 
 def paired_difference(
-    correct_a: np.ndarray, correct_b: np.ndarray, resamples: int = 2000, seed: int = 0
+    correct_a: np.ndarray,
+    correct_b: np.ndarray,
+    groups: np.ndarray | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> Estimate:
-    """Accuracy of A minus accuracy of B on the same rows, bootstrapped over rows.
+    """Accuracy of A minus accuracy of B on the same rows, bootstrapped over groups of rows.
+
+    Rows of a group are drawn together or not at all (cluster bootstrap, Davison and Hinkley 1997,
+    section 3.8): rows that are the same sequence do not count as independent.
 
     Args:
         correct_a: (N,) whether A is right on each row.
         correct_b: (N,) the same for B, in the same order.
+        groups: (N,) numbers or names of groups; each row is one of its own if not given.
         resamples: Bootstrap resamples.
         seed: Moves the resampling.
 
     Raises:
-        ValueError: If the two are not of the same rows, or there are none.
+        ValueError: If the arrays are not of the same rows, or there are none.
     """
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
-    if a.shape != b.shape or a.ndim != 1 or not len(a):
-        raise ValueError(f"need the same rows twice, have shapes {a.shape} and {b.shape}")
-    # Only the counts of +1, 0 and -1 matter, and resampling rows resamples them multinomially.
-    outcomes = np.array([np.sum(a & ~b), np.sum(a == b), np.sum(~a & b)])
+    groups = np.arange(len(a)) if groups is None else np.asarray(groups)
+    if a.shape != b.shape or a.shape != groups.shape or a.ndim != 1 or not len(a):
+        raise ValueError(f"need the same rows, have shapes {a.shape}, {b.shape}, {groups.shape}")
+    _, group = np.unique(groups, return_inverse=True)
+    gained = np.bincount(group, weights=a.astype(int) - b.astype(int))
+    # Groups of equal size and gain are alike, and resampling groups draws them multinomially.
+    alike, counts = np.unique([gained, np.bincount(group)], axis=1, return_counts=True)
     random = np.random.default_rng(seed)
-    drawn = random.multinomial(len(a), outcomes / len(a), size=resamples)
-    value = (outcomes[0] - outcomes[2]) / len(a)
-    return percentile_interval(value, (drawn[:, 0] - drawn[:, 2]) / len(a))
+    drawn = random.multinomial(len(gained), counts / len(gained), size=resamples)
+    gain, rows = alike @ drawn.T
+    return percentile_interval(float(gained.sum() / len(a)), gain / rows)
 
 
 def mean_over_draws(values: Sequence[float]) -> Estimate:

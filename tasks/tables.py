@@ -25,7 +25,7 @@ def read_table(path: Path, labels: tuple[str, ...], origin: str) -> Rows:
     Raises:
         InputError: If the file is damaged or no table, or one of its rows cannot be used.
     """
-    table = _read_columns(path, ["sequence", "label"])
+    table = read_columns(path, ["sequence", "label"])
     return clean(zip(table["sequence"], table["label"], strict=True), labels, str(path), origin)
 
 
@@ -47,7 +47,7 @@ def read_intervals(path: Path, genome: Path, labels: tuple[str, ...], origin: st
     from backbone.genome import Genome
 
     names = ["region", "start", "end", "strand", "label"]
-    table = _read_columns(path, names)
+    table = read_columns(path, names)
     records = Genome([genome])
 
     def cut() -> Iterator[tuple[str, str]]:
@@ -66,8 +66,12 @@ def read_intervals(path: Path, genome: Path, labels: tuple[str, ...], origin: st
     return clean(cut(), labels, str(path), origin)
 
 
-def _read_columns(path: Path, names: list[str]) -> "pd.DataFrame":
-    """The named columns of a table, as text."""
+def read_columns(path: Path, names: list[str]) -> "pd.DataFrame":
+    """The named columns of a table, as text; nothing is taken for a missing value.
+
+    Raises:
+        InputError: If the file is damaged or no table, or lacks one of the columns.
+    """
     import pandas as pd
 
     kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix

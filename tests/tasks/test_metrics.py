@@ -161,6 +161,35 @@ def test_paired_difference_is_tighter_than_two_intervals():
         paired_difference(a, b[1:])
 
 
+def test_a_group_of_rows_is_drawn_together_or_not_at_all():
+    # Two groups, A gains 1 of 1 row in one and loses 1 of 3 in the other. Two draws give the
+    # first twice (1/4 of the resamples, +1), one of each (1/2, 0), the second twice (1/4, -1/3).
+    a, b, groups = [1, 0, 1, 1], [0, 1, 1, 1], np.array(["x", "y", "y", "y"])
+    one = paired_difference(np.array(a), np.array(b), groups)
+    assert (one.value, one.low, one.high) == pytest.approx((0, -1 / 3, 1))
+
+
+def test_rows_that_are_copies_count_once():
+    random = np.random.default_rng(1)
+    a, b = random.random(300) < 0.7, random.random(300) < 0.6
+    once = paired_difference(a, b)
+    copied = [np.tile(x, 4) for x in (a, b, np.arange(300))]
+    assert paired_difference(*copied).low == pytest.approx(once.low, abs=1e-12)
+    assert paired_difference(*copied).high == pytest.approx(once.high, abs=1e-12)
+    apart = paired_difference(*copied[:2])
+    assert apart.high - apart.low < 0.6 * (once.high - once.low)
+    # An independent slow path: draw groups one by one and put their rows together.
+    groups = random.integers(40, size=300)
+    draws = []
+    for _ in range(2000):
+        rows = np.concatenate([np.flatnonzero(groups == g) for g in random.integers(40, size=40)])
+        draws.append(a[rows].mean() - b[rows].mean())
+    fast = paired_difference(a, b, groups)
+    assert [fast.low, fast.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.01)
+    with pytest.raises(ValueError):
+        paired_difference(a, b, groups[1:])
+
+
 def test_mean_over_draws_is_students_interval():
     one = mean_over_draws([1.0, 2.0, 3.0])
     half = 4.302652729749464 * 1.0 / np.sqrt(3)  # quantile 0.975 with two degrees of freedom
