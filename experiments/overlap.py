@@ -1,0 +1,178 @@
+"""Which labelled rows lie inside the sequence that a model was trained on.
+
+`python -m experiments.overlap fasta=[...] tables=[...]` counts, for each table, the rows that occur
+letter by letter in the training regions and in the held-out ones, on either strand. A row can be in
+both: repeats are, and rows of a few letters are everywhere. Regions are given as to
+`python -m backbone.pretrain`.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from backbone.dna import normalise, reverse_complement
+from backbone.errors import InputError
+from backbone.options import Sources, help_text, option, read_options
+from backbone.windows import Region, divide
+from icl.files import write_text
+from tasks.tables import read_columns
+
+SEED = 32
+"""Bases of a seed: as many as fit into 64 bits."""
+
+_CODE = np.zeros(256, dtype=np.uint64)
+_CODE[list(b"ACGT")] = range(4)
+_CLEAN = re.compile(b"[ACGT]{%d}" % SEED)
+
+
+@dataclass
+class Options(Sources):
+    """What the command line can set."""
+
+    tables: list[str] = option([], "labelled tables: files or globs, below data (required)")
+    data: str = option(".", "folder below which the tables lie, and from which they are named")
+    out: str = option("overlap.csv", "file that receives the counts")
+
+
+def occurring(sequences: Sequence[str], texts: Iterable[bytes]) -> np.ndarray:
+    """Finds the sequences that occur in a text exactly, as they are or as reverse complement.
+
+    Each sequence is looked up by the hash of its first 32 letters without N, and compared letter
+    by letter where it is found; shorter ones are searched for directly.
+
+    Args:
+        sequences: N cleaned sequences; an N is equal to an N alone.
+        texts: Cleaned sequences to search in, ASCII.
+
+    Returns:
+        (N,) whether each occurs.
+    """
+    queries = [s.encode() for s in sequences] + [reverse_complement(s).encode() for s in sequences]
+    found = np.zeros(len(queries), dtype=bool)
+    starts = {i: match.start() for i, q in enumerate(queries) if (match := _CLEAN.search(q))}
+    seeded = np.array(list(starts), dtype=int)
+    unseeded = [query for query in range(len(queries)) if query not in starts]
+    seeds = _codes(b"".join(queries[i][at : at + SEED] for i, at in starts.items()))[::SEED]
+    order = np.argsort(seeds, kind="stable")
+    seeds, seeded = seeds[order], seeded[order]
+    for text in texts:
+        for place, query in _places(_codes(text), seeds, seeded):
+            start = place - starts[query]
+            if not found[query] and start >= 0:
+                found[query] = text[start : start + len(queries[query])] == queries[query]
+        for query in unseeded:
+            found[query] = found[query] or queries[query] in text
+    return found[: len(sequences)] | found[len(sequences) :]
+
+
+def _codes(text: bytes) -> np.ndarray:
+    """Two bits a base, of the 32 letters from each position on, (L - 31,); N counts as A."""
+    codes = _CODE[np.frombuffer(text, dtype=np.uint8)]
+    width = 1
+    while width < SEED:
+        codes = (codes[: max(len(codes) - width, 0)] << np.uint64(2 * width)) | codes[width:]
+        width *= 2
+    return codes
+
+
+def _places(codes: np.ndarray, seeds: np.ndarray, queries: np.ndarray) -> Iterable[tuple[int, int]]:
+    """Pairs of a position and a query whose seed is the code there; seeds are ascending."""
+    first = np.searchsorted(seeds, codes, side="left")
+    positions = np.flatnonzero(first < len(seeds))
+    positions = positions[seeds[first[positions]] == codes[positions]]
+    first = first[positions]
+    last = np.searchsorted(seeds, codes[positions], side="right")
+    for position, low, high in zip(positions, first, last, strict=True):
+        for query in queries[low:high]:
+            yield int(position), int(query)
+
+
+def overlap(options: Options) -> pd.DataFrame:
+    """Counts the rows of each table that lie inside the training and the held-out regions.
+
+    Returns:
+        A table with the columns file, rows, rows_in_train, rows_in_held_out.
+
+    Raises:
+        InputError: For files that are missing or cannot be read.
+    """
+    if not options.tables:
+        raise InputError("tables= is missing; it names the labelled tables")
+    folder = Path(options.data).expanduser()
+    files = _files(folder, options.tables)
+    division = divide(options.fasta, options.valid_fasta, options.holdout, options.bed)
+    sequences = {file: _sequences(file) for file in files}
+    unique = sorted({sequence for rows in sequences.values() for sequence in rows})
+
+    def inside(regions: Sequence[Region]) -> set[str]:
+        letters = (division.genome.letters(r.record)[r.start : r.end].tobytes() for r in regions)
+        hits = np.flatnonzero(occurring(unique, letters))
+        return {unique[hit] for hit in hits}
+
+    train, held_out = inside(division.train), inside(division.valid)
+    return pd.DataFrame(
+        [
+            {
+                "file": file.relative_to(folder).as_posix(),
+                "rows": len(rows),
+                "rows_in_train": sum(row in train for row in rows),
+                "rows_in_held_out": sum(row in held_out for row in rows),
+            }
+            for file, rows in sequences.items()
+        ]
+    )
+
+
+def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """The files that the patterns name below a folder, each once, in order."""
+    files: list[Path] = []
+    for pattern in patterns:
+        found = sorted(glob.glob(pattern, root_dir=folder))
+        if not found:
+            raise InputError(f"no table at {pattern!r} below {folder}; give files or globs")
+        files += [folder / name for name in found]
+    return list(dict.fromkeys(files))
+
+
+def _sequences(file: Path) -> list[str]:
+    """The cleaned sequences of a table."""
+    try:
+        raw = read_columns(file, ["sequence"])["sequence"]
+        return [normalise(text.strip(), row)[0] for row, text in enumerate(raw, start=1)]
+    except InputError as error:
+        message = str(error)
+        raise InputError(message if str(file) in message else f"{file}: {message}") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(help_text(Options, "python -m experiments.overlap"))
+        return 0
+    try:
+        options = read_options(Options, arguments)
+        table = overlap(options)
+        out = Path(options.out).expanduser()
+        try:
+            write_text(out, table.to_csv(index=False))
+        except OSError as error:
+            raise InputError(f"cannot write {out}: {error.strerror}") from error
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table.to_string(index=False))
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
