@@ -13,6 +13,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -69,7 +70,11 @@ def read_config(folder: Path) -> HyenaDNAConfig:
     known = HyenaDNAConfig.__dataclass_fields__
     own = {k: v for k, v in flat.items() if k in HyenaDNAConfig.__annotations__ and k in known}
     own.setdefault("d_inner", 4 * own["d_model"])
-    return HyenaDNAConfig(**own)
+    try:
+        return HyenaDNAConfig(**own)
+    except StrictDataclassError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} does not describe a HyenaDNA: {reason}") from None
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.errors import InputError
-from backbone.hyena import long_convolution, transform_length
+from backbone.hyena import long_convolution, short_convolution, transform_length
 from backbone.model import Block, HyenaDNA
 
 
@@ -166,7 +166,10 @@ class PrefixEngine:
         projected = self._project(last, state, hidden)
         x0, gated = self._gates(last, projected)
         backwards = self._lagged(self.taps(last, length), at)
-        mixed = torch.einsum("bdl,bdl->bd", gated.to(backwards.dtype), backwards).to(gated.dtype)
+        # Like the transforms, this sum over lags stays in the filters' precision.
+        with torch.autocast(gated.device.type, enabled=False):
+            mixed = torch.einsum("bdl,bdl->bd", gated.to(backwards.dtype), backwards)
+        mixed = mixed.to(gated.dtype)
         if state is not None:
             mixed = mixed + _pick(state.layers[last].spill.expand(len(at), -1, -1), at)
         block = self.blocks[last]
@@ -220,7 +223,8 @@ class PrefixEngine:
 
     def _gates(self, i: int, projected: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the outer gate x0 and the gated signal x1 * v, (B, D, L) each."""
-        x0, x1, v = self.blocks[i].mixer.short_filter(projected).chunk(3, dim=1)
+        short = self.blocks[i].mixer.short_filter
+        x0, x1, v = short_convolution(projected, short).chunk(3, dim=1)
         return x0, x1 * v
 
     def _convolve(self, i: int, gated: Tensor, room: int) -> Tensor:

@@ -226,6 +226,10 @@ def _override(
     if name not in known:
         raise InputError(_unknown_option(name, known))
     is_text = known[name] <= {str, str | None}
+    if is_text and value.startswith("~") and os.path.expanduser(value) == value:
+        raise InputError(f"{key}={value}: there is no home folder {value.partition('/')[0]}")
+    if known[name] <= {list[str], list[str] | None} and not value.startswith(("[", "null")):
+        raise InputError(f"{key}={value}: give a list, as {key}=[{value}]")
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     # With -m a comma separates values, but for folders, whose names may hold one.
     is_whole = not sweeping or name in ("data", "out")

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from backbone.errors import InputError
 from icl.files import written_whole
 from icl.methods.base import Progress
 
@@ -27,6 +28,22 @@ class TuningConfig:
     rows: int = field(default=64, metadata={"help": "rows of a training step"})
     weight_decay: float = field(default=0.0, metadata={"help": "of AdamW"})
     warmup: float = field(default=0.05, metadata={"help": "share of the steps that warm up"})
+
+    def check(self) -> None:
+        """Refuses values with which nothing can be tuned.
+
+        Raises:
+            InputError: naming the option, as the command line knows it, and what it may be.
+        """
+        for name in ("epochs", "patience", "rows"):
+            if getattr(self, name) < 1:
+                raise InputError(f"method.{name}={getattr(self, name)}: must be 1 or more")
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"method.lr={self.lr}: must be more than 0, and finite")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"method.weight_decay={self.weight_decay}: must be 0 or more")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"method.warmup={self.warmup}: must be 0 or more and less than 1")
 
 
 @dataclass
@@ -66,17 +83,16 @@ def tune(
     optimizer = torch.optim.AdamW(
         parameters.values(), lr=config.lr, weight_decay=config.weight_decay
     )
-    total = max(1, config.epochs * steps)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _share(step / total, config.warmup)
-    )
-    state = _State.load(folder, parameters, optimizer, schedule)
+    state = _State.load(folder, parameters, optimizer)
     if state is None:
         loss, accuracy = validate()
         state = _State(0, Tuned(loss, accuracy, 0), _copy(parameters))
     while state.epoch < config.epochs and state.epoch - state.best.epoch < config.patience:
         state.epoch += 1
-        losses = [_step(loss, parameters, optimizer, schedule) for loss in batches(state.epoch)]
+        losses = []
+        for step, loss_of in enumerate(batches(state.epoch), start=(state.epoch - 1) * steps):
+            rate = config.lr * _share(step / (config.epochs * steps), config.warmup)
+            losses.append(_step(loss_of, parameters, optimizer, rate))
         loss, accuracy = validate()
         if loss < state.best.loss:
             state.best, state.kept = Tuned(loss, accuracy, state.epoch), _copy(parameters)
@@ -100,14 +116,15 @@ def _step(
     loss: Callable[[], Tensor],
     parameters: dict[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    rate: float,
 ) -> float:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
     optimizer.zero_grad()
     value = loss()
     value.backward()
     nn.utils.clip_grad_norm_(parameters.values(), 1.0)
     optimizer.step()
-    schedule.step()
     return value.item()
 
 
@@ -149,14 +166,18 @@ class _State:
         folder: Path | None,
         parameters: dict[str, nn.Parameter],
         optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> "_State | None":
         """Puts back what `save` wrote; None where there is nothing."""
         if folder is None or not (folder / STATE).exists():
             return None
-        with safe_open(folder / STATE, "pt") as file:
-            where = json.loads(file.metadata()["state"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        try:
+            with safe_open(folder / STATE, "pt") as file:
+                where = json.loads(file.metadata()["state"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise InputError(
+                f"{folder / STATE} is damaged ({error}); force=true starts anew"
+            ) from error
         moments: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
         for key, tensor in tensors.items():
             kind, name = key.split("/", 1)
@@ -169,8 +190,5 @@ class _State:
                     kind: t if kind == "step" else t.to(parameter.device)
                     for kind, t in moments[name].items()
                 }
-        taken = max((int(m["step"]) for m in moments.values() if "step" in m), default=0)
-        for _ in range(taken):
-            schedule.step()
         kept = {name: tensors[f"kept/{name}"].to(p.device) for name, p in parameters.items()}
         return cls(where["epoch"], Tuned(**where["best"]), kept)

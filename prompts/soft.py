@@ -85,8 +85,5 @@ class SoftPrompt(nn.Module):
         """What later layers add at [SEP] (nothing) and at the suffix; None for one layer."""
         if not len(self.deep_after):
             return None
-        return (
-            torch.cat([torch.zeros_like(self.deep_after[:, :1]), self.deep_after], dim=1)
-            if (self.deep_after.shape[1])
-            else torch.zeros(len(self.deep_after), 1, self.deep_after.shape[2])
-        )
+        layers, _, width = self.deep_after.shape
+        return torch.cat([self.deep_after.new_zeros(layers, 1, width), self.deep_after], dim=1)

@@ -59,7 +59,7 @@ def verbalizer(classes: int, words: tuple[str, ...] | None = None) -> Verbalizer
         return Verbalizer(default_words(classes))
     shown = f"verbalizer.words=[{','.join(words)}]"
     if len(words) != classes:
-        raise InputError(f"{shown}: {len(words)} words for {classes} classes")
+        raise InputError(f"{shown}: give one word for each of the {classes} classes")
     if len(set(words)) != len(words):
         raise InputError(f"{shown}: two classes share a word")
     if any(letter not in ALPHABET for word in words for letter in word) or "" in words:

@@ -13,15 +13,13 @@ from torch import Tensor
 from backbone.errors import InputError
 from backbone.prefix import PrefixState, concatenate
 from icl.fit import TuningConfig, tune
+from icl.memo import fits, remembered
 from icl.methods.base import Context, Method, MethodConfig, method
 from icl.prompted import Prompted
 from icl.queries import Batch, Queries, both_strands
 from prompts.soft import Init, Placement, PromptShape, SoftPrompt
 from prompts.verbalizer import verbalizer
 from tasks.task import Example
-
-KEPT_BYTES = 2 << 30
-"""Encoded queries are kept between epochs if they take no more than this."""
 
 _CHOICES = {
     "placement": ("before", "after", "split"),
@@ -58,6 +56,7 @@ class PromptTuning(Method[SoftPromptConfig]):
     def __init__(self, config: SoftPromptConfig, context: Context) -> None:
         """Checks the options; the backbone is loaded when it is needed."""
         super().__init__(config, context)
+        config.check()
         for name, choices in _CHOICES.items():
             if getattr(config, name) not in choices:
                 raise InputError(
@@ -80,10 +79,13 @@ class PromptTuning(Method[SoftPromptConfig]):
         most, tokens = self._max_seq_len(), self.prompt_tokens or 0
         if len(longest.sequence) > self._most():
             extra = self.verbalizer.length
+            room = self._most() + tokens - len(longest.sequence)
             raise InputError(
                 f"{tokens} prompt tokens + {len(longest.sequence)} nucleotides + [SEP] + "
                 f"{extra} for the label word = {tokens + len(longest.sequence) + 1 + extra} tokens "
-                f"exceed the backbone's max_seq_len of {most}"
+                f"exceed the backbone's max_seq_len of {most}; "
+                + (f"give k={room} or less, or " if room >= 0 else "use ")
+                + "a backbone with a longer context"
             )
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
@@ -113,10 +115,12 @@ class PromptTuning(Method[SoftPromptConfig]):
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the classes, (N, C)."""
-        return _Labelled(self, examples, keep=False).scores()
+        return _Labelled(self, examples).scores()
 
     def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
         """Accuracy when any token may be the answer, forward strand, without offsets."""
+        if self.verbalizer.length > 1:
+            return None
         queries = Queries([e.sequence for e in examples], self._most())
         right = 0
         with torch.no_grad(), self._autocast():
@@ -125,7 +129,7 @@ class PromptTuning(Method[SoftPromptConfig]):
                 _, logits = self._answers(batch.to(self.context.device), prefix, None)
                 wanted = self.verbalizer.ids[[examples[row].label for row in batch.rows]]
                 right += int((logits.argmax(-1).cpu() == wanted[:, 0]).sum())
-        return right / len(examples) if self.verbalizer.length == 1 else None
+        return right / len(examples)
 
     @property
     def trainable_parameters(self) -> int:
@@ -195,7 +199,7 @@ class _Labelled:
     is encoded once for the whole of training, and a step costs the suffix alone.
     """
 
-    def __init__(self, method: PromptTuning, examples: Sequence[Example], keep: bool = True):
+    def __init__(self, method: PromptTuning, examples: Sequence[Example]):
         self.method = method
         self.labels = np.array([e.label for e in examples])
         sequences = [e.sequence for e in examples]
@@ -203,8 +207,8 @@ class _Labelled:
         both = both_strands(sequences) if self.strands == 2 else sequences
         self.queries = Queries(both, method._most())
         self.kept: PrefixState | None = None
-        if keep and self._can_be_kept():
-            self.kept = self._encode_all()
+        if self._can_be_kept():
+            self.kept = self._encode_all(both)
 
     def steps(self, generator: np.random.Generator) -> Iterator[Callable[[], Tensor]]:
         """Gives the losses of one epoch's steps; each row comes once, on a strand drawn for it."""
@@ -241,23 +245,29 @@ class _Labelled:
             return self.method._answers(batch, None, self.kept.rows(rows))[0]
         return self.method._answers(batch, prefix, None)[0]
 
-    def _can_be_kept(self) -> bool:
+    def _bytes_per_row(self) -> int:
         prompted, prompt = self.method._parts()
         config = prompted.model.config
-        per_row = config.n_layer * config.d_model * (6 + prompted.room_after(prompt)) * 4
-        fits = per_row * len(self.queries) <= KEPT_BYTES
-        return fits and self.method.config.readout == "last" and not len(prompt.before)
+        return config.n_layer * config.d_model * (6 + prompted.room_after(prompt)) * 4
 
-    def _encode_all(self) -> PrefixState:
+    def _can_be_kept(self) -> bool:
+        config, prompt = self.method.config, self.method._parts()[1]
+        unaffected = config.readout == "last" and not len(prompt.before)
+        return unaffected and fits(len(self.queries), self._bytes_per_row())
+
+    def _encode_all(self, sequences: Sequence[str]) -> PrefixState:
         prompted, prompt = self.method._parts()
-        order, states = [], []
-        with torch.no_grad(), self.method._autocast():
-            for batch in self.queries.batches(self.method.context.batch_size):
-                order.append(batch.rows)
-                batch = batch.to(self.method.context.device)
-                states.append(prompted.contexts(prompt, batch, None))
-        back = torch.from_numpy(np.argsort(np.concatenate(order)))
-        return concatenate(states).rows(back.to(self.method.context.device))
+        room, context = prompted.room_after(prompt), self.method.context
+
+        def encode(sequence: str) -> PrefixState:
+            batch = Queries([sequence], self.method._most()).batch(np.zeros(1, dtype=np.int64))
+            with torch.no_grad(), self.method._autocast():
+                return prompted.contexts(prompt, batch.to(context.device), None)
+
+        kind = f"context, room={room}, {context.precision}"
+        return concatenate(
+            remembered(prompted.model, kind, sequences, encode, self._bytes_per_row())
+        )
 
 
 @method("soft_prompt", config=SoftPromptConfig, budget="prompt_tokens")
