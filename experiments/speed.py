@@ -1,0 +1,43 @@
+"""What things cost, measured on this machine.
+
+Usage:
+    python -m experiments.speed prompt [key=value ...]     (prompt --help lists the options)
+
+`prompt` measures what a shared prompt costs: one training step and the evaluation of one batch, on
+the plain path (prompt and query concatenated, the whole sequence through all layers, as published)
+and with the prefix engine, and each one's peak memory. Table and picture grow row by row.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from backbone.errors import InputError
+from backbone.options import help_text, read_options
+from experiments import speed_prompt
+
+COMMANDS = {"prompt": (speed_prompt.Options, speed_prompt.measure_all)}
+"""Subcommands: the options of each, and what measures and returns the table's path."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if command in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    try:
+        if command not in COMMANDS:
+            raise InputError(f"unknown command {command!r}; known: {', '.join(COMMANDS)}")
+        options, measure_all = COMMANDS[command]
+        if {"-h", "--help"} & set(rest):
+            print(help_text(options, f"python -m experiments.speed {command}"))
+            return 0
+        print(measure_all(read_options(options, rest)))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

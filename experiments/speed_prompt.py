@@ -1,0 +1,225 @@
+"""What a shared prompt costs: the plain path against the prefix engine, in time and memory.
+
+An evaluation encodes its prompt once for EVALUATED queries: the engine's seconds for a batch hold
+the batch's share of that. The plain path has no such part.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+
+from backbone.errors import InputError
+from backbone.options import option
+from experiments.floor import arithmetic, matmul_rate, seconds
+from experiments.paths import LAYERS, PHASES, Paths, Phase, Shape, Way, plain_bytes
+from experiments.peak import peak_of
+from experiments.speed_picture import draw
+from icl.files import write_text, written_whole
+from icl.machine import prepare_arithmetic
+
+EVALUATED = 256
+"""Queries of one evaluation; the prompt is encoded once for all of them."""
+
+MEMORY_SHARE = 0.8
+"""Of the machine's memory, what the plain path may take."""
+
+K_SHOT = Shape(width=256, layers=8, prompt_tokens=16_000, batch=8, query_length=500)
+"""16 demonstrations of 500 bases for each of two classes, in front of every query."""
+
+
+@dataclass
+class Options:
+    """What the command line can set."""
+
+    out: str = option("runs-speed", "folder for the table and the picture")
+    prompt_tokens: list[int] = option([16, 128, 512, 4096, 32768], "prompt lengths")
+    widths: list[int] = option([128, 256], "128 (2 layers) and 256 (8 layers)")
+    batch: int = option(32, "rows of a step; halved until the plain path fits in memory")
+    query_length: int = option(500, "bases of a query")
+    k_shot: bool = option(True, "also 16 demonstrations a class, at width 256")
+    threads: int = option(2, "threads of the arithmetic")
+    device: str = option("cpu", "cpu, cuda or mps")
+    repeats: int = option(3, "the median of so many is taken, after one that is not counted")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; a plain path that would not fit in memory leaves its fields empty.
+
+    Attributes:
+        seconds_prefix: encoding the prompt alone, forward; of it, `seconds_engine` of an evaluation
+            holds the share batch / EVALUATED.
+        floor_ratio: seconds_engine over the time that its matrix products and transforms would take
+            at the measured rate of matrix products.
+    """
+
+    width: int
+    layers: int
+    prompt_tokens: int
+    batch: int
+    query_length: int
+    phase: Phase
+    seconds_plain: float | None
+    seconds_engine: float
+    ratio: float | None
+    peak_bytes_plain: int | None
+    peak_bytes_engine: int
+    device: str
+    dtype: str
+    seconds_prefix: float
+    floor_ratio: float
+
+
+def measure_all(options: Options) -> Path:
+    """Measures all cases, writing table and picture after each row; returns the table's path.
+
+    Raises:
+        InputError: for options out of range, a missing device, or a folder that cannot be written.
+    """
+    check(options)
+    prepare_arithmetic(options.threads, options.device)
+    torch.use_deterministic_algorithms(False)  # a choice for repeatable runs, which has its price
+    rate = matmul_rate(options.device)
+    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s on {options.threads} threads", flush=True)
+    table, rows = Path(options.out) / "speed_prompt.csv", []
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        for row in measurements(options, rate):
+            rows.append(asdict(row))
+            frame = pd.DataFrame(rows)
+            write_text(table, frame.to_csv(index=False, float_format="%.4g"))
+            with written_whole(table.with_suffix(".png")) as temporary:
+                draw(frame).savefig(temporary, format="png", dpi=150)
+            print(line(row), flush=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {options.out}: {error.strerror}") from error
+    return table
+
+
+def check(options: Options) -> None:
+    """Refuses options out of range.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for width in options.widths:
+        if width not in LAYERS:
+            raise InputError(f"widths: {width} is none of {', '.join(map(str, LAYERS))}")
+    for name in ("batch", "query_length", "threads", "repeats"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)}: must be at least 1")
+    if min(options.prompt_tokens, default=1) < 1:
+        raise InputError(f"prompt_tokens={min(options.prompt_tokens)}: must be at least 1")
+
+
+def measurements(options: Options, rate: float) -> Iterator[Row]:
+    """Measures case after case; says which plain paths are left out."""
+    memory = memory_of(options.device)
+    for width in options.widths:
+        for tokens in options.prompt_tokens:
+            whole = Shape(width, LAYERS[width], tokens, options.batch, options.query_length)
+            fitting = fitting_batch(whole, memory * MEMORY_SHARE)
+            if fitting:
+                shape = Shape(width, LAYERS[width], tokens, fitting, options.query_length)
+                yield from _rows(shape, PHASES, options, rate, plain=True)
+            if fitting < options.batch:
+                needed = plain_bytes(whole, "train") / 1e9
+                print(
+                    f"width {width}, {tokens} prompt tokens, batch {options.batch}: the plain path "
+                    f"needs about {needed:.0f} GB of {memory / 1e9:.0f} GB and is left out",
+                    flush=True,
+                )
+                yield from _rows(whole, PHASES, options, rate, plain=False)
+    if options.k_shot:
+        print("16 demonstrations of 500 bases for each of two classes:", flush=True)
+        yield from _rows(K_SHOT, ("evaluate",), options, rate, plain=True)
+
+
+def memory_of(device: str) -> float:
+    """Returns the memory of the machine or of the accelerator, in bytes."""
+    if device == "cuda":
+        return torch.cuda.get_device_properties(0).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def fitting_batch(shape: Shape, memory: float) -> int:
+    """Halves the batch until the plain path's training step fits; 0 if one row does not."""
+    a_row = plain_bytes(shape, "train") / shape.batch
+    batch = shape.batch
+    while batch * a_row > memory:
+        batch //= 2
+    return batch
+
+
+def _rows(
+    shape: Shape, phases: tuple[Phase, ...], options: Options, rate: float, plain: bool
+) -> Iterator[Row]:
+    """Measures one shape; the ways take turns, so that a change of load meets both."""
+    device = options.device
+    paths = Paths(shape, device)
+    ways: tuple[Way, ...] = ("plain", "engine") if plain else ("engine",)
+    with torch.no_grad():
+        paths.encode_prefix()
+        prefix_seconds = median(
+            seconds(paths.encode_prefix, device) for _ in range(options.repeats)
+        )
+        prefix = paths.encode_prefix()
+    for phase in phases:
+        work = {way: partial(paths.step, phase, way, prefix) for way in ways}
+        times = [
+            {way: seconds(work[way], device) for way in ways} for _ in range(options.repeats + 1)
+        ][1:]
+        medians = {way: median(taken[way] for taken in times) for way in ways}
+        floor_ratio = medians["engine"] / (arithmetic(work["engine"]) / rate)
+        if phase == "evaluate":
+            medians["engine"] += prefix_seconds * shape.batch / EVALUATED
+        peaks = {
+            way: peak_of(once, shape, phase, way, device, threads=options.threads, device=device)
+            for way in ways
+        }
+        yield Row(
+            **asdict(shape),
+            phase=phase,
+            seconds_plain=medians.get("plain"),
+            seconds_engine=medians["engine"],
+            ratio=medians["plain"] / medians["engine"] if plain else None,
+            peak_bytes_plain=peaks.get("plain"),
+            peak_bytes_engine=peaks["engine"],
+            device=device_name(device),
+            dtype="float32",
+            seconds_prefix=prefix_seconds,
+            floor_ratio=floor_ratio,
+        )
+
+
+def once(shape: Shape, phase: Phase, way: Way, device: str) -> None:
+    """Does one step from nothing: what a process that measures memory does."""
+    Paths(shape, device).step(phase, way, None)
+
+
+def device_name(device: str) -> str:
+    """Returns the accelerator's name, or cpu with its threads."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{device} ({torch.get_num_threads()} threads)" if device == "cpu" else device
+
+
+def line(row: Row) -> str:
+    """One row as a line for the terminal."""
+    start = (
+        f"width {row.width}, {row.prompt_tokens:>6,} prompt tokens, batch {row.batch:>2}, "
+        f"{row.phase:<8}  engine {row.seconds_engine:7.3f} s {row.peak_bytes_engine / 1e9:5.1f} GB "
+        f"({row.floor_ratio:.2f} times the arithmetic floor)"
+    )
+    if row.ratio is None or row.peak_bytes_plain is None:
+        return start
+    return (
+        f"{start}  plain {row.seconds_plain:7.3f} s {row.peak_bytes_plain / 1e9:5.1f} GB  "
+        f"ratio {row.ratio:.1f}"
+    )
