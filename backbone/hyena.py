@@ -93,6 +93,44 @@ def long_convolution(signal: Tensor, filters: Tensor, spectrum: Tensor | None = 
     return result.to(signal.dtype)
 
 
+class _ShortConvolution(torch.autograd.Function):
+    """Depthwise convolution by a few shifted products; the derivative is for the signal alone.
+
+    Several times faster on a CPU than the general convolution, which also derives the weights.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, signal: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        past = weight.shape[1] - 1
+        length = signal.shape[-1] - past
+        result = torch.addcmul(bias[:, None], signal[..., past:], weight[:, past:])
+        for i in range(past):
+            result.addcmul_(signal[..., i : i + length], weight[:, i : i + 1])
+        return result
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        past, length = weight.shape[1] - 1, gradient.shape[-1]
+        result = gradient.new_empty(*gradient.shape[:-1], length + past)
+        result[..., :past] = 0
+        torch.mul(gradient, weight[:, past:], out=result[..., past:])
+        for i in range(past):
+            result[..., i : i + length].addcmul_(gradient, weight[:, i : i + 1])
+        return result, None, None
+
+
+def short_convolution(signal: Tensor, short: nn.Conv1d) -> Tensor:
+    """Applies a frozen depthwise convolution of width w to (B, C, w-1+L); returns (B, C, L).
+
+    Only the signal receives a gradient.
+    """
+    weight, bias = short.weight[:, 0].to(signal.dtype), short.bias
+    assert bias is not None
+    return _ShortConvolution.apply(signal, weight, bias.to(signal.dtype))
+
+
 class Sine(nn.Module):
     """sin(frequency * x), with one learned frequency a channel."""
 
