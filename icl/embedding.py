@@ -7,14 +7,14 @@ import numpy as np
 import torch
 
 from backbone.model import HyenaDNA
-from icl.queries import Batch, Queries, both_strands
+from icl.memo import remembered
+from icl.queries import Queries, both_strands, check_lengths
 
 
 def embed_sequences(
     model: HyenaDNA,
     sequences: Sequence[str],
     *,
-    batch_size: int = 64,
     device: str = "cpu",
     precision: Literal["float32", "bf16"] = "float32",
 ) -> np.ndarray:
@@ -26,7 +26,6 @@ def embed_sequences(
     Args:
         model: Frozen backbone.
         sequences: N sequences over ACGTN.
-        batch_size: Rows a forward pass reads at once.
         device: Where the model is.
         precision: Number format of the backbone's arithmetic; the mean is taken in float64.
 
@@ -36,20 +35,22 @@ def embed_sequences(
     Raises:
         InputError: If a row is empty or longer than the model's context.
     """
-    queries = Queries(both_strands(sequences), model.config.max_seq_len)
-    means = np.zeros((len(queries), model.config.d_model))
-    for batch in queries.batches(batch_size):
-        means[batch.rows] = _pooled(model, batch.to(device), precision)
-    return means.reshape(2, len(sequences), -1).mean(axis=0)
+    check_lengths(sequences, model.config.max_seq_len)
+    kind = f"mean of states, {precision}"
+    width = 8 * model.config.d_model
+
+    def encode(sequence: str) -> np.ndarray:
+        return _pooled(model, sequence, device, precision)
+
+    return np.stack(remembered(model, kind, sequences, encode, width))
 
 
 @torch.no_grad()
-def _pooled(model: HyenaDNA, batch: Batch, precision: str) -> np.ndarray:
-    """Mean over each row's own positions, (B, D)."""
-    device_type = batch.ids.device.type
-    with torch.autocast(device_type, torch.bfloat16, enabled=precision == "bf16"):
+def _pooled(model: HyenaDNA, sequence: str, device: str, precision: str) -> np.ndarray:
+    """Mean over both strands and the sequence's own positions, (D,)."""
+    queries = Queries(both_strands([sequence]), model.config.max_seq_len)
+    batch = queries.batch(np.arange(2)).to(device)
+    with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
         hidden = model.encode(model.embed(batch.ids))
     # Float64 happens on the CPU: not every accelerator has it.
-    hidden, lengths = hidden.cpu().double(), batch.lengths.cpu()[:, None]
-    inside = torch.arange(hidden.shape[1])[None, :] < lengths
-    return ((hidden * inside[..., None]).sum(dim=1) / lengths).numpy()
+    return hidden[:, : len(sequence)].cpu().double().mean(dim=(0, 1)).numpy()

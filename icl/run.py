@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from backbone.model import HyenaDNA
 
 
+LOADED = 2
+"""Backbones that are kept between the runs of one process: one, and its random control."""
+
+_LOADED: "dict[str, HyenaDNA]" = {}
+
+
 @dataclass(frozen=True)
 class Finished:
     """A finished run: its report, its folder, and whether it was there before."""
@@ -186,9 +192,14 @@ def _method(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA
 
 
 def _load_backbone(config: RunConfig) -> "HyenaDNA":
-    from backbone.zoo import load
+    from backbone.zoo import load, weights_sha256
 
-    return load(config.backbone, config.device)
+    model = load(config.backbone, config.device)
+    # Runs of one process share a model, and with it what it made of their rows.
+    shared = _LOADED.setdefault(f"{weights_sha256(model)} {config.device}", model)
+    while len(_LOADED) > LOADED:
+        del _LOADED[next(iter(_LOADED))]
+    return shared
 
 
 def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") -> str | None:

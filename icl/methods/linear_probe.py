@@ -53,7 +53,6 @@ class LinearProbe(Method[LinearProbeConfig]):
         return embed_sequences(
             self.context.load_backbone(),
             [e.sequence for e in examples],
-            batch_size=self.context.batch_size,
             device=self.context.device,
             precision=self.context.precision,
         )
