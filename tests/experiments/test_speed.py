@@ -33,7 +33,8 @@ def test_the_published_form_gives_the_models_hidden_states() -> None:
 def test_both_paths_give_the_same_logits_and_the_same_step() -> None:
     plain, engine = Paths(SMALL, "cpu"), Paths(SMALL, "cpu")
     assert torch.allclose(plain.logits("plain"), engine.logits("engine"), atol=1e-5)
-    plain.train("plain"), engine.train("engine")
+    plain.train("plain")
+    engine.train("engine")
     assert plain.prompt.grad is not None and engine.prompt.grad is not None
     scale = plain.prompt.grad.abs().max()
     assert scale > 0
