@@ -91,7 +91,7 @@ def tune(
         state.epoch += 1
         losses = []
         for step, loss_of in enumerate(batches(state.epoch), start=(state.epoch - 1) * steps):
-            rate = config.lr * _share(step / (config.epochs * steps), config.warmup)
+            rate = config.lr * _share((step + 1) / (config.epochs * steps), config.warmup)
             losses.append(_step(loss_of, parameters, optimizer, rate))
         loss, accuracy = validate()
         if loss < state.best.loss:

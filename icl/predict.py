@@ -48,16 +48,18 @@ def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") 
     Args:
         method: A method that has learned.
         sequences: What to score; labels are not needed.
-        strands: "both" averages the probabilities of a sequence and its reverse complement,
-            "forward" takes the sequence as it stands.
+        strands: "both" averages a sequence and its reverse complement: as the method does where it
+            averages by itself, else their probabilities; "forward" takes the sequence as it stands.
 
     Raises:
         InputError: If a sequence cannot be read by the method.
     """
     forward = [Example(sequence, 0) for sequence in sequences]
     method.check(forward)
-    probabilities = np.exp(method.scores(forward))
     if strands == "forward":
+        method.read_forward_alone()
+    probabilities = np.exp(method.scores(forward))
+    if strands == "forward" or method.averages_strands:
         return probabilities
     reverse = [Example(reverse_complement(sequence), 0) for sequence in sequences]
     return (probabilities + np.exp(method.scores(reverse))) / 2

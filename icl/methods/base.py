@@ -131,6 +131,15 @@ class Method(ABC, Generic[ConfigT]):
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the classes, (N, C) float64; no row depends on another."""
 
+    @property
+    def averages_strands(self) -> bool:
+        """Whether `scores` already averages a sequence and its reverse complement."""
+        return False
+
+    def read_forward_alone(self) -> None:
+        """Let `scores` read the given strand alone, in a method that averages both."""
+        return None
+
     def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
         """Accuracy when any token may be the answer; None for a method without a vocabulary."""
         return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -116,6 +116,15 @@ class PromptTuning(Method[SoftPromptConfig]):
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the classes, (N, C)."""
         return _Labelled(self, examples).scores()
+
+    @property
+    def averages_strands(self) -> bool:
+        """Whether the strands' scores are averaged."""
+        return self.config.strands == "both"
+
+    def read_forward_alone(self) -> None:
+        """Sets `strands` to forward."""
+        self.config = replace(self.config, strands="forward")
 
     def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
         """Accuracy when any token may be the answer, forward strand, without offsets."""
