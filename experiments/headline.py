@@ -1,9 +1,9 @@
 """What soft prompting gives on one task: beside the baselines and controls, on the same rows.
 
-`python -m experiments.headline data=DIR` fits every competitor on several divisions of the rows
-and writes two tables, headline_TASK.csv (a row a competitor) and headline_TASK_paired.csv (soft
-prompting minus each of the others), and both as text, headline_TASK.md. Finished runs are not
-repeated.
+`python -m experiments.headline data=DIR` fits every competitor on several divisions of the rows and
+writes two tables, headline_TASK_METHOD.csv (a row a competitor) and headline_TASK_METHOD_paired.csv
+(prompting minus each of the others), and both as text, headline_TASK_METHOD.md. Finished runs are
+not repeated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 
 from backbone.errors import InputError
 from backbone.options import help_text, option, read_options
-from icl.config import RunConfig, TaskConfig, resolve
+from icl.config import RunConfig, TaskConfig, VerbalizerConfig, resolve
 from icl.files import write_text
 from icl.methods.catalog import METHODS
 from icl.report import PREDICTIONS
@@ -31,8 +31,8 @@ from tasks.metrics import Estimate, mean_over_draws, paired_difference
 OWN = "method."
 """What stands before an option of soft_prompt on the command line."""
 
-SOFT, NO_PROMPT, RANDOM = "soft_prompt", "soft_prompt k=0", "soft_prompt, random backbone"
-SHUFFLED = "soft_prompt, shuffled labels"
+PROMPT, NO_PROMPT, RANDOM = "prompt", "prompt of 0 tokens", "prompt, random backbone"
+SHUFFLED = "prompt, shuffled labels"
 OPPONENTS = ("gc_only", "kmer_logreg", "linear_probe", NO_PROMPT, RANDOM)
 """What soft prompting is compared with, row by row."""
 
@@ -47,7 +47,8 @@ class Options:
     split_seeds: int = option(5, "divisions of the rows, split_seed=0, 1, ...")
     backbone: str = option("bundled", "a checkpoint's name, or a folder")
     k: int = option(16, "prompt tokens, at least 1")
-    deep: bool = option(False, "deep_prompt takes part as well")
+    method: str = option("soft_prompt", "how prompts are learned: soft_prompt or deep_prompt")
+    words: list[str] | None = option(None, "label words, one a class, as [A,N]")
     device: str = option("cpu", "cpu, cuda or mps")
     threads: int = option(2, "threads of the arithmetic")
 
@@ -85,16 +86,16 @@ def competitors(options: Options, own: Mapping[str, Any]) -> dict[str, RunConfig
         common = {name: getattr(options, name) for name in ("backbone", "data", "out", "device")}
         settings = {"k": options.k, "threads": options.threads, **common, **changes}
         chosen = METHODS.get(method).config(name=method, **values)
+        if method == options.method:
+            settings["verbalizer"] = VerbalizerConfig(words=options.words)
         return resolve(RunConfig(task=TaskConfig(name=options.task), method=chosen, **settings))
 
     baselines = ("majority", "gc_only", "kmer_logreg", "linear_probe")
     found = {name: config(name, {}) for name in baselines}
-    found[NO_PROMPT] = config(SOFT, own, k=0)
-    found[SOFT] = config(SOFT, own)
-    if options.deep:
-        found["deep_prompt"] = config("deep_prompt", own)
-    found[RANDOM] = config(SOFT, own, backbone=f"random:{options.backbone}")
-    found[SHUFFLED] = config(SOFT, own, shuffle_labels=True)
+    found[NO_PROMPT] = config(options.method, own, k=0)
+    found[PROMPT] = config(options.method, own)
+    found[RANDOM] = config(options.method, own, backbone=f"random:{options.backbone}")
+    found[SHUFFLED] = config(options.method, own, shuffle_labels=True)
     return found
 
 
@@ -161,13 +162,13 @@ def tabulate(finished: Mapping[str, Sequence[Finished]], groups: np.ndarray) -> 
                 "n": len(reports),
             }
         )
-    ours = _correct(finished[SOFT])
+    ours = _correct(finished[PROMPT])
     paired = []
     for name in OPPONENTS:
         one = paired_difference(ours, _correct(finished[name]), groups)
         paired.append(
             {
-                "method": SOFT,
+                "method": PROMPT,
                 "minus": name,
                 "difference": one.value,
                 "low": one.low,
@@ -267,19 +268,19 @@ def headline(options: Options, own: Sequence[str] = ()) -> list[Path]:
     Raises:
         InputError: If options, data or backbone cannot be used.
     """
-    schema = METHODS.get(SOFT).config
+    schema = METHODS.get(options.method).config
     given = read_options(schema, own)
     values = {f.name: getattr(given, f.name) for f in fields(schema) if f.name != "name"}
     planned = competitors(options, values)
     finished = run_all(planned, options.split_seeds)
     task = TASKS.get(options.task)
-    data = data_folder(planned[SOFT])
+    data = data_folder(planned[PROMPT])
     divisions = [task.splits(seed, data) for seed in range(options.split_seeds)]
     sequences = [example.sequence for splits in divisions for example in splits.test]
     table = tabulate(finished, same_sequence(sequences))
-    text = markdown(table, _command(options, own), finished[SOFT][0].report.split_origin)
+    text = markdown(table, _command(options, own), finished[PROMPT][0].report.split_origin)
     print(f"\n{text}")
-    stem = Path(options.out).expanduser() / f"headline_{task.name}"
+    stem = Path(options.out).expanduser() / f"headline_{task.name}_{options.method}"
     contents = {
         stem.with_name(f"{stem.name}.csv"): table.methods.to_csv(index=False),
         stem.with_name(f"{stem.name}_paired.csv"): table.paired.to_csv(index=False),
@@ -293,7 +294,10 @@ def headline(options: Options, own: Sequence[str] = ()) -> list[Path]:
 def _command(options: Options, own: Sequence[str]) -> str:
     """The command line with all that matters, wherever data and runs lie."""
     shown = [field.name for field in fields(Options) if field.name not in ("data", "out")]
-    given = [f"{name}={getattr(options, name)}" for name in shown]
+    values = {name: getattr(options, name) for name in shown}
+    if options.words is not None:
+        values["words"] = f"[{','.join(options.words)}]"
+    given = [f"{name}={value}" for name, value in values.items() if value is not None]
     prompts = [f"{OWN}{one}" for one in own]
     return " ".join(["python -m experiments.headline data=$ICL_DATA", *given, *prompts])
 

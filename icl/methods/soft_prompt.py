@@ -33,6 +33,8 @@ _CHOICES = {
 class SoftPromptConfig(MethodConfig, TuningConfig):
     """Where the vectors stand, how classes are read, and how the vectors are tuned."""
 
+    lr: float = field(default=0.1, metadata={"help": "peak learning rate"})
+    epochs: int = field(default=20, metadata={"help": "epochs at most"})
     placement: str = field(
         default="after", metadata={"help": "vectors before the query, after it, or split"}
     )

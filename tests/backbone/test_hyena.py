@@ -98,7 +98,5 @@ def test_loss_is_the_mean_cross_entropy_of_the_next_token() -> None:
     labels[0, 4] = -100
     out = model(ids, labels=labels)
     logs = out.logits.detach().log_softmax(-1)
-    terms = [
-        -logs[b, t, ids[b, t + 1]] for b in range(2) for t in range(8) if (b, t + 1) != (0, 4)
-    ]
+    terms = [-logs[b, t, ids[b, t + 1]] for b in range(2) for t in range(8) if (b, t + 1) != (0, 4)]
     assert torch.allclose(out.loss, torch.stack(terms).mean(), atol=1e-5)

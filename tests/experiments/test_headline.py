@@ -42,7 +42,7 @@ def made(folder: Path, right: str, gc_matched: float = 0.5) -> Finished:
 def table(tmp_path) -> headline.Table:
     """Two divisions of four rows; the sequence of group 0 is tested in both."""
     outcomes = {
-        headline.SOFT: ("1110", "1100"),
+        headline.PROMPT: ("1110", "1100"),
         "gc_only": ("0100", "0111"),
         "kmer_logreg": ("1110", "1100"),
         "linear_probe": ("0000", "0000"),
@@ -57,7 +57,7 @@ def table(tmp_path) -> headline.Table:
 
 
 def test_methods_are_averaged_over_divisions(table):
-    soft = table.methods.set_index("method").loc[headline.SOFT]
+    soft = table.methods.set_index("method").loc[headline.PROMPT]
     # Accuracies 0.75 and 0.5: deviation 0.17678, times 12.7062 (Student, 1 degree) / sqrt(2).
     assert soft["accuracy"] == 0.625
     assert (soft["low"], soft["high"]) == pytest.approx((0.625 - 1.588275, 0.625 + 1.588275))
@@ -97,15 +97,15 @@ def test_time_left_goes_by_the_last_run_of_each_name():
 
 
 def test_competitors_differ_in_what_their_name_says():
-    options = headline.Options(k=4, backbone="somewhere", data="d", deep=True)
+    options = headline.Options(k=4, backbone="somewhere", data="d", method="deep_prompt")
     found = headline.competitors(options, {"lr": 0.5})
-    soft = found[headline.SOFT]
+    soft = found[headline.PROMPT]
     assert (soft.prompt_tokens, soft.backbone, soft.method.lr) == (4, "somewhere", 0.5)
     assert found[headline.NO_PROMPT].prompt_tokens == 0
     assert found[headline.NO_PROMPT].method == soft.method
     assert found[headline.RANDOM].backbone == "random:somewhere"
     assert [name for name, one in found.items() if one.shuffle_labels] == [headline.SHUFFLED]
-    assert found["deep_prompt"].method.name == "deep_prompt"
+    assert soft.method.name == "deep_prompt"
     assert set(headline.OPPONENTS) < set(found)
 
 
@@ -154,7 +154,7 @@ def test_from_nothing_to_tables_and_a_second_call_repeats_no_run(arguments, tmp_
     assert "min left" in first and "finished before" not in first
     reports = {file: file.read_bytes() for file in find_reports(runs)}
     assert len(reports) == 16
-    files = [runs / f"headline_few_rows{end}" for end in (".csv", "_paired.csv", ".md")]
+    files = [runs / f"headline_few_rows_soft_prompt{end}" for end in (".csv", "_paired.csv", ".md")]
     contents = [file.read_bytes() for file in files]
     methods, paired = pd.read_csv(files[0]), pd.read_csv(files[1])
     assert methods["n"].tolist() == [2] * 8
@@ -163,7 +163,7 @@ def test_from_nothing_to_tables_and_a_second_call_repeats_no_run(arguments, tmp_
     assert paired["sequences"].tolist() == [44] * 5
     assert str(tmp_path / "runs") not in files[2].read_text()
     by_name = methods.set_index("method")["accuracy"]
-    soft = by_name[headline.SOFT]
+    soft = by_name[headline.PROMPT]
     expected = [soft - by_name[name] for name in headline.OPPONENTS]
     assert paired["difference"].tolist() == pytest.approx(expected)
 
