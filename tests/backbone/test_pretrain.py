@@ -245,7 +245,7 @@ def test_command_line_trains_and_help_lists_options(
     given = (
         f"fasta=[{config.fasta[0]}] max_seq_len=64 batch_tokens=64 tokens=128 d_model=8 threads=1"
     )
-    assert main([*given.split(), f'out="{out}"']) == 0
+    assert main([*given.split(), f"out={out}"]) == 0
     assert load(f"{out}/model").config.d_model == 8
     assert main(["--help"]) == 0
     assert "max_seq_len=1024" in capsys.readouterr().out

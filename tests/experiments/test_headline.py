@@ -83,12 +83,12 @@ def test_a_row_of_the_paired_table_in_words():
 def test_the_text_holds_every_number(table):
     lines = headline.markdown(table, "the command", "made up").splitlines()
     assert lines[0] == "Made by `the command`."
-    assert "| soft_prompt | 0.625 | -0.963 to 2.213 | 0.500 | 0.725 | 0.250 | 2 |" in lines
-    assert sum(line.startswith("- soft_prompt minus ") for line in lines) == 5
-    assert any(line.startswith("- soft_prompt minus linear_probe: +62.5 points") for line in lines)
+    assert "| prompt | 0.625 | -0.963 to 2.213 | 0.500 | 0.725 | 0.250 | 2 |" in lines
+    assert sum(line.startswith("- prompt minus ") for line in lines) == 5
+    assert any(line.startswith("- prompt minus linear_probe: +62.5 points") for line in lines)
     one = table.methods.assign(low=float("nan"), high=float("nan"))
     text = headline.markdown(headline.Table(one, table.paired), "the command", "made up")
-    assert "| soft_prompt | 0.625 | – | 0.500 |" in text
+    assert "| prompt | 0.625 | – | 0.500 |" in text
 
 
 def test_time_left_goes_by_the_last_run_of_each_name():
