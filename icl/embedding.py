@@ -39,18 +39,18 @@ def embed_sequences(
     kind = f"mean of states, {precision}"
     width = 8 * model.config.d_model
 
-    def encode(sequence: str) -> np.ndarray:
-        return _pooled(model, sequence, device, precision)
+    def encode(sequence: str) -> tuple[torch.Tensor]:
+        return (_pooled(model, sequence, device, precision),)
 
-    return np.stack(remembered(model, kind, sequences, encode, width))
+    return remembered(model, kind, sequences, encode, width)[0].numpy()
 
 
 @torch.no_grad()
-def _pooled(model: HyenaDNA, sequence: str, device: str, precision: str) -> np.ndarray:
+def _pooled(model: HyenaDNA, sequence: str, device: str, precision: str) -> torch.Tensor:
     """Mean over both strands and the sequence's own positions, (D,)."""
     queries = Queries(both_strands([sequence]), model.config.max_seq_len)
     batch = queries.batch(np.arange(2)).to(device)
     with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
         hidden = model.encode(model.embed(batch.ids))
     # Float64 happens on the CPU: not every accelerator has it.
-    return hidden[:, : len(sequence)].cpu().double().mean(dim=(0, 1)).numpy()
+    return hidden[:, : len(sequence)].cpu().double().mean(dim=(0, 1))

@@ -7,17 +7,23 @@ batches too, because a row's activations fit the cache.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
 
 from backbone.model import HyenaDNA
 
-Value = TypeVar("Value")
+Row = tuple[Tensor, ...]
 
 KEPT_BYTES = 2 << 30
 """Most that is kept of one kind."""
 
-_KEPT: WeakKeyDictionary[HyenaDNA, dict[str, dict[str, object]]] = WeakKeyDictionary()
+BLOCK = 64
+"""Rows that share an allocation: one small one a row, between large temporaries, would leave the
+heap in pieces that are never reused."""
+
+_KEPT: WeakKeyDictionary[HyenaDNA, dict[str, dict[str, tuple[Row, int]]]] = WeakKeyDictionary()
 
 
 def fits(rows: int, bytes_per_row: int) -> bool:
@@ -29,20 +35,33 @@ def remembered(
     model: HyenaDNA,
     kind: str,
     sequences: Sequence[str],
-    encode: Callable[[str], Value],
+    encode: Callable[[str], Row],
     bytes_per_row: int,
-) -> list[Value]:
-    """Returns a value for each sequence, computed by `encode` where it is not kept yet.
+) -> Row:
+    """Returns what `encode` gives for each sequence, computed where it is not kept yet.
 
     Args:
         model: the frozen backbone; its weights must not change.
         kind: names what `encode` computes, with every setting that it depends on.
-        sequences: the rows.
-        encode: computes the value of one sequence.
-        bytes_per_row: size of a value; older ones are dropped where all would not fit.
+        sequences: the N rows.
+        encode: computes the tensors of one sequence; their shapes are those of every sequence.
+        bytes_per_row: size of a row's tensors; older rows are dropped where all would not fit.
+
+    Returns:
+        The tensors with the N rows in front.
     """
-    kept: dict[str, Value] = _KEPT.setdefault(model, {}).setdefault(kind, {})  # type: ignore[assignment]
+    kept = _KEPT.setdefault(model, {}).setdefault(kind, {})
     new = [s for s in dict.fromkeys(sequences) if s not in kept]
     if not fits(len(kept) + len(new), bytes_per_row):
         kept.clear()
-    return [kept.setdefault(s, encode(s)) if s not in kept else kept[s] for s in sequences]
+        new = list(dict.fromkeys(sequences))
+    for start in range(0, len(new), BLOCK):
+        some = new[start : start + BLOCK]
+        block = tuple(torch.stack(parts) for parts in zip(*map(encode, some), strict=True))
+        kept.update((sequence, (block, i)) for i, sequence in enumerate(some))
+    places = [kept[sequence] for sequence in sequences]
+    result = tuple(part.new_empty(len(places), *part.shape[1:]) for part in places[0][0])
+    for row, (block, i) in enumerate(places):
+        for target, part in zip(result, block, strict=True):
+            target[row] = part[i]
+    return result

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.errors import InputError
-from backbone.prefix import PrefixState, concatenate
+from backbone.prefix import LayerState, PrefixState
 from icl.fit import TuningConfig, tune
 from icl.memo import fits, remembered
 from icl.methods.base import Context, Method, MethodConfig, method
@@ -270,15 +270,16 @@ class _Labelled:
         prompted, prompt = self.method._parts()
         room, context = prompted.room_after(prompt), self.method.context
 
-        def encode(sequence: str) -> PrefixState:
+        def encode(sequence: str) -> tuple[Tensor, ...]:
             batch = Queries([sequence], self.method._most()).batch(np.zeros(1, dtype=np.int64))
             with torch.no_grad(), self.method._autocast():
-                return prompted.contexts(prompt, batch.to(context.device), None)
+                state = prompted.contexts(prompt, batch.to(context.device), None)
+            return tuple(t[0] for layer in state.layers for t in (layer.tail, layer.spill))
 
         kind = f"context, room={room}, {context.precision}"
-        return concatenate(
-            remembered(prompted.model, kind, sequences, encode, self._bytes_per_row())
-        )
+        parts = remembered(prompted.model, kind, sequences, encode, self._bytes_per_row())
+        layers = tuple(LayerState(*parts[i : i + 2]) for i in range(0, len(parts), 2))
+        return PrefixState(layers, int(self.queries.padded.max()), room)
 
 
 @method("soft_prompt", config=SoftPromptConfig, budget="prompt_tokens")

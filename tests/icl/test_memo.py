@@ -1,3 +1,5 @@
+import torch
+
 from backbone.config import HyenaDNAConfig
 from backbone.model import HyenaDNA, random_model
 from icl import memo
@@ -8,32 +10,34 @@ def model() -> HyenaDNA:
     return random_model(HyenaDNAConfig(d_model=8, n_layer=1, d_inner=8, max_seq_len=16), seed=0)
 
 
-def test_each_sequence_is_encoded_once_a_model_and_kind() -> None:
-    asked: list[str] = []
+class Encoder:
+    """Gives length and share of A, and notes what it was asked."""
 
-    def encode(sequence: str) -> int:
-        asked.append(sequence)
-        return len(sequence)
+    def __init__(self) -> None:
+        self.asked: list[str] = []
 
-    one, other = model(), model()
-    assert remembered(one, "length", ["AC", "G", "AC"], encode, 8) == [2, 1, 2]
-    assert remembered(one, "length", ["G", "TTT"], encode, 8) == [1, 3]
-    assert asked == ["AC", "G", "TTT"]
+    def __call__(self, sequence: str) -> tuple[torch.Tensor, torch.Tensor]:
+        self.asked.append(sequence)
+        return torch.tensor([len(sequence)]), torch.tensor(sequence.count("A") / len(sequence))
+
+
+def test_each_sequence_is_encoded_once_a_model_and_kind(monkeypatch) -> None:
+    monkeypatch.setattr(memo, "BLOCK", 2)
+    encode, one, other = Encoder(), model(), model()
+    length, share = remembered(one, "length", ["AC", "G", "TTT", "AC"], encode, 8)
+    assert length.tolist() == [[2], [1], [3], [2]]
+    assert share.tolist() == [0.5, 0.0, 0.0, 0.5]
+    assert remembered(one, "length", ["G", "A"], encode, 8)[0].tolist() == [[1], [1]]
+    assert encode.asked == ["AC", "G", "TTT", "A"]
     remembered(other, "length", ["AC"], encode, 8)
     remembered(one, "another kind", ["AC"], encode, 8)
-    assert asked == ["AC", "G", "TTT", "AC", "AC"]
+    assert encode.asked == ["AC", "G", "TTT", "A", "AC", "AC"]
 
 
-def test_older_values_are_dropped_where_not_all_fit(monkeypatch) -> None:
+def test_older_rows_are_dropped_where_not_all_fit(monkeypatch) -> None:
     monkeypatch.setattr(memo, "KEPT_BYTES", 30)
-    asked: list[str] = []
-
-    def encode(sequence: str) -> str:
-        asked.append(sequence)
-        return sequence
-
-    kept = model()
+    encode, kept = Encoder(), model()
     remembered(kept, "text", ["A", "C"], encode, 10)
-    remembered(kept, "text", ["G", "T"], encode, 10)
-    assert remembered(kept, "text", ["A"], encode, 10) == ["A"]
-    assert asked == ["A", "C", "G", "T", "A"]
+    remembered(kept, "text", ["G", "C", "T"], encode, 10)
+    assert remembered(kept, "text", ["A"], encode, 10)[1].tolist() == [1.0]
+    assert encode.asked == ["A", "C", "G", "C", "T", "A"]
