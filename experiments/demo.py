@@ -15,7 +15,9 @@ import pandas as pd
 from backbone.errors import InputError
 from experiments.curve import Options, aggregate, curves
 from icl.config import RunConfig, TaskConfig, resolve
+from icl.methods.base import MethodConfig
 from icl.methods.catalog import METHODS
+from icl.methods.soft_prompt import SoftPromptConfig
 from icl.results import results
 from icl.run import run
 
@@ -23,6 +25,8 @@ TASK = "synthetic_easy"
 OUT = Path("runs-demo")
 BASELINES = ("majority", "gc_only", "kmer_logreg", "linear_probe")
 PROMPT_TOKENS = (0, 4, 16, 64)
+EPOCHS = 10
+"""Half of what a real task is given: the motif is found within five."""
 
 
 def configurations(out: Path) -> list[RunConfig]:
@@ -32,13 +36,19 @@ def configurations(out: Path) -> list[RunConfig]:
         resolve(
             RunConfig(
                 task=TaskConfig(name=TASK),
-                method=METHODS.get(name).config(name=name),
+                method=_method(name),
                 k=k,
                 out=str(out),
             )
         )
         for name, k in budgets
     ]
+
+
+def _method(name: str) -> MethodConfig:
+    if name == "soft_prompt":
+        return SoftPromptConfig(name=name, epochs=EPOCHS)
+    return METHODS.get(name).config(name=name)
 
 
 def sentence(table: pd.DataFrame, best: float) -> str:
