@@ -72,8 +72,17 @@ def test_sample_has_the_size_asked_for_and_the_proportions(sizes, data):
     rows = stratified_sample(labels, n, seed=1)
     assert len(set(rows.tolist())) == n
     counts = np.bincount(labels[rows], minlength=len(sizes))
+    # One row a class, and of the other rows a share in proportion, rounded up or down.
+    others = np.array(sizes) - 1
+    exact = 1 + (n - len(sizes)) * others / max(1, others.sum())
     assert np.all(counts >= 1)
-    assert np.all(np.abs(counts - n * np.array(sizes) / len(labels)) < 2)
+    assert np.all(np.abs(counts - exact) < 1)
+
+
+def test_sample_keeps_a_rare_class_and_the_rest_in_proportion():
+    labels = np.repeat([0, 1, 2], [1, 31, 61])
+    counts = np.bincount(labels[stratified_sample(labels, 12, seed=3)])
+    assert counts.tolist() == [1, 4, 7]
 
 
 def test_subset_keeps_order_and_refuses_impossible_sizes():
