@@ -1,0 +1,29 @@
+"""How far the number of bases alone goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from icl.feature_regression import FeatureRegression
+from icl.methods.base import MethodConfig, method
+from tasks.task import Example
+
+
+@dataclass
+class LengthOnlyConfig(MethodConfig):
+    """No options."""
+
+
+@method("length_only", config=LengthOnlyConfig, uses_backbone=False)
+class LengthOnly(FeatureRegression[LengthOnlyConfig]):
+    """Logistic regression on the logarithm of the length and its square."""
+
+    def features(self, examples: Sequence[Example]) -> np.ndarray:
+        """Logarithm of the length and its square, (N, 2).
+
+        These are the log-odds of classes whose lengths are log-normal. Where every row has one
+        length both are constant, and what is left is the frequency of the classes.
+        """
+        log_length = np.log([len(e.sequence) for e in examples])
+        return np.stack([log_length, log_length**2], axis=1)
