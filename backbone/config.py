@@ -28,6 +28,7 @@ class HyenaDNAConfig(PreTrainedConfig):
         layer_norm_epsilon: epsilon of the layer norms.
         tie_word_embeddings: whether the head shares the embedding's weights.
         initializer_range: standard deviation of linear and embedding weights at the start.
+        num_attention_heads: none; PEFT asks every causal language model.
     """
 
     model_type = "hyenadna"
@@ -50,6 +51,7 @@ class HyenaDNAConfig(PreTrainedConfig):
     layer_norm_epsilon: float = 1e-5
     tie_word_embeddings: bool = True
     initializer_range: float = 0.02
+    num_attention_heads: int = 0
     pad_token_id: int | None = 4
     bos_token_id: int | None = 2
     sep_token_id: int | None = 1

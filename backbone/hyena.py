@@ -225,6 +225,8 @@ class HyenaOperator(nn.Module):
 
     def project(self, u: Tensor) -> Tensor:
         """Projects (B, L, D) to (B, 3D, L), channels first, without a copy to transpose."""
+        if type(self.in_proj) is not nn.Linear:  # an adapter wraps it, and must be heard
+            return self.in_proj(u).transpose(1, 2)
         projected = torch.matmul(self.in_proj.weight, u.transpose(1, 2))
         assert self.in_proj.bias is not None
         return projected + self.in_proj.bias[:, None]

@@ -7,7 +7,7 @@ that a prompt of vectors enters where embedded tokens do.
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from backbone.config import HyenaDNAConfig
@@ -60,8 +60,12 @@ class Backbone(nn.Module):
         self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_epsilon)
 
 
-class HyenaDNA(PreTrainedModel):
-    """A HyenaDNA language model; `logits(encode(embed(ids)))` is the whole of it."""
+class HyenaDNA(PreTrainedModel, GenerationMixin):
+    """A HyenaDNA language model; `logits(encode(embed(ids)))` is the whole of it.
+
+    `generate` and PEFT's causal-LM models work on it: it has no attention and keeps no cache, so a
+    generated token costs a pass over the whole sequence.
+    """
 
     config: HyenaDNAConfig
     config_class = HyenaDNAConfig
@@ -134,6 +138,11 @@ class HyenaDNA(PreTrainedModel):
         """The head."""
         return self.lm_head
 
+    @property
+    def embeddings(self) -> nn.Module:
+        """The parent of `word_embeddings`, where PEFT looks for it."""
+        return self.backbone.embeddings
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """Looks up token ids (B, L) as vectors (B, L, D)."""
         return self.get_input_embeddings()(input_ids)
@@ -161,22 +170,37 @@ class HyenaDNA(PreTrainedModel):
         input_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-    ) -> CausalLMOutput:
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> CausalLMOutput | tuple[Tensor, ...]:
         """Predicts the next token at every position.
 
         Args:
             input_ids: (B, L) token ids; or
             inputs_embeds: (B, L, D) vectors in their place.
             labels: (B, L) token ids, shifted here; -100 is not counted.
+            attention_mask: (B, L) with 1 for tokens and 0 for padding, which must be on the right;
+                nothing is computed from it.
+            output_attentions: only None and False: there is no attention.
+            output_hidden_states: only None and False: the last ones are returned in any case, the
+                others never.
+            return_dict: False gives a tuple.
 
         Returns:
             Logits (B, L, V), the last hidden states, and the mean cross-entropy if labels came.
 
         Raises:
             ValueError: unless exactly one of `input_ids` and `inputs_embeds` is given.
+            InputError: if what is asked does not exist here, or rows are padded on the left.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
+        if output_attentions or output_hidden_states:
+            raise InputError("HyenaDNA has no attention, and returns its last hidden states alone")
+        if attention_mask is not None and (attention_mask.diff(dim=1) > 0).any():
+            raise InputError("HyenaDNA is causal and masks nothing: pad rows on the right")
         if inputs_embeds is None:
             assert input_ids is not None
             inputs_embeds = self.embed(input_ids)
@@ -186,7 +210,20 @@ class HyenaDNA(PreTrainedModel):
         if labels is not None:
             targets = labels[:, 1:].reshape(-1)
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets)
-        return CausalLMOutput(loss=loss, logits=logits, hidden_states=(hidden,))
+        output = CausalLMOutput(loss=loss, logits=logits, hidden_states=(hidden,))
+        return output.to_tuple() if return_dict is False else output
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **ignored: object
+    ) -> dict[str, object]:
+        """Gives `forward` the whole sequence at each step of `generate`.
+
+        Args:
+            input_ids: (B, L) the tokens so far.
+            attention_mask: (B, L) as in `forward`.
+            ignored: what transformers hands to models with caches and positions.
+        """
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
 def filter_parameters(model: nn.Module) -> set[str]:
