@@ -68,7 +68,7 @@ def _value(kind: Any, argument: str) -> Any:
     if kind == str | None and text in ("", "null"):
         return None
     is_text = kind in (str, str | None)
-    if is_text or (kind == list[str] and not text.startswith("[")):
+    if is_text or (kind in (list[str], list[int]) and not text.startswith("[")):
         # A backslash keeps a dollar sign from being read as a reference to another option.
         plain = text.replace("${", r"\${")
         return plain if is_text else [plain]

@@ -3,19 +3,23 @@
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
 from backbone.errors import InputError
 from backbone.options import help_text, read_options
-from backbone.pretrain_config import PretrainConfig, check
+from backbone.pretrain_config import PretrainConfig, check_pretraining
+from backbone.source import GenomeSource
 from backbone.trainer import NonFiniteLossError, Status, Trainer
 from backbone.windows import divide
 
 SHOW_SECONDS = 10.0
+
+T = TypeVar("T")
 
 
 def line_of(status: Status) -> str:
@@ -40,10 +44,18 @@ def pretrain(config: PretrainConfig, show: Callable[[str], None] = lambda line: 
         InputError: for options or data that cannot be used.
         NonFiniteLossError: if training diverges.
     """
-    check(config)
+    check_pretraining(config)
     torch.set_num_threads(config.threads)
     division = divide(config.fasta, config.valid_fasta, config.holdout, config.bed)
-    trainer = Trainer(config, division)
+    return train(Trainer(config, GenomeSource(division, config.max_unknown)), show)
+
+
+def train(trainer: Trainer, show: Callable[[str], None]) -> Path:
+    """Lets a trainer run to its end and returns the folder of the exported model; see `pretrain`.
+
+    Raises:
+        NonFiniteLossError: if training diverges.
+    """
     for status in trainer.run():
         show(line_of(status))
     return trainer.out / "model"
@@ -64,14 +76,26 @@ class _Terminal:
             self.last = time.monotonic()
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the command line and returns its exit code."""
+def command(
+    options: type[T],
+    name: str,
+    job: Callable[[T, Callable[[str], None]], Path],
+    arguments: Sequence[str],
+) -> int:
+    """Runs the command line of a job that trains, and returns its exit code.
+
+    Args:
+        options: dataclass of its options.
+        name: how it is called, for the help.
+        job: takes its options and what receives a line a step, and returns the model's folder.
+        arguments: `key=value` each.
+    """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(help_text(PretrainConfig, "python -m backbone.pretrain"))
+        print(help_text(options, name))
         return 0
     disable_progress_bar()
     try:
-        model = pretrain(read_options(PretrainConfig, arguments), _Terminal().show)
+        model = job(read_options(options, arguments), _Terminal().show)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -80,6 +104,11 @@ def main(arguments: list[str]) -> int:
         return 1
     print(f"\nmodel: {model}")
     return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code."""
+    return command(PretrainConfig, "python -m backbone.pretrain", pretrain, arguments)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ from backbone.options import Sources, option
 
 
 @dataclass
-class PretrainConfig(Sources):
-    """Every option of a pretraining run; the texts are what `--help` prints."""
+class TrainerConfig:
+    """Every option of the trainer, whatever it is trained on; the texts are what `--help` prints.
 
-    max_unknown: float = option(0.1, "windows with a larger share of N are passed over")
+    Tokens, windows and lengths are those of the rows that the source gives.
+    """
+
     out: str = option(MISSING, "folder for checkpoints, metrics and the model (required)")
 
     d_model: int = option(128, "width")
@@ -69,6 +71,13 @@ class PretrainConfig(Sources):
         )
 
 
+@dataclass
+class PretrainConfig(TrainerConfig, Sources):
+    """Every option of pretraining on genomes."""
+
+    max_unknown: float = option(0.1, "windows with a larger share of N are passed over")
+
+
 MAY_CHANGE = {
     *("out", "tokens", "minutes", "valid_every", "valid_tokens", "valid_length"),
     *("checkpoint_every", "keep", "log_every", "device", "threads"),
@@ -76,14 +85,12 @@ MAY_CHANGE = {
 """Options that a resumed run may set anew; a new budget moves the schedules with it."""
 
 
-def check(config: PretrainConfig) -> None:
-    """Refuses options that make no sense, alone or together.
+def check(config: TrainerConfig) -> None:
+    """Refuses options of the trainer that make no sense, alone or together.
 
     Raises:
         InputError: naming the option and what it may be.
     """
-    if not config.fasta:
-        raise InputError("fasta= is missing: give FASTA files, a folder or a glob")
     if config.tokens is None and config.minutes is None:
         raise InputError("give a budget: tokens= or minutes=")
     whole = "d_model n_layer max_seq_len batch_tokens first_length valid_every valid_tokens"
@@ -94,7 +101,7 @@ def check(config: PretrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and not value > 0:
             raise InputError(f"{name}={value}: must be more than 0")
-    shares = "max_unknown length_warmup warmup lr_floor embed_dropout resid_dropout"
+    shares = "length_warmup warmup lr_floor embed_dropout resid_dropout"
     for name in shares.split():
         if not 0 <= getattr(config, name) < 1:
             raise InputError(f"{name}={getattr(config, name)}: must be at least 0 and below 1")
@@ -114,3 +121,16 @@ def check(config: PretrainConfig) -> None:
         raise InputError(
             f"valid_length={config.valid_length} exceeds max_seq_len={config.max_seq_len}"
         )
+
+
+def check_pretraining(config: PretrainConfig) -> None:
+    """Refuses options of pretraining that make no sense.
+
+    Raises:
+        InputError: naming the option and what it may be.
+    """
+    if not config.fasta:
+        raise InputError("fasta= is missing: give FASTA files, a folder or a glob")
+    if not 0 <= config.max_unknown < 1:
+        raise InputError(f"max_unknown={config.max_unknown}: must be at least 0 and below 1")
+    check(config)

@@ -1,4 +1,4 @@
-"""The training loop: next-nucleotide prediction on windows of genomes.
+"""The training loop: next-token prediction, on windows of genomes or any other source of rows.
 
 Source: Nguyen et al. 2023 (arXiv 2306.15794), section 3. A step is a pure function of the weights,
 the optimizer's state, the seed and its number, so a resumed run repeats the undisturbed one.
@@ -23,16 +23,11 @@ from torch import Tensor, nn
 from backbone import checkpoint
 from backbone.errors import InputError
 from backbone.model import HyenaDNA, filter_parameters, random_model
-from backbone.pretrain_config import MAY_CHANGE, PretrainConfig
+from backbone.pretrain_config import MAY_CHANGE, TrainerConfig
 from backbone.schedule import learning_rate, stage_at, stage_lengths
-from backbone.tokenizer import encode_dna
-from backbone.windows import UNKNOWN, Division, Windows
+from backbone.source import IGNORED, Rows, Source
 
 BETAS = (0.9, 0.999)
-IGNORED = -100
-
-TOKENS = np.full(256, IGNORED, dtype=np.int64)
-TOKENS[list(b"ACGTN")] = encode_dna("ACGTN")
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -70,20 +65,6 @@ def parameter_groups(model: HyenaDNA, weight_decay: float) -> list[dict[str, Any
     ]
 
 
-def token_ids(windows: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Makes inputs and targets of windows (B, L+1) of ASCII codes.
-
-    Returns:
-        Token ids (B, L) and the ids that follow them (B, L), -100 where that is N.
-    """
-    ids = TOKENS[windows]
-    targets = np.where(windows[:, 1:] == UNKNOWN, IGNORED, ids[:, 1:])
-    return (
-        torch.from_numpy(ids[:, :-1]).to(device, non_blocking=True),
-        torch.from_numpy(targets).to(device, non_blocking=True),
-    )
-
-
 def loss_sum(model: HyenaDNA, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the summed cross-entropy in nats over the whole vocabulary, and the targets counted.
 
@@ -102,30 +83,30 @@ class Trainer:
 
     def __init__(
         self,
-        config: PretrainConfig,
-        division: Division,
+        config: TrainerConfig,
+        source: Source,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Builds everything and goes on from the newest checkpoint under `config.out`, if any.
 
         Args:
             config: all options.
-            division: where windows come from.
+            source: where rows of token ids come from.
             clock: seconds, for the budget in minutes and for rates.
 
         Raises:
-            InputError: for data too short for the windows, an output folder that cannot be
-                written, or a checkpoint of a run with other options.
+            InputError: for a source that cannot give rows of these lengths, an output folder that
+                cannot be written, or a checkpoint of a run with other options.
         """
-        self.config, self.clock = config, clock
+        self.config, self.source, self.clock = config, source, clock
         self.out = Path(config.out)
         self.folder = self.out / "checkpoints"
         self.device = _device(config.device)
         self.lengths = stage_lengths(config.last_length or config.max_seq_len, config.first_length)
-        self.train_windows = Windows(division.genome, division.train, config.max_unknown)
-        self.train_windows.draw(self.lengths[-1] + 1, config.seed, step=0, row=0)  # or refuse now
-        self.valid = _tiles(config, division, config.valid_tokens)
-        self.valid_all = _tiles(config, division, sys.maxsize)
+        source.batch(1, self.lengths[-1], config.seed, step=0)  # or refuse now
+        valid_length = config.valid_length or config.max_seq_len
+        self.valid = source.held_out(valid_length, max(1, config.valid_tokens // valid_length))
+        self.valid_all = source.held_out(valid_length, sys.maxsize)
         self.model = random_model(config.model_config(), config.seed)
         nn.Module.to(self.model, self.device)
         self.optimizer = torch.optim.AdamW(
@@ -188,10 +169,10 @@ class Trainer:
         self._finish()
 
     def train_step(self, length: int, lr: float) -> float:
-        """Does one optimisation step on windows of `length` and returns its mean loss in nats."""
+        """Does one optimisation step on rows of `length` and returns its mean loss in nats."""
         rows = self.config.batch_tokens // length
-        windows = self.train_windows.batch(rows, length + 1, self.config.seed, self.step)
-        inputs, targets = token_ids(windows, self.device)
+        drawn = self.source.batch(rows, length, self.config.seed, self.step)
+        inputs, targets = self._on_device(drawn)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         torch.manual_seed(_seed_of(self.config.seed, self.step))
@@ -211,13 +192,13 @@ class Trainer:
         return value
 
     @torch.inference_mode()
-    def evaluate(self, windows: np.ndarray) -> float:
-        """Returns the perplexity of windows (count, L+1) of ASCII codes; N is not counted."""
+    def evaluate(self, held_out: Rows) -> float:
+        """Returns the perplexity of the counted targets of some rows."""
         self.model.eval()
-        rows = max(1, self.config.batch_tokens // windows.shape[1])
+        rows = max(1, self.config.batch_tokens // (held_out.length + 1))
         total, counted = 0.0, 0
-        for start in range(0, len(windows), rows):
-            inputs, targets = token_ids(windows[start : start + rows], self.device)
+        for start in range(0, len(held_out), rows):
+            inputs, targets = self._on_device(held_out[start : start + rows])
             with self._autocast():
                 some, count = loss_sum(self.model, inputs, targets)
             total, counted = total + some.item(), counted + int(count)
@@ -278,6 +259,14 @@ class Trainer:
             self.seconds_before = state["seconds"]
         _drop_later_lines(self.out / "metrics.jsonl", self.step)
 
+    def _on_device(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Returns inputs and targets (B, L) as int64 tensors."""
+        inputs, targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
+        return (
+            inputs.to(self.device, torch.int64, non_blocking=True),
+            targets.to(self.device, torch.int64, non_blocking=True),
+        )
+
     def _autocast(self) -> AbstractContextManager[object]:
         if self.config.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
@@ -302,15 +291,6 @@ def _device(name: str) -> torch.device:
 def _seed_of(seed: int, step: int) -> int:
     """Returns the seed of one step's dropout."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _tiles(config: PretrainConfig, division: Division, tokens: int) -> np.ndarray | None:
-    """Cuts held-out windows: the evaluation's length, and one base more to predict."""
-    if not division.valid:
-        return None
-    length = config.valid_length or config.max_seq_len
-    windows = Windows(division.genome, division.valid, config.max_unknown)
-    return windows.tiles(length + 1, max(1, tokens // length))
 
 
 def _make_writable(folder: Path) -> None:

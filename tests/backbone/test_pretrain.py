@@ -14,12 +14,12 @@ from backbone.errors import InputError
 from backbone.markov import MarkovModel
 from backbone.pretrain import main, pretrain
 from backbone.pretrain_config import PretrainConfig
+from backbone.source import GenomeSource, token_ids
 from backbone.trainer import (
     NonFiniteLossError,
     Trainer,
     loss_sum,
     parameter_groups,
-    token_ids,
 )
 from backbone.windows import divide
 from backbone.zoo import load
@@ -61,7 +61,8 @@ def config(tmp_path: Path) -> PretrainConfig:
 
 
 def trainer_of(config: PretrainConfig, **options: object) -> Trainer:
-    return Trainer(config, divide(config.fasta, config.valid_fasta), **options)  # type: ignore[arg-type]
+    source = GenomeSource(divide(config.fasta, config.valid_fasta), config.max_unknown)
+    return Trainer(config, source, **options)  # type: ignore[arg-type]
 
 
 def lines(config: PretrainConfig, key: str) -> list[float]:
@@ -90,7 +91,8 @@ def test_what_decays(config: PretrainConfig) -> None:
 def test_targets_that_are_n_do_not_count(config: PretrainConfig) -> None:
     model = trainer_of(config).model.eval()
     windows = np.frombuffer(b"ACNGT" + b"TTTAN", dtype=np.uint8).reshape(2, 5)
-    inputs, targets = token_ids(windows, torch.device("cpu"))
+    rows = token_ids(windows)
+    inputs, targets = torch.tensor(rows.inputs).long(), torch.tensor(rows.targets).long()
     assert inputs.tolist() == [[7, 8, 11, 9], [10, 10, 10, 7]]
     assert targets.tolist() == [[8, -100, 9, 10], [10, 10, 7, -100]]
     with torch.no_grad():
