@@ -104,7 +104,7 @@ class PublishedSource:
                 f"data=DIR, or set ICL_DATA=DIR, where DIR holds {self._files()}; (3) give "
                 f"data=FILE, a table of your own (.tsv or .csv) with columns sequence,label"
             ) from error
-        names = {"train": "train", "validation": "dev", "test": "test"}
+        names = {"train": "train", "validation": "dev", "dev": "dev", "test": "test"}
         known = {names[name]: part for name, part in rows.items() if name in names}
         if not {"test"} < known.keys():
             raise InputError(
