@@ -1,4 +1,4 @@
-"""Estimates with 95 % intervals: bootstrap over rows, and Student's t over repeated runs."""
+"""Estimates with 95 % intervals: over rows (bootstrap), repeated runs (Student's t), or both."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -117,10 +117,12 @@ def hierarchical_bootstrap(
 
     A draw is one prompt seed, choice of demonstrations, order or division. Rows are resampled,
     the same for all draws that score them, and to each resample a deviate of Student's t over
-    draws is added. Resampling the draws themselves would be too sure: of three draws it sees two
-    thirds of their variance, and normal tails. What chance in rows already shows as difference
-    between draws is taken out of the resampling of rows, so that it counts once. A single draw
-    says nothing of others: its interval is that of rows alone.
+    draws is added. To resample the draws themselves would be too sure: three draws then show two
+    thirds of their variance, and no heavy tails. What rows do differently to each draw is part
+    of how draws vary, so the resamples of rows are drawn in to what draws have in common: with the
+    same rows in all draws the variances are those of a two-way layout (Searle, Casella and
+    McCulloch 1992, chapter 4), with no row in two draws the interval is Student's t over draws.
+    It is never narrower than that of rows alone, which is all that a single draw has.
 
     Args:
         correct: (draws, N) whether each draw is right on each row, or one array a draw where
@@ -198,17 +200,20 @@ def _over_draws_and_rows(sums: np.ndarray, rows: np.ndarray, resamples: int, see
     draws = len(sums)
     means = sums.sum(axis=1) / rows.sum(axis=1)
     value = float(means.mean())
-    random = np.random.default_rng([seed, draws])
     blocks = bootstrap_weights(sums.shape[1], resamples, seed)
-    resampled = np.concatenate([((w @ sums.T) / (w @ rows.T)).mean(axis=1) for w in blocks])
+    with np.errstate(invalid="ignore"):  # a resample may hold no row of a draw; it is left out
+        resampled = np.concatenate([((w @ sums.T) / (w @ rows.T)).mean(axis=1) for w in blocks])
+    of_rows = percentile_interval(value, resampled)
     if draws == 1:
-        return percentile_interval(value, resampled)
-    # Influence of each group on the accuracy of each draw, hence the variance due to rows.
+        return of_rows
+    # By the influence of each group on the mean of each draw: the variance that rows give to the
+    # mean over draws, and the part of it that differs from draw to draw.
     influence = (sums - means[:, None] * rows) / rows.sum(axis=1, keepdims=True)
-    of_mean = (influence.mean(axis=0) ** 2).sum()
-    between = ((influence**2).sum(axis=1).mean() - of_mean) / (draws - 1)
-    share = np.sqrt(max(0.0, 1 - between / of_mean)) if of_mean else 0.0
-    levels = (np.arange(resamples) + 0.5) / resamples
-    deviates = random.permutation(student_t.ppf(levels, draws - 1))
-    spread = np.sqrt(max(means.var(ddof=1) / draws, between))
-    return percentile_interval(value, value + share * (resampled - value) + spread * deviates)
+    shared = (influence.mean(axis=0) ** 2).sum()
+    own = ((influence**2).sum(axis=1).mean() - shared) / (draws - 1)
+    share = np.sqrt(max(0.0, 1 - own / shared)) if shared else 0.0
+    deviates = student_t.ppf((np.arange(resamples) + 0.5) / resamples, draws - 1)
+    deviates = np.random.default_rng([seed, draws]).permutation(deviates)
+    spread = means.std(ddof=1) / np.sqrt(draws)
+    of_both = percentile_interval(value, value + share * (resampled - value) + spread * deviates)
+    return Estimate(value, min(of_rows.low, of_both.low), max(of_rows.high, of_both.high))
