@@ -95,7 +95,7 @@ def competitors(options: Options, own: Mapping[str, Any]) -> dict[str, RunConfig
     found[NO_PROMPT] = config(options.method, own, k=0)
     found[PROMPT] = config(options.method, own)
     found[RANDOM] = config(options.method, own, backbone=f"random:{options.backbone}")
-    found[SHUFFLED] = config(options.method, own, shuffle_labels=True)
+    found[SHUFFLED] = config(options.method, own, control="train_labels_shuffled")
     return found
 
 

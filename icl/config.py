@@ -11,7 +11,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from backbone.errors import InputError
-from icl.methods.base import MethodConfig, MethodEntry
+from icl.controls import OTHER_TASK, applicable, check_control, controlled_backbone
+from icl.methods.base import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
 
@@ -20,6 +21,8 @@ GROUPS = ("task", "method")
 
 
 def _option(default: Any, text: str) -> Any:
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": text})
     return field(default=default, metadata={"help": text})
 
 
@@ -50,7 +53,9 @@ class RunConfig:
     seeds: int = _option(1, "number of runs, with seed, seed+1, ...")
     split_seed: int = _option(0, "moves the division of the rows, where the task leaves it open")
     n_train: int | None = _option(None, "learn from a stratified subset of this many rows")
-    shuffle_labels: bool = _option(False, "control: permute the labels that are learned from")
+    controls: list[str] = _option([], "also run these controls, as [a,b], or [all] that apply")
+    control: str | None = _option(None, "run this control alone, without the plain run")
+    other_task: str = _option("synthetic_easy", "whose rows the control demos_other_task shows")
     backbone: str = _option("bundled", "a checkpoint's name, a folder, or random:NAME")
     data: str | None = _option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = _option("runs", "folder in which runs are kept")
@@ -116,14 +121,16 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """Check every option on its own, and turn `k` into the method's budget.
+    """Check every option on its own, turn `k` into the method's budget, and name all controls.
 
     Returns:
-        A copy in which `k` equals the one of `prompt_tokens` and `shots` that the method uses;
-        the other, or all three for a method without a budget, are None.
+        A copy in which `k` equals the one of `prompt_tokens` and `shots` that is the method's
+        budget; the other is a number if the method takes it too, else None; all three are None for
+        a method without a budget.
 
     Raises:
-        InputError: For a value that no run can have, or budgets that disagree.
+        InputError: For a value that no run can have, budgets that disagree, or a control that does
+            not apply to the method.
     """
     for name, least in _LEAST.items():
         value = getattr(config, name)
@@ -134,12 +141,14 @@ def resolve(config: RunConfig) -> RunConfig:
         if value not in choices:
             raise InputError(f"{name}={value}: must be one of {', '.join(choices)}")
     prompt_tokens, shots = resolve_budget(entry(config), config)
-    return replace(
+    made = entry(config)
+    config = replace(
         config,
-        k=shots if prompt_tokens is None else prompt_tokens,
+        k={"prompt_tokens": prompt_tokens, "shots": shots, None: None}[made.budget],
         prompt_tokens=prompt_tokens,
         shots=shots,
     )
+    return replace(config, controls=_controls(config))
 
 
 def resolve_budget(method: MethodEntry, config: RunConfig) -> tuple[int | None, int | None]:
@@ -147,8 +156,11 @@ def resolve_budget(method: MethodEntry, config: RunConfig) -> tuple[int | None, 
     name = method.cls.name
     if method.budget is None:
         return None, None
-    other = "shots" if method.budget == "prompt_tokens" else "prompt_tokens"
-    if getattr(config, other) is not None:
+    other: Budget = "shots" if method.budget == "prompt_tokens" else "prompt_tokens"
+    beside = getattr(config, other)
+    if other in method.also:
+        beside = beside or 0
+    elif beside is not None:
         raise InputError(f"{other}: method {name} has none; its budget is {method.budget}")
     given = getattr(config, method.budget)
     if None not in (config.k, given) and config.k != given:
@@ -157,7 +169,33 @@ def resolve_budget(method: MethodEntry, config: RunConfig) -> tuple[int | None, 
             f"same number; give one"
         )
     value = next((v for v in (config.k, given) if v is not None), method.default_budget)
-    return (value, None) if method.budget == "prompt_tokens" else (None, value)
+    return (value, beside) if method.budget == "prompt_tokens" else (beside, value)
+
+
+def _controls(config: RunConfig) -> list[str]:
+    """The controls that a run with a resolved budget asks for, each once."""
+    fitting = applicable(entry(config), config.shots)
+    if config.control is not None and config.controls:
+        raise InputError("give control=NAME for one control alone, or controls=[...], not both")
+    controls = fitting if config.controls == ["all"] else list(dict.fromkeys(config.controls))
+    for name in [*controls, *([] if config.control is None else [config.control])]:
+        check_control(name, config.method.name, fitting)
+        controlled_backbone(config.backbone, name)
+        if name == OTHER_TASK:
+            _check_other_task(config)
+    return controls
+
+
+def _check_other_task(config: RunConfig) -> None:
+    """Its demonstrations stand for those of the task, so it must speak of as many classes."""
+    task, other = TASKS.get(config.task.name), TASKS.get(config.other_task)
+    if other.name == task.name:
+        raise InputError(f"other_task={other.name} is the task itself; give another one")
+    if len(other.labels) < len(task.labels):
+        raise InputError(
+            f"other_task={other.name} has {len(other.labels)} classes and {task.name} has "
+            f"{len(task.labels)}; give one with as many"
+        )
 
 
 def entry(config: RunConfig) -> MethodEntry:
@@ -169,13 +207,15 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """The settings that can change the result of a resolved configuration, as plain values.
 
     Where things are kept (`out`, `data`, `backbone`: their contents count, by their sha256), how
-    often (`seeds`, `force`) and, for a method that reads the sequence alone, everything about the
-    backbone, are not among them.
+    often (`seeds`, `force`), what is run beside (`controls`) and, for a method that reads the
+    sequence alone, everything about the backbone, are not among them.
     """
     settings = asdict(config)
-    left_out = ["k", "out", "data", "backbone", "seeds", "force"]
+    left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls"]
     if not entry(config).uses_backbone:
         left_out += ["device", "precision", "batch_size", "verbalizer"]
+    if config.control != OTHER_TASK:
+        left_out += ["other_task"]
     return {name: value for name, value in settings.items() if name not in left_out}
 
 

@@ -17,11 +17,13 @@ from backbone.errors import InputError
 from backbone.genome import Genome, Interval, find_fasta, read_bed
 from icl.cli import Command, launch
 from icl.config import from_dict, option_help
+from icl.controls import controlled_words
 from icl.files import write_text
 from icl.machine import prepare_arithmetic
 from icl.methods.base import Context, Method
 from icl.methods.catalog import METHODS
 from icl.report import LEARNED, Report, read_report
+from icl.run import other_rows
 from tasks.task import Example
 
 if TYPE_CHECKING:
@@ -78,7 +80,6 @@ def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tupl
     """
     report = read_report(run)
     config = from_dict(report.config)
-    words = config.verbalizer.words
     context = Context(
         labels=report.labels,
         seed=report.seed,
@@ -88,7 +89,9 @@ def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tupl
         batch_size=batch_size,
         prompt_tokens=report.prompt_tokens,
         shots=report.shots,
-        label_words=None if words is None else tuple(words),
+        label_words=controlled_words(config.verbalizer.words, config.control, len(report.labels)),
+        control=config.control,
+        other_rows=other_rows(config),
     )
     method = METHODS.get(report.method).cls(config.method, context)
     method.load_state(_read_learned(run / LEARNED))

@@ -32,6 +32,8 @@ class Report:
         k: The method's budget: equal to `prompt_tokens` or `shots`, None without a budget.
         prompt_tokens: Learned vectors, or None.
         shots: Demonstrations per class, or None.
+        tuning_samples: Rows that weights were tuned on, where that is a budget of its own.
+        control: Which control this run is, one of `icl.controls.CONTROLS`; None for a plain run.
         seed: Of training and draws.
         split_seed: Of the division of the rows.
         backbone: Name or folder as given; None for a method that reads the sequence alone.
@@ -39,6 +41,7 @@ class Report:
         metrics: On the evaluated rows, with 95 % intervals: accuracy, balanced_accuracy, mcc,
             macro_f1, auroc, ece.
         validation: What the method says about the validation rows.
+        details: The method's own facts, such as bases_shown or ece_before_calibration.
         gc_matched_accuracy: Accuracy when GC content says nothing about the class.
         full_vocabulary_accuracy: Accuracy when any token may be the answer, or None.
         best_accuracy: The best that is possible, where the task knows it.
@@ -64,12 +67,15 @@ class Report:
     k: int | None
     prompt_tokens: int | None
     shots: int | None
+    tuning_samples: int | None
+    control: str | None
     seed: int
     split_seed: int
     backbone: str | None
     labels: tuple[str, ...]
     metrics: dict[str, Estimate]
     validation: dict[str, float]
+    details: dict[str, Any]
     gc_matched_accuracy: Estimate
     full_vocabulary_accuracy: float | None
     best_accuracy: float | None
@@ -95,7 +101,7 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
-        """The report that `to_json` wrote; fields that later versions add are left aside.
+        """The report that `to_json` wrote, here or in an earlier or later version.
 
         Raises:
             InputError: If the text is damaged or lacks a field.
@@ -106,6 +112,7 @@ class Report:
             raise InputError(f"is no whole JSON file ({error})") from error
         if not isinstance(values, dict):
             raise InputError("is no report: it holds no object")
+        values = _of_this_version(values)
         names = [f.name for f in dataclasses.fields(cls)]
         missing = [name for name in names if name not in values]
         if missing:
@@ -118,6 +125,16 @@ class Report:
         except (TypeError, AttributeError) as error:
             raise InputError(f"is no report: {error}") from error
         return cls(**known)
+
+
+def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
+    """Adds what reports did not hold before there were controls; `shuffle_labels` became one."""
+    if "control" in values:
+        return values
+    config = dict(values.get("config") or {})
+    control = "train_labels_shuffled" if config.pop("shuffle_labels", False) else None
+    added = {"control": control, "tuning_samples": None, "details": {}}
+    return added | values | {"config": config | {"control": control}}
 
 
 def read_report(path: Path) -> Report:

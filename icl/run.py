@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from omegaconf import DictConfig
@@ -22,6 +22,13 @@ from backbone.errors import InputError
 from icl import config as options
 from icl.cli import Command, Group, launch
 from icl.config import RunConfig
+from icl.controls import (
+    OTHER_TASK,
+    TRAIN_LABELS,
+    controlled_backbone,
+    controlled_words,
+    shuffled_labels,
+)
 from icl.files import write_text, written_whole
 from icl.machine import git_commit, peak_memory_bytes, prepare_arithmetic, versions
 from icl.methods.base import Context, Method
@@ -71,7 +78,9 @@ class _Rows:
 
 
 def run(config: RunConfig) -> list[Finished]:
-    """Do what a resolved configuration asks for: `seeds` runs, each skipped if it is finished.
+    """Do what a resolved configuration asks for: `seeds` runs, then as many of every control.
+
+    A finished run is not repeated.
 
     Raises:
         InputError: If options, data or backbone cannot be used; nothing is then written.
@@ -79,11 +88,13 @@ def run(config: RunConfig) -> list[Finished]:
     prepare_arithmetic(config.threads, config.device)
     task = TASKS.get(config.task.name)
     splits = task.splits(config.split_seed, data_folder(config))
-    load_backbone = functools.cache(lambda: _load_backbone(config))
-    return [
-        _run_once(replace(config, seed=config.seed + i, seeds=1), task, splits, load_backbone)
-        for i in range(config.seeds)
-    ]
+    finished = []
+    for one in [config, *(replace(config, control=name) for name in config.controls)]:
+        load_backbone = functools.cache(functools.partial(_load_backbone, one))
+        for seed in range(config.seed, config.seed + config.seeds):
+            single = replace(one, seed=seed, seeds=1, controls=[])
+            finished.append(_run_once(single, task, splits, load_backbone))
+    return finished
 
 
 def _run_once(
@@ -107,7 +118,8 @@ def _run_once(
     budget = "" if config.k is None else f" k={config.k}"
     title = f"{method.name}{budget} on {task.name}, seed {config.seed}"
     with _folder(folder, config) as resume, shown(title, console) as show:
-        context = replace(method.context, run_dir=resume, progress=show)
+        queries = [e.sequence for e in (*rows.val, *rows.evaluated)]
+        context = replace(method.context, run_dir=resume, progress=show, queries=queries)
         method = options.entry(config).cls(config.method, context)
         start = time.perf_counter()
         method.fit(rows.train, rows.val)
@@ -115,6 +127,7 @@ def _run_once(
         full_vocabulary = method.full_vocabulary_accuracy(rows.evaluated)
         seconds = time.perf_counter() - start
         labels = np.array([e.label for e in rows.evaluated])
+        details = _details(method, rows.evaluated, labels)
         predicted = scores.argmax(axis=1)
         report = Report(
             task=task.name,
@@ -122,12 +135,15 @@ def _run_once(
             k=config.k,
             prompt_tokens=method.prompt_tokens,
             shots=method.shots,
+            tuning_samples=method.tuning_samples,
+            control=config.control,
             seed=config.seed,
             split_seed=config.split_seed,
-            backbone=config.backbone if weights else None,
+            backbone=controlled_backbone(config.backbone, config.control) if weights else None,
             labels=task.labels,
             metrics=evaluate(labels, scores),
             validation=method.validation,
+            details=details,
             gc_matched_accuracy=gc_matched_accuracy(
                 [e.sequence for e in rows.evaluated], labels, predicted
             ),
@@ -158,25 +174,27 @@ def _run_once(
     return Finished(report, folder, was_there=False)
 
 
+def _details(method: Method, examples: Sequence[Example], labels: np.ndarray) -> dict[str, Any]:
+    """The method's own facts, and how well it was calibrated before it was calibrated."""
+    before = method.uncalibrated_scores(examples)
+    if before is None:
+        return method.details
+    return method.details | {"ece_before_calibration": evaluate(labels, before)["ece"].value}
+
+
 def _rows(config: RunConfig, splits: Splits) -> _Rows:
     train: Sequence[Example] = splits.train
     val: Sequence[Example] = splits.val
     evaluated = splits.test if config.evaluate == "test" else splits.val
     if config.n_train is not None:
         train = subset(train, config.n_train, config.seed)
-    if config.shuffle_labels:
+    if config.control == TRAIN_LABELS:
         generator = np.random.default_rng(config.seed)
-        train, val = _shuffled(train, generator), _shuffled(val, generator)
+        train, val = shuffled_labels(train, generator), shuffled_labels(val, generator)
     return _Rows(train, val, evaluated)
 
 
-def _shuffled(rows: Sequence[Example], generator: np.random.Generator) -> list[Example]:
-    labels = generator.permutation([e.label for e in rows])
-    return [Example(e.sequence, int(label)) for e, label in zip(rows, labels, strict=True)]
-
-
 def _method(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]") -> Method:
-    words = config.verbalizer.words
     context = Context(
         labels=task.labels,
         seed=config.seed,
@@ -186,7 +204,9 @@ def _method(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA
         batch_size=config.batch_size,
         prompt_tokens=config.prompt_tokens,
         shots=config.shots,
-        label_words=None if words is None else tuple(words),
+        label_words=controlled_words(config.verbalizer.words, config.control, len(task.labels)),
+        control=config.control,
+        other_rows=other_rows(config),
     )
     return options.entry(config).cls(config.method, context)
 
@@ -194,7 +214,7 @@ def _method(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA
 def _load_backbone(config: RunConfig) -> "HyenaDNA":
     from backbone.zoo import load, weights_sha256
 
-    model = load(config.backbone, config.device)
+    model = load(controlled_backbone(config.backbone, config.control), config.device)
     # Runs of one process share a model, and with it what it made of their rows.
     shared = _LOADED.setdefault(f"{weights_sha256(model)} {config.device}", model)
     while len(_LOADED) > LOADED:
@@ -208,6 +228,14 @@ def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") 
     from backbone.zoo import weights_sha256
 
     return weights_sha256(load_backbone())
+
+
+def other_rows(config: RunConfig) -> Callable[[], Sequence[Example]] | None:
+    """Gives the training rows of the other task, where the run's control shows them."""
+    if config.control != OTHER_TASK:
+        return None
+    other, data = TASKS.get(config.other_task), data_folder(config)
+    return functools.cache(lambda: other.splits(config.split_seed, data).train)
 
 
 def data_folder(config: RunConfig) -> Path | None:

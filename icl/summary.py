@@ -29,7 +29,8 @@ def baselines(out: Path, reports: Sequence[Report]) -> list[Report]:
         except InputError as error:
             warnings.warn(str(error), stacklevel=2)
             continue
-        if other.k is not None or other.method == first.method or not _same_rows(first, other):
+        is_baseline = other.k is None and other.control is None and other.method != first.method
+        if not is_baseline or not _same_rows(first, other):
             continue
         if other.method not in found or other.seed == first.seed:
             found[other.method] = other
@@ -75,7 +76,7 @@ def _same_rows(one: Report, other: Report) -> bool:
     return all(
         getattr(one, name) == getattr(other, name)
         for name in ("data_sha256", "data_revision", "evaluated_on", "n_train")
-    ) and one.config.get("shuffle_labels") == other.config.get("shuffle_labels")
+    )
 
 
 def _evaluated_rows(report: Report) -> int:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -73,8 +73,14 @@ class Context:
             it is removed with all its files when the run has ended. None keeps nothing.
         progress: Called after each epoch.
         prompt_tokens: Learned vectors, for methods with that budget.
-        shots: Demonstrations per class, for methods with that budget.
+        shots: Demonstrations per class, for methods with that budget or with shots beside it.
         label_words: One word of nucleotides per class; None leaves the choice to the method.
+        control: The control of this run, one of `icl.controls.CONTROLS`, or None. A method passes
+            every set of demonstrations that it shows, in tuning and in scoring, through
+            `icl.controls.controlled_demonstrations`; it does nothing else about controls.
+        other_rows: Gives the training rows of another task, for the control that shows them.
+        queries: Every sequence that will be scored, validation rows too, without its label:
+            demonstrations for all of them leave room for the longest and overlap none.
     """
 
     labels: tuple[str, ...]
@@ -88,6 +94,9 @@ class Context:
     prompt_tokens: int | None = None
     shots: int | None = None
     label_words: tuple[str, ...] | None = None
+    control: str | None = None
+    other_rows: Callable[[], Sequence[Example]] | None = None
+    queries: Sequence[str] = ()
 
 
 class Method(ABC, Generic[ConfigT]):
@@ -98,8 +107,11 @@ class Method(ABC, Generic[ConfigT]):
         context: What the run gives.
         prompt_tokens: Learned vectors that stand before the query, or None.
         shots: Demonstrations per class, or None.
+        tuning_samples: Rows that weights were tuned on, where that is a budget of its own.
         validation: What the validation rows said about the state that was kept; set by `fit`,
             at least `accuracy` and `loss`.
+        details: Facts for the report that are the method's own, as JSON knows them: bases that
+            were shown, demonstrations that were dropped, label words that were found.
     """
 
     name: ClassVar[str]
@@ -110,7 +122,9 @@ class Method(ABC, Generic[ConfigT]):
         self.context = context
         self.prompt_tokens = context.prompt_tokens
         self.shots = context.shots
+        self.tuning_samples: int | None = None
         self.validation: dict[str, float] = {}
+        self.details: dict[str, Any] = {}
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse what cannot work, before anything is learned or written.
@@ -130,6 +144,10 @@ class Method(ABC, Generic[ConfigT]):
     @abstractmethod
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the classes, (N, C) float64; no row depends on another."""
+
+    def uncalibrated_scores(self, examples: Sequence[Example]) -> np.ndarray | None:
+        """What `scores` would be without calibration, (N, C); None for a method without one."""
+        return None
 
     @property
     def averages_strands(self) -> bool:
@@ -172,8 +190,10 @@ class MethodEntry:
         summary: One line for the help.
         budget: What `k` means to it; None ignores `k`.
         default_budget: The budget where none is given.
-        uses_backbone: Whether the backbone, and with it its weights, precision and label words,
-            can change the result.
+        uses_backbone: Whether the backbone, and with it its weights and precision, can change the
+            result.
+        also: Numbers beside the budget, given by their own names; 0 where they are not.
+        label_words: Whether the backbone answers with label words, so that they matter.
     """
 
     cls: type[Method]
@@ -182,6 +202,8 @@ class MethodEntry:
     budget: Budget | None
     default_budget: int
     uses_backbone: bool
+    also: tuple[Budget, ...] = ()
+    label_words: bool = True
 
 
 METHODS: Registry[MethodEntry] = Registry("method")
@@ -194,6 +216,8 @@ def method(
     budget: Budget | None = None,
     default_budget: int = 16,
     uses_backbone: bool = True,
+    also: tuple[Budget, ...] = (),
+    label_words: bool = True,
 ) -> Callable[[MethodT], MethodT]:
     """Register the decorated class as `method=NAME`; its docstring's first line is the summary.
 
@@ -203,6 +227,9 @@ def method(
         budget: Which number `k` stands for.
         default_budget: That number where it is not given.
         uses_backbone: False for methods that read the sequence alone.
+        also: Numbers that it takes beside the budget: ("shots",) shows demonstrations to a method
+            whose budget is prompt tokens.
+        label_words: False for methods that use the backbone without label words, as its states.
 
     Raises:
         ValueError: If the name is taken, or the class has no docstring.
@@ -212,7 +239,11 @@ def method(
         if not cls.__doc__:
             raise ValueError(f"method {name}: its class needs a docstring for the help")
         summary = cls.__doc__.strip().splitlines()[0]
-        METHODS.add(name, MethodEntry(cls, config, summary, budget, default_budget, uses_backbone))
+        speaks = uses_backbone and label_words
+        entry = MethodEntry(
+            cls, config, summary, budget, default_budget, uses_backbone, also, speaks
+        )
+        METHODS.add(name, entry)
         cls.name = name
         return cls
 

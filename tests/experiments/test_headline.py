@@ -104,7 +104,7 @@ def test_competitors_differ_in_what_their_name_says():
     assert found[headline.NO_PROMPT].prompt_tokens == 0
     assert found[headline.NO_PROMPT].method == soft.method
     assert found[headline.RANDOM].backbone == "random:somewhere"
-    assert [name for name, one in found.items() if one.shuffle_labels] == [headline.SHUFFLED]
+    assert [name for name, one in found.items() if one.control] == [headline.SHUFFLED]
     assert soft.method.name == "deep_prompt"
     assert set(headline.OPPONENTS) < set(found)
 

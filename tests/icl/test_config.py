@@ -92,7 +92,7 @@ def hashed(made, data="d", weights="w", revision=None):
         {"seed": 1},
         {"split_seed": 1},
         {"n_train": 5},
-        {"shuffle_labels": True},
+        {"control": "train_labels_shuffled"},
         {"evaluate": "val"},
         {"device": "cuda"},
         {"threads": 1},

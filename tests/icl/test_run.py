@@ -102,7 +102,7 @@ def test_n_train_learns_from_a_stratified_subset(call, tiny, tmp_path, monkeypat
 
 def test_shuffled_labels_are_those_of_training_and_validation_only(call, tiny, tmp_path):
     call(*RUN)
-    call(*RUN, "shuffle_labels=true")
+    call(*RUN, "control=train_labels_shuffled")
     frame = results(tmp_path).set_index("path")
     assert len(frame) == 2
     truth = [
