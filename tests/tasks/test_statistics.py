@@ -55,7 +55,7 @@ def test_intervals_of_differences_cover_the_truth():
 
 def test_rows_alone_would_not_cover_what_draws_do():
     random = np.random.default_rng(11)
-    sets = [right(random, 3, 200, 0.08) for _ in range(200)]
+    sets = [right(random, 3, 120, 0.08) for _ in range(100)]
     alone = [hierarchical_bootstrap(one.mean(axis=0, keepdims=True), None, 400) for one in sets]
     both = [hierarchical_bootstrap(one, None, 400) for one in sets]
     assert covered(alone, MEAN) < 0.8 < 0.92 <= covered(both, MEAN)
