@@ -72,7 +72,7 @@ class Paths:
         if way == "plain":
             return published.last_logits(self.model, self.prompt, self.ids)
         prefix = self.encode_prefix() if prefix is None else prefix
-        return self.model.logits(self.engine.encode_last(prefix, self.model.embed(self.ids)))
+        return self.model.logits(self.engine.encode_last(prefix, self.ids))
 
     def train(self, way: Way) -> None:
         """Does one training step on the label words A and C."""
