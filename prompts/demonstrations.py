@@ -4,6 +4,7 @@ They come from one pool, the training rows, as many of each class, and never fro
 stretch of genome (`prompts.overlap`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,6 +134,8 @@ class Demonstrator:
         Raises:
             InputError: if a class has fewer than `shots` rows that do not overlap the query.
         """
+        if not self.shots:
+            return ()
         digest = int.from_bytes(sha256(sequence.encode()).digest()[:8])
         generator = np.random.default_rng([self._seed, digest])
 
@@ -158,21 +161,29 @@ class Demonstrator:
 
     def _diverse(self, sequence: str, refused: Refuses) -> list[list[int]]:
         """Maximal marginal relevance, one of each class in turn."""
-        relevance = self._kmers.to(sequence)
+        relevance = RELEVANCE * self._kmers.to(sequence)
         redundancy = np.zeros(len(self.pool))  # frequencies are positive, so are their cosines
-        left = [list(rows) for rows in self._rows]
         chosen: list[list[int]] = [[] for _ in self._rows]
         for _ in range(self.shots):
-            for label, rows in enumerate(left):
-                value = RELEVANCE * relevance[rows] - (1 - RELEVANCE) * redundancy[rows]
-                best = np.array(rows, dtype=np.int64)[np.argsort(-value, kind="stable")]
-                row = next((r for r in best if not refused(self.pool[r].sequence)), None)
+            for label, rows in enumerate(self._rows):
+                row = self._best(rows, relevance - (1 - RELEVANCE) * redundancy, refused)
                 if row is None:
                     raise self._too_few(label, len(chosen[label]))
-                chosen[label].append(int(row))
-                rows.remove(row)
-                redundancy = np.maximum(redundancy, self._kmers.between(int(row)))
+                chosen[label].append(row)
+                relevance[row] = -np.inf  # a row is shown once
+                redundancy = np.maximum(redundancy, self._kmers.between(row))
         return chosen
+
+    def _best(self, rows: np.ndarray, value: np.ndarray, refused: Refuses) -> int | None:
+        """The row of the greatest value that may be shown; None if there is none left."""
+        for _ in rows:
+            row = int(rows[np.argmax(value[rows])])
+            if value[row] == -np.inf:
+                return None
+            if not refused(self.pool[row].sequence):
+                return row
+            value[row] = -np.inf
+        return None
 
     def _first(self, label: int, rows: Iterable[int], refused: Refuses) -> list[int]:
         """The first `shots` rows that may be shown."""
@@ -220,5 +231,6 @@ class Demonstrator:
 
 def balanced(demonstrations: Sequence[Demonstration], classes: int) -> bool:
     """Whether each class is shown equally often."""
-    counts = np.bincount([d.label for d in demonstrations], minlength=classes)
-    return len(counts) == classes and len(set(counts.tolist())) == 1
+    counts = Counter(demonstration.label for demonstration in demonstrations)
+    of_each = [counts[label] for label in range(classes)]
+    return sum(of_each) == len(demonstrations) and len(set(of_each)) <= 1

@@ -154,7 +154,7 @@ class Room:
         """
         ending = query_length + 1 + template.verbalizer.length
         left = self.tokens - ending
-        kept = tuple(demonstrations)
+        kept, trimmed = tuple(demonstrations), 0
         if left < 0:
             raise InputError(
                 f"{query_length} nucleotides + [SEP] + {template.verbalizer.length} for the label "
@@ -165,29 +165,29 @@ class Room:
             while template.length(kept) > left:
                 kept = _without_first_round(kept)
         elif self.policy == "trim":
-            kept = self._trimmed(kept, template, left)
+            kept = _trimmed(kept, template, left)
+            pairs = zip(kept, demonstrations, strict=True)
+            trimmed = sum(cut.sequence != whole.sequence for cut, whole in pairs)
         if template.length(kept) > left:
             raise InputError(
                 f"{len(kept)} demonstrations of {template.length(kept)} tokens + {ending} for "
                 f"query, [SEP] and label word exceed the {self.tokens} there are; give fewer "
                 f"shots, method.policy=drop or trim, or a backbone with a longer context"
             )
-        trimmed = set(kept) - set(demonstrations)
-        return Fitted(
-            kept, template.bases(kept), len(demonstrations) - len(kept), len(trimmed)
-        )  # fmt: skip
+        return Fitted(kept, template.bases(kept), len(demonstrations) - len(kept), trimmed)
 
-    def _trimmed(
-        self, demonstrations: tuple[Demonstration, ...], template: Template, left: int
-    ) -> tuple[Demonstration, ...]:
-        """Cuts to the greatest length at which all fit; to nothing shorter than one base."""
 
-        def cut(length: int) -> tuple[Demonstration, ...]:
-            return tuple(replace(d, sequence=_middle(d.sequence, length)) for d in demonstrations)
+def _trimmed(
+    demonstrations: tuple[Demonstration, ...], template: Template, left: int
+) -> tuple[Demonstration, ...]:
+    """Cuts to the greatest length at which all fit; leaves them whole if there is none."""
 
-        longest = max((len(d.sequence) for d in demonstrations), default=0)
-        fitting = bisect_right(range(longest + 1), left, key=lambda n: template.length(cut(n))) - 1
-        return cut(fitting) if fitting > 0 else demonstrations
+    def cut(length: int) -> tuple[Demonstration, ...]:
+        return tuple(replace(d, sequence=_middle(d.sequence, length)) for d in demonstrations)
+
+    longest = max((len(d.sequence) for d in demonstrations), default=0)
+    fitting = bisect_right(range(longest + 1), left, key=lambda n: template.length(cut(n))) - 1
+    return cut(fitting) if fitting > 0 else demonstrations
 
 
 def _without_first_round(demonstrations: tuple[Demonstration, ...]) -> tuple[Demonstration, ...]:

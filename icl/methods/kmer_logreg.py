@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 
 from backbone.errors import InputError
 from icl.logistic import Chosen, Logistic, choose_logistic
 from icl.methods.base import Method, MethodConfig, method
+from prompts.similarity import kmer_vectors, n_words
 from tasks.task import Example
 
 LONGEST = 8
@@ -87,46 +87,5 @@ class KmerLogReg(Method[KmerConfig]):
         self._model = Logistic.from_state(state, len(self.context.labels))
 
 
-def kmer_frequencies(sequence: str, kmer: int) -> np.ndarray:
-    """Share of each word among a sequence's k-mers, (n_words,) float64.
-
-    A word and its reverse complement are one word; the smaller of the two in the order ACGT stands
-    for both, and words are in that order. A k-mer that holds N is not counted; without any
-    countable k-mer all shares are 0.
-    """
-    letters = _DIGIT[np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)]
-    n_kmers = len(letters) - kmer + 1
-    if n_kmers < 1:
-        return np.zeros(n_words(kmer))
-    windows = np.lib.stride_tricks.sliding_window_view(letters, kmer)
-    codes = (windows @ _powers(kmer))[(windows >= 0).all(axis=1)]
-    counts = np.bincount(_word_of_code(kmer)[codes], minlength=n_words(kmer))
-    return counts / max(codes.size, 1)
-
-
-def n_words(kmer: int) -> int:
-    """Words of a length when reverse complements are one: half of 4^k, and half the palindromes."""
-    palindromes = 4 ** (kmer // 2) if kmer % 2 == 0 else 0
-    return (4**kmer + palindromes) // 2
-
-
 def _features(examples: Sequence[Example], kmer: int) -> np.ndarray:
-    return np.stack([kmer_frequencies(e.sequence, kmer) for e in examples])
-
-
-def _powers(kmer: int) -> np.ndarray:
-    return 4 ** np.arange(kmer - 1, -1, -1)
-
-
-@lru_cache
-def _word_of_code(kmer: int) -> np.ndarray:
-    """(4^k,): which word each k-mer, read as a number to base 4, counts for."""
-    codes = np.arange(4**kmer)
-    digits = codes[:, None] // _powers(kmer) % 4
-    opposite = (3 - digits[:, ::-1]) @ _powers(kmer)  # A<->T is 0<->3, C<->G is 1<->2
-    _, word = np.unique(np.minimum(codes, opposite), return_inverse=True)
-    return word
-
-
-_DIGIT = np.full(256, -1, dtype=np.int64)
-_DIGIT[np.frombuffer(b"ACGT", dtype=np.uint8)] = np.arange(4)
+    return kmer_vectors([e.sequence for e in examples], kmer)

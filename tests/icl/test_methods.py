@@ -1,11 +1,7 @@
 """The baselines against values by hand and slow independent paths."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,10 +15,8 @@ from icl.embedding import embed_sequences
 from icl.logistic import Logistic, choose_logistic, fit_logistic
 from icl.methods.base import Context
 from icl.methods.catalog import METHODS
-from icl.methods.kmer_logreg import kmer_frequencies, n_words
+from prompts.similarity import n_words
 from tasks.task import Example
-
-DNA = st.text("ACGTN", max_size=60)
 
 
 def tiny_backbone():
@@ -45,44 +39,6 @@ def build(name, labels=("a", "b"), **options):
     entry = METHODS.get(name)
     model = tiny_backbone()
     return entry.cls(entry.config(name=name, **options), Context(labels, 0, lambda: model))
-
-
-def slow_frequencies(sequence, kmer):
-    words = [sequence[i : i + kmer] for i in range(len(sequence) - kmer + 1)]
-    words = [min(w, reverse_complement(w)) for w in words if "N" not in w]
-    return {word: count / len(words) for word, count in Counter(words).items()}
-
-
-def test_kmer_frequencies_by_hand():
-    # AA, AC, AG, AT, CA, CC, CG, GA, GC, TA stand for the sixteen words of two letters.
-    # AACGT has AA, AC, CG and GT, which is AC again.
-    assert n_words(2) == 10
-    assert kmer_frequencies("AACGT", 2).tolist() == [0.25, 0.5, 0, 0, 0, 0, 0.25, 0, 0, 0]
-    assert kmer_frequencies("GGNC", 1).tolist() == [0, 1]
-    assert not kmer_frequencies("NAN", 2).any() and not kmer_frequencies("A", 2).any()
-
-
-@given(DNA, st.integers(1, 6))
-def test_kmer_frequencies_equal_a_slow_count(sequence, kmer):
-    expected = slow_frequencies(sequence, kmer)
-    words = sorted({min(w, reverse_complement(w)) for w in expected})
-    found = kmer_frequencies(sequence, kmer)
-    assert len(found) == n_words(kmer)
-    assert found[found > 0].tolist() == [expected[word] for word in words]
-
-
-@given(DNA, st.integers(1, 6))
-def test_kmer_frequencies_are_blind_to_strand(sequence, kmer):
-    both = [kmer_frequencies(s, kmer) for s in (sequence, reverse_complement(sequence))]
-    np.testing.assert_array_equal(*both)
-
-
-@pytest.mark.parametrize("kmer", range(1, 7))
-def test_number_of_words_is_that_of_canonical_kmers(kmer):
-    from itertools import product
-
-    words = {"".join(letters) for letters in product("ACGT", repeat=kmer)}
-    assert n_words(kmer) == len({min(w, reverse_complement(w)) for w in words})
 
 
 @pytest.mark.parametrize("classes", [2, 3])
