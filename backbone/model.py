@@ -213,7 +213,7 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
         output = CausalLMOutput(loss=loss, logits=logits, hidden_states=(hidden,))
         return output.to_tuple() if return_dict is False else output
 
-    def prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **ignored: object
     ) -> dict[str, object]:
         """Gives `forward` the whole sequence at each step of `generate`.

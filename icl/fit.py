@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -63,6 +64,7 @@ def tune(
     config: TuningConfig,
     show: Callable[[Progress], None],
     folder: Path | None,
+    exempt: Collection[str] = (),
 ) -> Tuned:
     """Tunes a module's parameters and leaves it with those of the best epoch on validation.
 
@@ -78,11 +80,13 @@ def tune(
         config: how to tune.
         show: called after each epoch.
         folder: where the state is kept after each epoch, or None.
+        exempt: names of parameters that weight decay spares.
     """
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad and p.numel()}
-    optimizer = torch.optim.AdamW(
-        parameters.values(), lr=config.lr, weight_decay=config.weight_decay
-    )
+    decayed = [p for name, p in parameters.items() if name not in exempt]
+    spared = [p for name, p in parameters.items() if name in exempt]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
     state = _State.load(folder, parameters, optimizer)
     if state is None:
         loss, accuracy = validate()
