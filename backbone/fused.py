@@ -177,10 +177,11 @@ class FusedLayer:
 
 
 def _looked_up(ids: Tensor, table: Tensor) -> Tensor:
-    """Columns of a table (C, V) by ids (B, L), (B, C, L): a product with one-hot columns."""
-    tokens = torch.arange(table.shape[1], device=ids.device)
-    one_hot = (ids[:, None] == tokens[:, None]).to(table.dtype)
-    return torch.bmm(table.expand(len(ids), -1, -1), one_hot)
+    """Returns columns (B, C, L) of a table (C, V) by ids (B, L)."""
+    found = table.new_empty(len(ids), len(table), ids.shape[1])
+    for row, target in zip(ids, found, strict=True):
+        torch.index_select(table, 1, row, out=target)
+    return found
 
 
 class _Enter(torch.autograd.Function):

@@ -7,6 +7,7 @@ if all rows share it. Derivatives are for signals and contexts alone.
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -47,10 +48,10 @@ class Mix(torch.autograd.Function):
         mixed = mixed[..., :length]
         if spill is not None:
             mixed += spill[..., :length]
-        past, whole = tail.shape[2], ctx.needs_input_grad[0]
-        if not whole:  # the derivative then needs the first positions only
-            inner, mixed_kept = inner[..., :past].clone(), mixed[..., :past].clone()
-        ctx.save_for_backward(x0, inner, mixed_kept if not whole else mixed, spectrum, lengths)
+        kept = inner, mixed
+        if not ctx.needs_input_grad[0]:  # the derivative then needs the first positions only
+            kept = inner[..., : tail.shape[2]].clone(), mixed[..., : tail.shape[2]].clone()
+        ctx.save_for_backward(x0, *kept, spectrum, lengths)
         ctx.weight, ctx.taps, ctx.shared = weight, taps, (tail.shape, _shape(spill))
         return x0 * mixed, _tail_after(projected, tail, lengths), after
 
@@ -83,12 +84,9 @@ class Mix(torch.autograd.Function):
         for part, gradient in zip(_parts(width), gradients, strict=True):
             weight = ctx.weight[part]
             _short_backward(gradient, weight, for_projected[:, part], for_earlier[:, part])
-        if ctx.needs_input_grad[0]:
-            _tail_after_backward(for_tail, for_projected, for_earlier, lengths)
-        else:
-            _tail_after_backward(for_tail, None, for_earlier, lengths, length)
-            for_projected = None
-        return for_projected, _summed(for_earlier, ctx.shared[0]), for_spill, *[None] * 5
+        whole = for_projected if ctx.needs_input_grad[0] else None
+        _tail_after_backward(for_tail, whole, for_earlier, lengths, length)
+        return whole, _summed(for_earlier, ctx.shared[0]), for_spill, *[None] * 5
 
 
 class Ends(torch.autograd.Function):
@@ -242,9 +240,9 @@ def _first(padded: Tensor, taps: Tensor, count: int, size: int) -> Tensor:
 def _backwards(taps: Tensor, length: int, lengths: Tensor | None, offset: int) -> Tensor:
     """Returns taps by position, (D, L) or (B, D, L): lag end + offset - s at position s."""
     size = taps.shape[1]
-    backwards = torch.nn.functional.pad(taps.flip(1), (0, length))
+    backwards = F.pad(taps.flip(1), (0, length))
     if lengths is None:
-        start = size - length - offset - 1 + 0
+        start = size - 1 - length - offset
         return backwards[:, start : start + length]
     starts = size - 1 - (lengths + offset)
     return backwards.unfold(1, length, 1)[:, starts].transpose(0, 1)
@@ -280,12 +278,10 @@ def _tail_after_backward(
     projected: Tensor | None,
     tail: Tensor,
     lengths: Tensor | None,
-    length: int | None = None,
+    length: int,
 ) -> None:
     """Adds the gradient of `_tail_after` to those of projections (if any) and tail."""
     past = tail.shape[2]
-    length = projected.shape[2] if projected is not None else length
-    assert length is not None
     if lengths is None:
         lengths = torch.full((len(gradient),), length)
     at = (lengths[:, None] - torch.arange(past, 0, -1))[:, None]

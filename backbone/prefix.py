@@ -110,7 +110,7 @@ class PrefixEngine:
         """
         self._check(state, inputs.shape[1], room)
         if inputs.shape[1] == 0:
-            return state if state is not None else self._nothing(inputs, room)
+            return state if state is not None else self._nothing(room)
         length = inputs.shape[1] + (state.length if state else 0)
         found = [self._extended(*part, room, additions) for part in _parts(state, inputs, lengths)]
         return PrefixState(found[0] if len(found) == 1 else _joined(found), length, room)
@@ -180,15 +180,15 @@ class PrefixEngine:
     ) -> tuple[LayerState, ...]:
         hidden, ids = self._embedded(inputs)
         layers, last = [], len(self.blocks) - 1
-        again = self._again if self.checkpoint_prefix else _once
+        through = self._through_again if self.checkpoint_prefix else self._through
+        run = _again if self.checkpoint_prefix else _once
         for i in range(last):
             hidden = _added(hidden, additions, i)
-            ids = ids if i == 0 else None
-            hidden, after = self._through(i, state, hidden, ids, lengths, room, again)
+            hidden, after = through(i, state, hidden, ids if i == 0 else None, lengths, room)
             layers.append(after)
         hidden = _added(hidden, additions, last)
         layer = self._layer(last, hidden)
-        layers.append(again(layer.ends, hidden, _at(state, last), lengths, room))
+        layers.append(run(layer.ends, hidden, _at(state, last), lengths, room))
         return tuple(layers)
 
     def _through(
@@ -199,20 +199,26 @@ class PrefixEngine:
         ids: Tensor | None,
         lengths: Tensor | None,
         room: int,
-        again: "Callable[..., Any] | None" = None,
     ) -> tuple[Tensor, LayerState]:
         """Runs a layer; returns its output (B, L, D) and its state behind each row."""
         layer = self._layer(i, hidden)
-        if again is None or again is _once:
-            gated, after = layer.mix(hidden, _at(state, i), lengths, room, ids)
-            return layer.leave(hidden, gated), after
-        gated, after = again(layer.mix, hidden, _at(state, i), lengths, room, ids)
-        segments = zip(hidden.split(SEGMENT, dim=1), gated.split(SEGMENT, dim=2), strict=True)
-        return torch.cat([again(layer.leave, *segment) for segment in segments], dim=1), after
+        gated, after = layer.mix(hidden, _at(state, i), lengths, room, ids)
+        return layer.leave(hidden, gated), after
 
-    @staticmethod
-    def _again(work: Callable[..., Any], *arguments: object) -> Any:
-        return checkpoint(work, *arguments, use_reentrant=False)
+    def _through_again(
+        self,
+        i: int,
+        state: PrefixState | None,
+        hidden: Tensor,
+        ids: Tensor | None,
+        lengths: Tensor | None,
+        room: int,
+    ) -> tuple[Tensor, LayerState]:
+        """Runs a layer and keeps its input and gated signal alone, for a backward pass."""
+        layer = self._layer(i, hidden)
+        gated, after = _again(layer.mix, hidden, _at(state, i), lengths, room, ids)
+        segments = zip(hidden.split(SEGMENT, dim=1), gated.split(SEGMENT, dim=2), strict=True)
+        return torch.cat([_again(layer.leave, *segment) for segment in segments], dim=1), after
 
     def _layer(self, i: int, hidden: Tensor) -> ComposedLayer | FusedLayer:
         block = self.blocks[i]
@@ -227,7 +233,7 @@ class PrefixEngine:
         frozen = not self.model.get_input_embeddings().weight.requires_grad
         return self.model.embed(inputs), inputs if frozen else None
 
-    def _nothing(self, like: Tensor, room: int) -> PrefixState:
+    def _nothing(self, room: int) -> PrefixState:
         width, past = self.model.config.d_model, self.blocks[0].mixer.past
         like = self.model.get_input_embeddings().weight.detach()
         empty = LayerState(like.new_zeros(1, 3 * width, past), like.new_zeros(1, width, room))
@@ -266,6 +272,10 @@ def _joined(parts: Sequence[tuple[LayerState, ...]]) -> tuple[LayerState, ...]:
         LayerState(torch.cat([s.tail for s in layer]), torch.cat([s.spill for s in layer]))
         for layer in zip(*parts, strict=True)
     )
+
+
+def _again(work: Callable[..., Any], *arguments: object) -> Any:
+    return checkpoint(work, *arguments, use_reentrant=False)
 
 
 def _once(work: Callable[..., Any], *arguments: object) -> Any:
