@@ -1,0 +1,173 @@
+"""What the methods share that tune a copy of the backbone: epochs, steps in parts, strands."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbone.errors import InputError
+from icl.adapters import moved, put_back, without_decay
+from icl.fit import TuningConfig, tune
+from icl.methods.base import Context, Method, MethodConfig
+from icl.queries import Queries
+from tasks.task import Example
+
+PART = 1 << 12
+"""Tokens of a part of a step: what a processor's cache holds of their activations is twice as fast
+on a CPU as what it does not."""
+
+
+@dataclass
+class TunedConfig(MethodConfig, TuningConfig):
+    """How weights are tuned, and which strands are read."""
+
+    epochs: int = field(default=10, metadata={"help": "epochs at most"})
+    patience: int = field(default=3, metadata={"help": "epochs without a better validation loss"})
+    strands: str = field(
+        default="both", metadata={"help": "scores of both strands averaged, or forward alone"}
+    )
+
+
+TunedConfigT = TypeVar("TunedConfigT", bound=TunedConfig)
+
+
+class TunedMethod(Method[TunedConfigT]):
+    """A method that tunes weights of a copy; the frozen backbone stays as it is."""
+
+    def __init__(self, config: TunedConfigT, context: Context) -> None:
+        """Checks the options; the backbone is copied when it is needed."""
+        super().__init__(config, context)
+        config.check()
+        if config.strands not in ("both", "forward"):
+            raise InputError(f"method.strands={config.strands}: must be one of both, forward")
+        self._built: nn.Module | None = None
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Makes the module whose trainable parameters are tuned."""
+
+    @abstractmethod
+    def steps(
+        self, train: Sequence[Example], generator: np.random.Generator
+    ) -> Iterator[Callable[[], Tensor]]:
+        """Gives the losses of one epoch's steps; `generator` is the epoch's own."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The module that is tuned, as far as it is."""
+        if self._built is None:
+            self._built = self.build().to(self.context.device)
+        return self._built
+
+    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Tunes on `train`; the epoch with the least loss on `val` is kept."""
+        self._built = None
+
+        def batches(epoch: int) -> Iterator[Callable[[], Tensor]]:
+            return self.steps(train, np.random.default_rng([self.context.seed, epoch]))
+
+        def validate() -> tuple[float, float]:
+            scores = torch.from_numpy(self.scores(val))
+            labels = torch.tensor([e.label for e in val])
+            right = (scores.argmax(1) == labels).double().mean()
+            return F.nll_loss(scores, labels).item(), right.item()
+
+        best = tune(
+            self.module,
+            batches,
+            steps=sum(1 for _ in batches(1)),
+            validate=validate,
+            config=self.config,
+            show=self.context.progress,
+            folder=self.context.run_dir,
+            exempt=without_decay(self.module),
+        )
+        self.validation = {"accuracy": best.accuracy, "loss": best.loss, "epoch": best.epoch}
+
+    @property
+    def averages_strands(self) -> bool:
+        """Whether the strands' scores are averaged."""
+        return self.config.strands == "both"
+
+    def read_forward_alone(self) -> None:
+        """Sets `strands` to forward."""
+        self.config = replace(self.config, strands="forward")
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Numbers of the copy that move."""
+        return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The tuned weights, by name."""
+        return moved(self.module)
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Takes over tuned weights."""
+        put_back(self.module, state)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The number format of the run's arithmetic."""
+        if self.context.precision == "bf16":
+            return torch.autocast(torch.device(self.context.device).type, torch.bfloat16)
+        return nullcontext()
+
+
+def cut_steps(
+    queries: Queries, count: int, rows: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Gives the rows of one epoch's steps; each row comes once, on a strand drawn for it.
+
+    Args:
+        queries: `count` rows, then their reverse complements if both strands are read.
+        count: rows of one strand.
+        rows: of a step.
+        generator: of the draws.
+    """
+    strand = generator.integers(len(queries) // count, size=count)
+    order = generator.permutation(count)
+    steps = [batch.rows for batch in queries.batches(rows, order + strand[order] * count)]
+    for i in generator.permutation(len(steps)):
+        yield steps[i]
+
+
+def in_parts(
+    loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, queries: Queries
+) -> Callable[[], Tensor]:
+    """The loss of a step of rows of one padded length, computed a few rows at a time.
+
+    Args:
+        loss: mean loss of some rows.
+        rows: of the step.
+        queries: where they come from.
+    """
+    size = max(1, PART // int(queries.padded[rows[0]]))
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def of_parts() -> Iterator[Tensor]:
+        for part in parts:
+            yield loss(part) * (len(part) / len(rows))
+
+    return lambda: accumulated(of_parts())
+
+
+def accumulated(losses: Iterable[Tensor]) -> Tensor:
+    """Adds up losses whose graphs are never alive together.
+
+    All but the last are differentiated here, into the gradients there are; differentiating what is
+    returned, whose value is the sum, completes the sum's gradient.
+    """
+    done, pending = 0.0, None
+    for loss in losses:
+        if pending is not None:
+            pending.backward()
+            done += pending.item()
+        pending = loss
+    assert pending is not None, "a step has rows"
+    return pending + done
