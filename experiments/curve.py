@@ -17,7 +17,8 @@ from typing import Any
 import pandas as pd
 
 from backbone.errors import InputError
-from backbone.options import help_text, option, read_options
+from backbone.options import option
+from experiments.command import run_command
 from experiments.picture import Facts, draw
 from icl.files import written_whole
 from icl.results import results
@@ -28,6 +29,7 @@ COLUMNS = (
     "method",
     "prompt_tokens",
     "shots",
+    "tuning_samples",
     "metric",
     "mean",
     "low",
@@ -38,12 +40,13 @@ COLUMNS = (
 )
 """The table's columns; `variant` is empty unless one method ran with several weights or data."""
 
-POINT = ["task", "method", "prompt_tokens", "shots", "variant"]
+POINT = ["task", "method", "prompt_tokens", "shots", "tuning_samples", "variant"]
 """Reports that agree in all of these differ in their seeds alone and are averaged."""
 
 NOT_SETTINGS = {
     *("task", "k", "prompt_tokens", "shots", "seed", "split_seed", "seeds"),
     *("backbone", "data", "out", "force"),
+    *("tuning_samples", "control", "controls", "other_task"),
 }
 """Options that have a column of their own (weights and data count by their sha256) or no effect."""
 
@@ -88,21 +91,24 @@ def aggregate(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
         metric: name of a metric.
 
     Returns:
-        A table with the columns COLUMNS, sorted by them.
+        A table with the columns COLUMNS, sorted by them. Runs with a control are left out; no
+        shots beside prompt tokens and 0 shots are the same.
 
     Raises:
         InputError: for a metric that no report has.
     """
+    frame = frame[frame["control"].isna()]
+    without = frame["shots"].isna() & frame["prompt_tokens"].notna()
+    frame = frame.assign(shots=frame["shots"].mask(without, 0))
     known = metrics_of(frame)
     if metric not in known:
         raise InputError(f"no report has the metric {metric!r}{_nearest(metric, known)}")
     frame = frame[frame[metric].notna()].assign(variant=variants(frame))
     rows = [_point(runs, metric) for _, runs in frame.groupby(POINT, dropna=False)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    table = table.astype({"prompt_tokens": "Int64", "shots": "Int64"})
-    return table.sort_values(["task", "method", "variant", "shots", "prompt_tokens"]).reset_index(
-        drop=True
-    )
+    table = table.astype(dict.fromkeys(("prompt_tokens", "shots", "tuning_samples"), "Int64"))
+    order = ["task", "method", "variant", "tuning_samples", "shots", "prompt_tokens"]
+    return table.sort_values(order).reset_index(drop=True)
 
 
 def _point(runs: pd.DataFrame, metric: str) -> dict[str, object]:
@@ -115,7 +121,7 @@ def _point(runs: pd.DataFrame, metric: str) -> dict[str, object]:
     else:
         low, high = runs[f"{metric}_low"].mean(), runs[f"{metric}_high"].mean()
     return {
-        **{name: first[name] for name in ("task", "method", "prompt_tokens", "shots", "variant")},
+        **{name: first[name] for name in POINT},
         "metric": metric,
         "mean": values.mean(),
         "low": low,
@@ -232,9 +238,10 @@ def curves(options: Options) -> list[Path]:
         InputError: for no reports, an unknown task or metric, or a folder that cannot be written.
     """
     frame = results(Path(options.runs))
+    frame = frame[frame["control"].isna()]
     if frame.empty:
         raise InputError(
-            f"no report.json under {options.runs}; runs=DIR must name the folder that "
+            f"no report of a plain run under {options.runs}; runs=DIR must name the folder that "
             f"`python -m icl.run out=DIR` wrote to"
         )
     if options.task:
@@ -256,17 +263,7 @@ def curves(options: Options) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0, or 2 after one line about what is wrong with the input."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(help_text(Options, "python -m experiments.curve"))
-        return 0
-    try:
-        for path in curves(read_options(Options, arguments)):
-            print(path)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command("python -m experiments.curve", Options, curves, arguments)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from backbone.errors import InputError
+from experiments.command import exit_code
 from experiments.curve import Options, aggregate, curves
 from icl.config import RunConfig, TaskConfig, resolve
 from icl.methods.base import MethodConfig
@@ -90,12 +90,7 @@ def demonstrate(out: Path) -> None:
 
 def main() -> int:
     """The command line: 0, or 2 after one line about what is wrong with the input."""
-    try:
-        demonstrate(OUT)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: demonstrate(OUT))
 
 
 if __name__ == "__main__":

@@ -19,14 +19,18 @@ import pandas as pd
 
 from backbone.errors import InputError
 from backbone.options import help_text, option, read_options
+from experiments.command import exit_code
+from experiments.progress import Planned, run_planned
 from icl.config import RunConfig, TaskConfig, VerbalizerConfig, resolve
 from icl.files import write_text
 from icl.methods.catalog import METHODS
-from icl.report import PREDICTIONS
-from icl.run import Finished, data_folder, run
+from icl.report import correct_rows
+from icl.run import Finished, data_folder
+from icl.verdict import points
 from tasks.catalog import TASKS
 from tasks.division import same_sequence
-from tasks.metrics import Estimate, mean_over_draws, paired_difference
+from tasks.metrics import Estimate, mean_over_draws
+from tasks.statistics import hierarchical_difference
 
 OWN = "method."
 """What stands before an option of soft_prompt on the command line."""
@@ -112,39 +116,27 @@ def run_all(
     Returns:
         For each name its runs, one a division, in order.
     """
-    finished: dict[str, list[Finished]] = {name: [] for name in planned}
     order = [(seed, name) for seed in range(split_seeds) for name in planned]
-    seconds: dict[str, float] = {}
-    for number, (seed, name) in enumerate(order, start=1):
-        left = seconds_left(seconds, [name for _, name in order[number - 1 :]])
-        rest = "" if left is None else f"; at most about {left / 60:.0f} min left"
-        show(f"[{number}/{len(order)}] {name}, split_seed={seed}{rest}")
-        (done,) = run(replace(planned[name], split_seed=seed))
-        known = " (finished before)" if done.was_there else ""
-        show(f"    accuracy {done.report.metrics['accuracy'].value:.4f}{known}")
+    runs = run_planned(
+        [
+            Planned(name, f"{name}, split_seed={seed}", replace(planned[name], split_seed=seed))
+            for seed, name in order
+        ],
+        show,
+    )
+    finished: dict[str, list[Finished]] = {name: [] for name in planned}
+    for (_, name), done in zip(order, runs, strict=True):
         finished[name].append(done)
-        seconds[name] = done.report.seconds
     return finished
 
 
-def seconds_left(known: Mapping[str, float], remaining: Sequence[str]) -> float | None:
-    """How long the remaining runs will take, from the last run of each name.
-
-    Names that have not run yet count as the mean of those that have; None if there is none.
-    """
-    if not known:
-        return None
-    mean = sum(known.values()) / len(known)
-    return sum(known.get(name, mean) for name in remaining)
-
-
 def tabulate(finished: Mapping[str, Sequence[Finished]], groups: np.ndarray) -> Table:
-    """Averages over divisions, and differences on the same rows, pooled over divisions.
+    """Averages over divisions, and differences on the same rows of each division.
 
     Args:
         finished: For each competitor its runs, one a division, all in the same order.
         groups: (N,) numbers of the sequences of all evaluated rows, division after division. The
-            test sets of the divisions overlap; rows of one sequence are resampled together.
+            test sets of the divisions overlap; rows of one sequence are one group.
     """
     methods = []
     for name, runs in finished.items():
@@ -163,9 +155,10 @@ def tabulate(finished: Mapping[str, Sequence[Finished]], groups: np.ndarray) -> 
             }
         )
     ours = _correct(finished[PROMPT])
+    by_division = np.split(groups, np.cumsum([len(rows) for rows in ours])[:-1])
     paired = []
     for name in OPPONENTS:
-        one = paired_difference(ours, _correct(finished[name]), groups)
+        one = hierarchical_difference(ours, _correct(finished[name]), by_division)
         paired.append(
             {
                 "method": PROMPT,
@@ -184,31 +177,14 @@ def _mean(values: Any) -> float:
     return float(np.mean(list(values)))
 
 
-def _correct(runs: Sequence[Finished]) -> np.ndarray:
-    """Whether each evaluated row was right, division after division, (N,)."""
-    return np.concatenate([correct_rows(done.folder) for done in runs])
-
-
-def correct_rows(folder: Path) -> np.ndarray:
-    """Whether a run was right on each of its evaluated rows, (N,), in the order of the split.
-
-    Raises:
-        InputError: If its predictions cannot be read.
-    """
-    file = folder / PREDICTIONS
-    try:
-        table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
-        return (table["label"] == table["predicted"]).to_numpy()
-    except (OSError, KeyError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{file}: cannot be read; delete its folder and run again") from error
+def _correct(runs: Sequence[Finished]) -> list[np.ndarray]:
+    """Whether each evaluated row was right, one array a division."""
+    return [correct_rows(done.folder) for done in runs]
 
 
 def words(row: Mapping[Any, Any]) -> str:
     """One row of the paired table in words."""
-    return (
-        f"{row['method']} minus {row['minus']}: {100 * row['difference']:+.1f} points, "
-        f"95 % from {100 * row['low']:.1f} to {100 * row['high']:.1f}"
-    )
+    return points(row["method"], row["minus"], Estimate(row["difference"], row["low"], row["high"]))
 
 
 def markdown(table: Table, command: str, origin: str) -> str:
@@ -241,8 +217,8 @@ def markdown(table: Table, command: str, origin: str) -> str:
             "would. With shuffled labels the validation labels are shuffled too.",
             "",
             f"On the same test rows of all divisions ({first['rows']} rows, {first['sequences']} "
-            "sequences; the",
-            "bootstrap draws sequences, and with each all its rows):",
+            "sequences;",
+            "intervals for new divisions and new sequences together):",
             "",
             *(f"- {words(row)}" for row in table.paired.to_dict("records")),
             "",
@@ -310,14 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"  {OWN + 'NAME=VALUE':<32} options of the soft prompts, as of python -m icl.run")
         return 0
     own = [word.removeprefix(OWN) for word in arguments if word.startswith(OWN)]
-    try:
-        options = read_options(Options, [word for word in arguments if not word.startswith(OWN)])
-        for path in headline(options, own):
-            print(path)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    rest = [word for word in arguments if not word.startswith(OWN)]
+    return exit_code(lambda: headline(read_options(Options, rest), own))
 
 
 if __name__ == "__main__":

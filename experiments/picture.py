@@ -93,9 +93,10 @@ def spread(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarr
 def draw(table: pd.DataFrame, facts: Facts) -> Figure:
     """Draws one task's table as made by `experiments.curve.aggregate`.
 
-    A row with prompt tokens is a point of a line, one line for each method, number of shots and
-    variant, with its interval as a band. A row without prompt tokens is a horizontal line, with
-    its interval as a whisker beside the axes. Every line is labelled at its right end.
+    A row with prompt tokens is a point of a line, one line for each method, number of shots, number
+    of tuning samples and variant, with its interval as a band. A row without prompt tokens is a
+    horizontal line, with its interval as a whisker beside the axes. Every line is labelled at its
+    right end.
 
     Args:
         table: rows of one task and one metric.
@@ -186,7 +187,8 @@ def _baselines(axes: Axes, flat: pd.DataFrame) -> Iterator[Label]:
 
 
 def _curves(axes: Axes, curves: pd.DataFrame) -> Iterator[Label]:
-    groups = curves.groupby(["method", "shots", "variant"], dropna=False, sort=True)
+    line_of = ["method", "shots", "tuning_samples", "variant"]
+    groups = curves.groupby(line_of, dropna=False, sort=True)
     for number, (_, line) in enumerate(groups):
         color, style, marker = LINES[number % len(LINES)]
         line = line.sort_values("prompt_tokens")
@@ -209,10 +211,12 @@ def _curves(axes: Axes, curves: pd.DataFrame) -> Iterator[Label]:
 
 
 def line_name(row: pd.Series) -> str:
-    """What a line is called: its method, its shots, what sets it apart."""
+    """What a line is called: its method, shots and tuning samples, what sets it apart."""
     shots = "" if pd.isna(row["shots"]) or row["shots"] == 0 else f", {row['shots']:.0f} shots"
     variant = f" ({row['variant']})" if row["variant"] else ""
-    return f"{row['method']}{shots}{variant}"
+    tuned = row["tuning_samples"]
+    samples = "" if pd.isna(tuned) else f", {tuned:.0f} tuning samples"
+    return f"{row['method']}{shots}{samples}{variant}"
 
 
 def _write_labels(axes: Axes, labels: list[Label]) -> None:

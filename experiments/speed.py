@@ -11,9 +11,8 @@ and with the prefix engine, and each one's peak memory. Table and picture grow r
 import sys
 from collections.abc import Sequence
 
-from backbone.errors import InputError
-from backbone.options import help_text, read_options
 from experiments import speed_prompt
+from experiments.command import run_command
 
 COMMANDS = {"prompt": (speed_prompt.Options, speed_prompt.measure_all)}
 """Subcommands: the options of each, and what measures and returns the table's path."""
@@ -25,18 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command in ("-h", "--help"):
         print(__doc__)
         return 0
-    try:
-        if command not in COMMANDS:
-            raise InputError(f"unknown command {command!r}; known: {', '.join(COMMANDS)}")
-        options, measure_all = COMMANDS[command]
-        if {"-h", "--help"} & set(rest):
-            print(help_text(options, f"python -m experiments.speed {command}"))
-            return 0
-        print(measure_all(read_options(options, rest)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    if command not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        print(f"error: unknown command {command!r}; known: {known}", file=sys.stderr)
         return 2
-    return 0
+    options, measure_all = COMMANDS[command]
+    name = f"python -m experiments.speed {command}"
+    return run_command(name, options, lambda given: [measure_all(given)], rest)
 
 
 if __name__ == "__main__":

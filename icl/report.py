@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from backbone.errors import InputError
 from icl.files import write_text
 from tasks.metrics import Estimate
@@ -133,7 +136,7 @@ def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
         return values
     config = dict(values.get("config") or {})
     control = "train_labels_shuffled" if config.pop("shuffle_labels", False) else None
-    added = {"control": control, "tuning_samples": None, "details": {}}
+    added: dict[str, Any] = {"control": control, "tuning_samples": None, "details": {}}
     return added | values | {"config": config | {"control": control}}
 
 
@@ -154,6 +157,20 @@ def read_report(path: Path) -> Report:
         return Report.from_json(text)
     except InputError as error:
         raise InputError(f"{file}: {error}; delete its folder and run again") from error
+
+
+def correct_rows(folder: Path) -> np.ndarray:
+    """Whether a run was right on each of its evaluated rows, (N,), in the order of the split.
+
+    Raises:
+        InputError: If its predictions cannot be read.
+    """
+    file = folder / PREDICTIONS
+    try:
+        table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
+        return (table["label"] == table["predicted"]).to_numpy()
+    except (OSError, KeyError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{file}: cannot be read; delete its folder and run again") from error
 
 
 def write_report(folder: Path, report: Report) -> Path:

@@ -30,6 +30,7 @@ from icl.controls import (
     shuffled_labels,
 )
 from icl.files import write_text, written_whole
+from icl.guide import help_text
 from icl.machine import git_commit, peak_memory_bytes, prepare_arithmetic, versions
 from icl.methods.base import Context, Method
 from icl.methods.catalog import METHODS
@@ -116,7 +117,8 @@ def _run_once(
 
     console = Console(stderr=True)
     budget = "" if config.k is None else f" k={config.k}"
-    title = f"{method.name}{budget} on {task.name}, seed {config.seed}"
+    changed = "" if config.control is None else f", {config.control}"
+    title = f"{method.name}{budget} on {task.name}, seed {config.seed}{changed}"
     with _folder(folder, config) as resume, shown(title, console) as show:
         queries = [e.sequence for e in (*rows.val, *rows.evaluated)]
         context = replace(method.context, run_dir=resume, progress=show, queries=queries)
@@ -293,42 +295,9 @@ def job(cfg: DictConfig) -> None:
     for done in finished:
         if done.was_there:
             print(f"already there: {done.folder} (force=true repeats it)")
-    paths = [done.folder / REPORT for done in finished]
-    print_summary(Path(config.out).expanduser(), [done.report for done in finished], paths)
+    reports, folders = [done.report for done in finished], [done.folder for done in finished]
+    print_summary(Path(config.out).expanduser(), reports, folders)
 
-
-def help_text() -> str:
-    """Every task, every method with its options, every option of a run, and examples."""
-    lines = ["Fit one method on one task and report it, with a frozen backbone.", "", "Examples"]
-    lines += [f"  {line}" for line in _EXAMPLES] + ["", "Tasks (task=)"]
-    lines += _aligned({name: TASKS.get(name).description for name in TASKS.names()})
-    lines += ["", "Methods (method=)"]
-    lines += _aligned({name: METHODS.get(name).summary for name in METHODS.names()})
-    lines += ["", "Options"]
-    lines += _options(RunConfig, "")
-    for name in METHODS.names():
-        own = _options(METHODS.get(name).config, "method.")
-        lines += ["", f"Options of method={name}", *own] if own else []
-    return "\n".join(lines)
-
-
-def _options(schema: type, prefix: str) -> list[str]:
-    found = options.option_help(schema)
-    return _aligned({f"{prefix}{name}={value}": text for name, (value, text) in found.items()})
-
-
-def _aligned(rows: dict[str, str]) -> list[str]:
-    width = min(max((len(left) for left in rows), default=0), 40)
-    return [f"  {left:<{width}}  {right}".rstrip() for left, right in rows.items()]
-
-
-_EXAMPLES = (
-    "python -m icl.run task=synthetic_easy method=soft_prompt k=16",
-    "python -m icl.run task=enhancer_cohn method=kmer_logreg data=FOLDER",
-    "python -m icl.run task=enhancer_cohn method=soft_prompt k=16 seeds=3 method.lr=1e-2",
-    "python -m icl.run -m task=enhancer_cohn method=majority,gc_only,linear_probe",
-    "python -m icl.run task=enhancer_cohn method=soft_prompt --cfg job   # show, do not run",
-)
 
 COMMAND = Command(
     config_name=options.CONFIG_NAME,

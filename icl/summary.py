@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from backbone.errors import InputError
+from icl.controls import CONTROLS
 from icl.report import REPORT, Report, read_report
+from icl.verdict import Verdict, verdicts
 from tasks.metrics import Estimate
 
 SHOWN = ("accuracy", "mcc", "auroc")
@@ -52,7 +54,7 @@ def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for number, report in enumerate([*reports, *others]):
         table.add_row(
-            report.method,
+            report.method if report.control is None else f"{report.method}, {report.control}",
             "" if report.k is None else str(report.k),
             str(report.seed),
             *(_interval(report.metrics[name]) for name in SHOWN),
@@ -62,14 +64,28 @@ def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
     return table
 
 
-def print_summary(out: Path, reports: Sequence[Report], paths: Sequence[Path]) -> None:
-    """Print the table and where the reports are, to standard output."""
+def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path]) -> None:
+    """Print the table, what the controls say and where the reports are, to standard output."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
     console.print(summary_table(reports, baselines(out, reports)))
-    for path in paths:
-        console.print(f"report: {path}", highlight=False, soft_wrap=True, markup=False)
+    for line in control_lines(verdicts(reports, folders)):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    for folder in folders:
+        console.print(f"report: {folder / REPORT}", highlight=False, soft_wrap=True, markup=False)
+
+
+def control_lines(found: Sequence[Verdict]) -> list[str]:
+    """What every control says and what survival means for it; then what was compared."""
+    if not found:
+        return []
+    lines = []
+    for verdict in found:
+        lines += [verdict.sentence, f"    {CONTROLS[verdict.control].survival}"]
+    draws = found[0].draws
+    source = "one seed, rows alone" if draws == 1 else f"{draws} seeds and rows together"
+    return [*lines, f"Differences are of the same test rows; intervals: {source}."]
 
 
 def _same_rows(one: Report, other: Report) -> bool:

@@ -15,7 +15,7 @@ class LinearProbeConfig(MethodConfig):
     """No options."""
 
 
-@method("linear_probe", config=LinearProbeConfig)
+@method("linear_probe", config=LinearProbeConfig, label_words=False)
 class LinearProbe(FeatureRegression[LinearProbeConfig]):
     """Logistic regression on the backbone's mean-pooled frozen states, both strands averaged."""
 

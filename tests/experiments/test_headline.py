@@ -91,11 +91,6 @@ def test_the_text_holds_every_number(table):
     assert "| prompt | 0.625 | – | 0.500 |" in text
 
 
-def test_time_left_goes_by_the_last_run_of_each_name():
-    assert headline.seconds_left({}, ["a"]) is None
-    assert headline.seconds_left({"a": 2.0, "b": 4.0}, ["a", "b", "new", "a"]) == 2 + 4 + 3 + 2
-
-
 def test_competitors_differ_in_what_their_name_says():
     options = headline.Options(k=4, backbone="somewhere", data="d", method="deep_prompt")
     found = headline.competitors(options, {"lr": 0.5})

@@ -26,9 +26,13 @@ class OneOption(MethodConfig):
 @pytest.fixture(autouse=True)
 def budgets(monkeypatch):
     """Methods with each budget; what they do is of no matter here."""
-    for name, budget in (("with_tokens", "prompt_tokens"), ("with_shots", "shots")):
+    for name, budget, also in (
+        ("with_tokens", "prompt_tokens", ()),
+        ("with_shots", "shots", ()),
+        ("with_both", "prompt_tokens", ("shots",)),
+    ):
         cls = type("Named", (LinearProbe,), {"name": name})
-        made = MethodEntry(cls, OneOption, "", budget, 7, uses_backbone=True)
+        made = MethodEntry(cls, OneOption, "", budget, 7, uses_backbone=True, also=also)
         monkeypatch.setitem(METHODS._values, name, made)
 
 
@@ -45,6 +49,9 @@ def config(named="with_tokens", **changes):
         ("with_tokens", {"k": 16}, (16, 16, None)),
         ("with_tokens", {"prompt_tokens": 16}, (16, 16, None)),
         ("with_tokens", {"k": 16, "prompt_tokens": 16}, (16, 16, None)),
+        ("with_both", {}, (7, 7, 0)),
+        ("with_both", {"k": 0, "shots": 2}, (0, 0, 2)),
+        ("with_both", {"prompt_tokens": 16, "shots": 2}, (16, 16, 2)),
         ("with_shots", {"k": 3}, (3, None, 3)),
         ("with_shots", {"shots": 0}, (0, None, 0)),
         ("majority", {"k": 16}, (None, None, None)),
@@ -63,6 +70,8 @@ def test_k_becomes_the_budget_of_the_method(method, given, expected):
         ("with_tokens", {"k": 0, "prompt_tokens": 8}, "k=0 and prompt_tokens=8 disagree"),
         ("with_shots", {"k": 1, "shots": 2}, "k=1 and shots=2 disagree"),
         ("with_tokens", {"shots": 2}, "with_tokens has none"),
+        ("with_both", {"shots": -2}, "shots=-2"),
+        ("with_both", {"k": 3, "prompt_tokens": 4, "shots": 4}, "k=3 and prompt_tokens=4"),
         ("with_shots", {"prompt_tokens": 2}, "with_shots has none"),
         ("majority", {"k": -1}, "k=-1"),
         ("with_tokens", {"prompt_tokens": -3}, "prompt_tokens=-3"),
@@ -106,10 +115,33 @@ def test_every_setting_that_changes_the_result_changes_the_hash(change):
 
 
 @pytest.mark.parametrize(
-    "change", [{"out": "x"}, {"force": True}, {"seeds": 4}, {"data": "x"}, {"backbone": "x"}]
+    "change",
+    [
+        *({"out": "x"}, {"force": True}, {"seeds": 4}, {"data": "x"}, {"backbone": "x"}),
+        *({"controls": ["random_backbone"]}, {"other_task": "synthetic_hard"}),
+    ],
 )
 def test_where_and_how_often_do_not_change_the_hash(change):
     assert hashed(config(**change)) == hashed(config())
+
+
+def test_the_other_task_counts_where_its_rows_are_shown():
+    shown = config("with_shots", control="demos_other_task", other_task="synthetic_hard")
+    assert hashed(shown) != hashed(replace(shown, other_task="enhancer_cohn"))
+
+
+@pytest.mark.parametrize("other", ["synthetic_easy", "nowhere"])
+def test_another_task_must_be_another_one_that_exists(other):
+    with pytest.raises(InputError, match=other):
+        resolve(config("with_shots", controls=["demos_other_task"], other_task=other))
+
+
+def test_all_controls_are_those_that_apply():
+    no_demonstrations = ["words_swapped", "train_labels_shuffled", "random_backbone"]
+    assert resolve(config("with_both", controls=["all"])).controls == no_demonstrations
+    assert resolve(config("majority", controls=["all"])).controls == ["train_labels_shuffled"]
+    twice = config("with_both", controls=["words_swapped", "words_swapped"])
+    assert resolve(twice).controls == ["words_swapped"]
 
 
 def test_contents_of_data_and_weights_change_the_hash():

@@ -1,0 +1,46 @@
+"""The command line that every experiment has: help, options, one line about what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from backbone.errors import InputError
+from backbone.options import help_text, read_options
+
+T = TypeVar("T")
+
+Work = Callable[[T], Iterable[object] | None]
+
+
+def run_command(
+    command: str, options: type[T], work: Work[T], arguments: Sequence[str] | None = None
+) -> int:
+    """Reads the options, does the work and prints what it gives, line by line.
+
+    Args:
+        command: As it is called, for the help.
+        options: Dataclass of its options, as `backbone.options` reads them.
+        work: What to do with them; gives the paths of what was written, or None.
+        arguments: Of the command line; those of this process if not given.
+
+    Returns:
+        0, or 2 after one line about what is wrong with the input.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(words):
+        print(help_text(options, command))
+        return 0
+    return exit_code(lambda: work(read_options(options, words)))
+
+
+def exit_code(work: Callable[[], Iterable[object] | None]) -> int:
+    """Does the work and prints what it gives: 0, or 2 after one line about a mistake."""
+    try:
+        for line in work() or ():
+            print(line)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

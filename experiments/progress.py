@@ -1,0 +1,56 @@
+"""Many runs one after the other, each with what it found and an estimate of the time left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from icl.config import RunConfig
+from icl.run import Finished, run
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run that is to be done.
+
+    Attributes:
+        name: Runs of one name take about as long as each other.
+        title: What is shown about it.
+        config: Its resolved options, of one seed.
+    """
+
+    name: str
+    title: str
+    config: RunConfig
+
+
+def run_planned(planned: Sequence[Planned], show: Callable[[str], None] = print) -> list[Finished]:
+    """Does all runs in their order; finished ones are not repeated.
+
+    Args:
+        planned: The runs.
+        show: Receives two lines about every run.
+    """
+    finished = []
+    seconds: dict[str, float] = {}
+    for number, one in enumerate(planned, start=1):
+        left = seconds_left(seconds, [later.name for later in planned[number - 1 :]])
+        rest = "" if left is None else f"; at most about {left / 60:.0f} min left"
+        show(f"[{number}/{len(planned)}] {one.title}{rest}")
+        (done,) = run(one.config)
+        known = " (finished before)" if done.was_there else ""
+        show(f"    accuracy {done.report.metrics['accuracy'].value:.4f}{known}")
+        finished.append(done)
+        seconds[one.name] = done.report.seconds
+    return finished
+
+
+def seconds_left(known: Mapping[str, float], remaining: Sequence[str]) -> float | None:
+    """How long the remaining runs will take, from the last run of each name.
+
+    Names that have not run yet count as the mean of those that have; None if there is none.
+    """
+    if not known:
+        return None
+    mean = sum(known.values()) / len(known)
+    return sum(known.get(name, mean) for name in remaining)
