@@ -20,6 +20,9 @@ from prompts.soft import SoftPrompt
 if TYPE_CHECKING:
     from peft import PeftConfig
 
+ADAPTER = "adapter"
+"""The adapter's folder, in that of its run."""
+
 CONFIG, WEIGHTS, WORDS = "adapter_config.json", "adapter_model.safetensors", "label_words.json"
 
 
@@ -51,11 +54,11 @@ def save_prompt(model: HyenaDNA, prompt: SoftPrompt, words: Sequence[str], folde
     Returns:
         Whether PEFT has the form.
     """
-    from peft import PromptTuningConfig
-
     tokens = len(prompt.before)
     if not tokens or len(prompt.after) or len(prompt.deep_before):
         return False
+    from peft import PromptTuningConfig
+
     config = PromptTuningConfig(
         task_type="CAUSAL_LM",
         num_virtual_tokens=tokens,

@@ -171,6 +171,7 @@ def _run_once(
         (folder / REPORT).unlink(missing_ok=True)
         write_text(folder / PREDICTIONS, _predictions(task.labels, labels, scores))
         _save_learned(folder / LEARNED, method.state())
+        method.save_adapter(folder)
         write_report(folder, report)
         shutil.rmtree(resume)
     return Finished(report, folder, was_there=False)

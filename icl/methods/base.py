@@ -179,6 +179,14 @@ class Method(ABC, Generic[ConfigT]):
             InputError: If an array is missing, unknown or misshapen.
         """
 
+    def save_adapter(self, folder: Path) -> None:
+        """Write what was learned into `folder`/adapter as PEFT knows it; nothing where it does not.
+
+        Args:
+            folder: Of the run.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class MethodEntry:
