@@ -4,12 +4,15 @@ An evaluation encodes its prompt once for EVALUATED queries: the engine's second
 the batch's share of that. The plain path has no such part.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, Protocol
 
 import pandas as pd
 import torch
@@ -23,14 +26,24 @@ from experiments.speed_picture import draw
 from icl.files import write_text, written_whole
 from icl.machine import prepare_arithmetic
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 EVALUATED = 256
 """Queries of one evaluation; the prompt is encoded once for all of them."""
 
 MEMORY_SHARE = 0.8
 """Of the machine's memory, what the plain path may take."""
 
-K_SHOT = Shape(width=256, layers=8, prompt_tokens=16_000, batch=8, query_length=500)
-"""16 demonstrations of 500 bases for each of two classes, in front of every query."""
+BARS: dict[tuple[int, int, int, Phase], float] = {
+    (128, 16, 32, "train"): 1,
+    (128, 16, 32, "evaluate"): 1,
+    (128, 512, 32, "train"): 8,
+    (128, 4096, 32, "train"): 60,
+    (128, 4096, 32, "evaluate"): 40,
+    (128, 32768, 16, "train"): 60,
+}
+"""The ratios asked for on two cores, by width, prompt tokens, batch and phase."""
 
 
 @dataclass
@@ -42,7 +55,6 @@ class Options:
     widths: list[int] = option([128, 256], "128 (2 layers) and 256 (8 layers)")
     batch: int = option(32, "rows of a step; halved until the plain path fits in memory")
     query_length: int = option(500, "bases of a query")
-    k_shot: bool = option(True, "also 16 demonstrations a class, at width 256")
     threads: int = option(2, "threads of the arithmetic")
     device: str = option("cpu", "cpu, cuda or mps")
     repeats: int = option(3, "the median of so many is taken, after one that is not counted")
@@ -55,8 +67,10 @@ class Row:
     Attributes:
         seconds_prefix: encoding the prompt alone, forward; of it, `seconds_engine` of an evaluation
             holds the share batch / EVALUATED.
-        floor_ratio: seconds_engine over the time that its matrix products and transforms would take
-            at the measured rate of matrix products.
+        operations: floating-point operations of the engine's matrix products and transforms.
+        floor_ratio: seconds_engine over the time that `operations` would take at the rate of
+            matrix products, measured beside them; an evaluation's without its share of the prefix.
+        bar: the ratio asked for, where there is one.
     """
 
     width: int
@@ -73,7 +87,9 @@ class Row:
     device: str
     dtype: str
     seconds_prefix: float
+    operations: int
     floor_ratio: float
+    bar: float | None
 
 
 def measure_all(options: Options) -> Path:
@@ -83,23 +99,41 @@ def measure_all(options: Options) -> Path:
         InputError: for options out of range, a missing device, or a folder that cannot be written.
     """
     check(options)
-    prepare_arithmetic(options.threads, options.device)
+    prepare(options.threads, options.device)
+    table = Path(options.out) / "speed_prompt.csv"
+    write_as_measured(measurements(options), table, draw)
+    return table
+
+
+def prepare(threads: int, device: str) -> None:
+    """Sets threads and device, and says how fast their matrix products are."""
+    prepare_arithmetic(threads, device)
     torch.use_deterministic_algorithms(False)  # a choice for repeatable runs, which has its price
-    rate = matmul_rate(options.device)
-    print(f"matrix products: {rate / 1e9:.0f} GFLOP/s on {options.threads} threads", flush=True)
-    table, rows = Path(options.out) / "speed_prompt.csv", []
+    rate = matmul_rate(device) / 1e9
+    print(f"matrix products: {rate:.0f} GFLOP/s on {threads} threads", flush=True)
+
+
+def write_as_measured(
+    rows: Iterable[Row], table: Path, picture: Callable[[pd.DataFrame], Figure] | None = None
+) -> None:
+    """Writes the table, and the picture beside it, anew after each row, and prints the row.
+
+    Raises:
+        InputError: for a folder that cannot be written.
+    """
+    written = []
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
-        for row in measurements(options, rate):
-            rows.append(asdict(row))
-            frame = pd.DataFrame(rows)
+        for row in rows:
+            written.append(asdict(row))
+            frame = pd.DataFrame(written)
             write_text(table, frame.to_csv(index=False, float_format="%.4g"))
-            with written_whole(table.with_suffix(".png")) as temporary:
-                draw(frame).savefig(temporary, format="png", dpi=150)
+            if picture is not None:
+                with written_whole(table.with_suffix(".png")) as temporary:
+                    picture(frame).savefig(temporary, format="png", dpi=150)
             print(line(row), flush=True)
     except OSError as error:
-        raise InputError(f"cannot write to {options.out}: {error.strerror}") from error
-    return table
+        raise InputError(f"cannot write to {table.parent}: {error.strerror}") from error
 
 
 def check(options: Options) -> None:
@@ -118,7 +152,7 @@ def check(options: Options) -> None:
         raise InputError(f"prompt_tokens={min(options.prompt_tokens)}: must be at least 1")
 
 
-def measurements(options: Options, rate: float) -> Iterator[Row]:
+def measurements(options: Options) -> Iterator[Row]:
     """Measures case after case; says which plain paths are left out."""
     memory = memory_of(options.device)
     for width in options.widths:
@@ -127,7 +161,7 @@ def measurements(options: Options, rate: float) -> Iterator[Row]:
             fitting = fitting_batch(whole, memory * MEMORY_SHARE)
             if fitting:
                 shape = Shape(width, LAYERS[width], tokens, fitting, options.query_length)
-                yield from _rows(shape, PHASES, options, rate, plain=True)
+                yield from rows_of(shape, PHASES, options, plain=True)
             if fitting < options.batch:
                 needed = plain_bytes(whole, "train") / 1e9
                 print(
@@ -135,10 +169,7 @@ def measurements(options: Options, rate: float) -> Iterator[Row]:
                     f"needs about {needed:.0f} GB of {memory / 1e9:.0f} GB and is left out",
                     flush=True,
                 )
-                yield from _rows(whole, PHASES, options, rate, plain=False)
-    if options.k_shot:
-        print("16 demonstrations of 500 bases for each of two classes:", flush=True)
-        yield from _rows(K_SHOT, ("evaluate",), options, rate, plain=True)
+                yield from rows_of(whole, PHASES, options, plain=False)
 
 
 def memory_of(device: str) -> float:
@@ -157,8 +188,16 @@ def fitting_batch(shape: Shape, memory: float) -> int:
     return batch
 
 
-def _rows(
-    shape: Shape, phases: tuple[Phase, ...], options: Options, rate: float, plain: bool
+class Measuring(Protocol):
+    """What of a case's options decides how it is measured."""
+
+    threads: int
+    device: str
+    repeats: int
+
+
+def rows_of(
+    shape: Shape, phases: tuple[Phase, ...], options: Measuring, plain: bool
 ) -> Iterator[Row]:
     """Measures one shape; the ways take turns, so that a change of load meets both."""
     device = options.device
@@ -176,7 +215,8 @@ def _rows(
             {way: seconds(work[way], device) for way in ways} for _ in range(options.repeats + 1)
         ][1:]
         medians = {way: median(taken[way] for taken in times) for way in ways}
-        floor_ratio = medians["engine"] / (arithmetic(work["engine"]) / rate)
+        operations = arithmetic(work["engine"])
+        floor_ratio = medians["engine"] / (operations / matmul_rate(device))
         if phase == "evaluate":
             medians["engine"] += prefix_seconds * shape.batch / EVALUATED
         peaks = {
@@ -194,7 +234,9 @@ def _rows(
             device=device_name(device),
             dtype="float32",
             seconds_prefix=prefix_seconds,
+            operations=operations,
             floor_ratio=floor_ratio,
+            bar=BARS.get((shape.width, shape.prompt_tokens, shape.batch, phase)),
         )
 
 
@@ -221,5 +263,5 @@ def line(row: Row) -> str:
         return start
     return (
         f"{start}  plain {row.seconds_plain:7.3f} s {row.peak_bytes_plain / 1e9:5.1f} GB  "
-        f"ratio {row.ratio:.1f}"
+        f"ratio {row.ratio:.1f}" + (f" (asked: {row.bar:g})" if row.bar is not None else "")
     )

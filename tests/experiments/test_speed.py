@@ -5,7 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from backbone import zoo
 from backbone.config import HyenaDNAConfig
 from backbone.model import random_model
 from experiments import peak, published, speed, speed_prompt
@@ -28,6 +30,19 @@ def test_the_published_form_gives_the_models_hidden_states() -> None:
     with torch.no_grad():
         found, expected = published.encode(model, vectors), model.encode(vectors)
     assert torch.allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("folder", ["tiny-1k-d128", "hf-tiny-1k-d128"])
+def test_the_published_form_gives_the_reference_outputs(golden: Path, folder: str) -> None:
+    model = zoo.load(str(golden / folder))
+    expected = load_file(golden / folder / "expected.safetensors")
+    ids, prompt = expected["input_ids"], expected["soft_prompt"]
+    with torch.no_grad():
+        logits = model.logits(published.encode(model, model.embed(ids)))
+        rest = ids[:, : ids.shape[1] - len(prompt)]
+        prompted = published.last_logits(model, prompt, rest)
+    assert torch.allclose(logits, expected["logits"], atol=1e-4)
+    assert torch.allclose(prompted, expected["soft_prompt_logits"][:, -1], atol=1e-4)
 
 
 def test_both_paths_give_the_same_logits_and_the_same_step() -> None:
@@ -72,7 +87,7 @@ def test_rows_are_written_as_they_are_measured(
     monkeypatch.setattr(speed_prompt, "peak_of", lambda *_, **__: 5_000_000)
     monkeypatch.setattr(speed_prompt, "matmul_rate", lambda device: 1e10)
     arguments = ["prompt_tokens=[1,4]", "widths=[128]", "batch=2", "query_length=5", "repeats=1"]
-    arguments += ["k_shot=false", "threads=1", f"out={tmp_path / 'speed'}"]
+    arguments += ["threads=1", f"out={tmp_path / 'speed'}"]
     assert speed.main(["prompt", *arguments]) == 0
     printed = capsys.readouterr().out.splitlines()
     table = tmp_path / "speed" / "speed_prompt.csv"
@@ -90,6 +105,21 @@ def test_rows_are_written_as_they_are_measured(
     for row in rows:
         quotient = float(row["seconds_plain"]) / float(row["seconds_engine"])
         assert float(row["ratio"]) == pytest.approx(quotient, rel=1e-2)
+        assert float(row["operations"]) > 0 and float(row["floor_ratio"]) > 0
+
+
+def test_fixed_demonstrations_are_a_case_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed_prompt, "peak_of", lambda *_, **__: 5_000_000)
+    monkeypatch.setattr(speed_prompt, "matmul_rate", lambda device: 1e10)
+    arguments = ["shots=2", "length=6", "batch=2", "repeats=1", "threads=1", f"out={tmp_path}"]
+    assert speed.main(["k_shot", *arguments]) == 0
+    assert "(asked: 20)" in capsys.readouterr().out
+    with (tmp_path / "speed_k_shot.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    case = [row[name] for name in ("layers", "prompt_tokens", "query_length", "phase", "bar")]
+    assert case == ["2", "24", "6", "evaluate", "20"]
 
 
 def test_what_does_not_fit_is_left_out_with_a_line(
@@ -98,9 +128,9 @@ def test_what_does_not_fit_is_left_out_with_a_line(
     monkeypatch.setattr(speed_prompt, "peak_of", lambda *_, **__: 5_000_000)
     monkeypatch.setattr(speed_prompt, "memory_of", lambda device: 1e3)
     options = speed_prompt.Options(
-        prompt_tokens=[3], widths=[128], batch=2, query_length=5, repeats=1, k_shot=False
+        prompt_tokens=[3], widths=[128], batch=2, query_length=5, repeats=1
     )
-    rows = list(speed_prompt.measurements(options, rate=1e10))
+    rows = list(speed_prompt.measurements(options))
     assert [(row.seconds_plain, row.ratio, row.batch) for row in rows] == [(None, None, 2)] * 2
     assert "batch 2: the plain path needs about" in capsys.readouterr().out
 
@@ -125,7 +155,8 @@ def test_the_picture_has_a_panel_for_each_width_and_figure() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["promt"], "unknown command 'promt'; known: prompt"),
+        (["promt"], "unknown command 'promt'; known: prompt, k_shot"),
+        (["k_shot", "shots=0"], "shots=0: must be at least 1"),
         (["prompt", "width=[128]"], "did you mean widths?"),
         (["prompt", "widths=[64]"], "widths: 64 is none of 128, 256"),
         (["prompt", "prompt_tokens=[0]"], "prompt_tokens=0: must be at least 1"),
