@@ -7,6 +7,7 @@ batches too, because a row's activations fit the cache.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,13 +18,26 @@ from backbone.model import HyenaDNA
 Row = tuple[Tensor, ...]
 
 KEPT_BYTES = 2 << 30
-"""Most that is kept of one kind."""
+"""Most that is kept for one backbone."""
 
 BLOCK = 64
 """Rows that share an allocation: one small one a row, between large temporaries, would leave the
 heap in pieces that are never reused."""
 
-_KEPT: WeakKeyDictionary[HyenaDNA, dict[str, dict[str, tuple[Row, int]]]] = WeakKeyDictionary()
+
+@dataclass
+class _Kind:
+    """The rows of one kind: each has its place in a block."""
+
+    bytes_per_row: int
+    rows: dict[str, tuple[Row, int]] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        return len(self.rows) * self.bytes_per_row
+
+
+_KEPT: WeakKeyDictionary[HyenaDNA, dict[str, _Kind]] = WeakKeyDictionary()
 
 
 def fits(rows: int, bytes_per_row: int) -> bool:
@@ -45,13 +59,17 @@ def remembered(
         kind: names what `encode` computes, with every setting that it depends on.
         sequences: the N rows.
         encode: computes the tensors of one sequence; their shapes are those of every sequence.
-        bytes_per_row: size of a row's tensors; older rows are dropped where all would not fit.
+        bytes_per_row: size of a row's tensors. Where all would not fit, other kinds are dropped,
+            those first that were not asked for longest, then older rows of this one.
 
     Returns:
         The tensors with the N rows in front.
     """
-    kept = _KEPT.setdefault(model, {}).setdefault(kind, {})
+    kinds = _KEPT.setdefault(model, {})
+    kinds[kind] = kinds.pop(kind, _Kind(bytes_per_row))  # asked for last
+    kept = kinds[kind].rows
     new = [s for s in dict.fromkeys(sequences) if s not in kept]
+    _make_room(kinds, len(new) * bytes_per_row)
     if not fits(len(kept) + len(new), bytes_per_row):
         kept.clear()
         new = list(dict.fromkeys(sequences))
@@ -65,3 +83,9 @@ def remembered(
         for target, part in zip(result, block, strict=True):
             target[row] = part[i]
     return result
+
+
+def _make_room(kinds: dict[str, _Kind], wanted: int) -> None:
+    """Drops kinds, but for the last one, until so many bytes more fit."""
+    while len(kinds) > 1 and sum(kind.bytes for kind in kinds.values()) + wanted > KEPT_BYTES:
+        del kinds[next(iter(kinds))]

@@ -1,4 +1,4 @@
-"""A frozen backbone under a soft prompt: [before ; sequence ; SEP ; after] -> class scores."""
+"""A frozen backbone in context: [before ; shown ; sequence ; SEP ; after] -> class scores."""
 
 import torch
 from torch import Tensor
@@ -24,13 +24,28 @@ class Prompted:
         """Positions that follow the sequence: [SEP], the suffix, and all but the answer's last."""
         return 1 + len(prompt.after) + self.verbalizer.length - 1
 
-    def prefix(self, prompt: SoftPrompt, room: int) -> PrefixState | None:
-        """Encodes the vectors before the query, once for all rows; None if there are none."""
-        if not len(prompt.before):
-            return None
-        return self.engine.extend(
-            None, prompt.before[None], room, additions=prompt.additions_before()
-        )
+    def prefix(self, prompt: SoftPrompt, shown: Tensor, room: int) -> PrefixState | None:
+        """Encodes what all rows share: the vectors in front, then demonstrations.
+
+        Args:
+            prompt: whose vectors stand in front.
+            shown: (S,) token ids of the demonstrations.
+            room: how many positions may follow.
+
+        Returns:
+            One state for all rows; None if they share nothing.
+        """
+        state = None
+        if len(prompt.before):
+            state = self.engine.extend(
+                None,
+                prompt.before[None],
+                len(shown) + room,
+                additions=prompt.additions_before(),
+            )
+        if len(shown):
+            state = self.engine.extend(state, self.model.embed(shown)[None], room)
+        return state
 
     def contexts(self, prompt: SoftPrompt, batch: Batch, prefix: PrefixState | None) -> PrefixState:
         """Encodes the sequences of a batch; they do not depend on what comes after them."""
@@ -48,7 +63,7 @@ class Prompted:
         segment = torch.cat([sep, prompt.after]).expand(rows, -1, -1)
         additions = prompt.additions_after()
         hidden = self.engine.encode_last(contexts, segment, additions=additions)
-        logits = self.model.logits(hidden).float()
+        logits = _at_least_single(self.model.logits(hidden))
         if self.verbalizer.length == 1:
             return logits[:, self.words[:, 0]] + prompt.offset, logits
         ended = self.engine.extend(
@@ -62,7 +77,8 @@ class Prompted:
         scores = []
         for word in self.words:
             vectors = self.model.embed(word[:-1]).expand(len(first), -1, -1)
-            later = self.model.logits(self.engine.encode(ended, vectors)).float().log_softmax(-1)
+            logits = self.model.logits(self.engine.encode(ended, vectors))
+            later = _at_least_single(logits).log_softmax(-1)
             letters = later.gather(2, word[1:].expand(len(first), -1)[..., None])
             scores.append(first[:, word[0]] + letters.sum(dim=(1, 2)))
         return torch.stack(scores, dim=1)
@@ -78,5 +94,10 @@ class Prompted:
         hidden = self.engine.encode(prefix, self.model.embed(batch.ids))
         inside = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
         mean = (hidden * inside[..., None]).sum(dim=1) / batch.lengths[:, None]
-        logits = self.model.logits(mean).float()
+        logits = _at_least_single(self.model.logits(mean))
         return logits[:, self.words[:, 0]] + prompt.offset, logits
+
+
+def _at_least_single(logits: Tensor) -> Tensor:
+    """Half-precision logits as float32; others as they are."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -41,19 +41,33 @@ class Queries:
     follows from each row alone.
     """
 
-    def __init__(self, sequences: Sequence[str], most: int) -> None:
+    def __init__(
+        self, sequences: Sequence[str], most: int, before: Sequence[np.ndarray] | None = None
+    ) -> None:
         """Encodes sequences over ACGTN.
 
         Args:
             sequences: N sequences.
-            most: the longest that the backbone can read, padding included.
+            most: the longest row that the backbone can read, padding included.
+            before: token ids in front of each sequence, N arrays. A row of them may end in an empty
+                query: what stands before is answered then.
 
         Raises:
             InputError: for an empty row, or one longer than `most`, with the numbers.
         """
-        check_lengths(sequences, most)
-        self.encoded = [encode_dna(s) for s in sequences]
-        self.padded = np.array([min(-(-len(s) // BUCKET) * BUCKET, most) for s in sequences])
+        if before is None:
+            check_lengths(sequences, most)
+            before = [np.zeros(0, dtype=np.int64)] * len(sequences)
+        # Token ids are small: a byte each, because prompts of many rows are long.
+        self.encoded = [
+            np.concatenate([ids, encode_dna(sequence)]).astype(np.uint8)
+            for ids, sequence in zip(before, sequences, strict=True)
+        ]
+        lengths = np.array([len(row) for row in self.encoded])
+        if lengths.max(initial=0) > most:
+            row = int(lengths.argmax())
+            raise InputError(f"row {row}: {lengths[row]} tokens exceed the {most} that there are")
+        self.padded = np.minimum(np.maximum(-(-lengths // BUCKET), 1) * BUCKET, most)
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -68,19 +82,25 @@ class Queries:
         lengths = torch.tensor([len(self.encoded[row]) for row in rows])
         return Batch(rows, torch.from_numpy(ids), lengths)
 
-    def batches(self, size: int, order: np.ndarray | None = None) -> Iterator[Batch]:
+    def batches(
+        self, size: int, order: np.ndarray | None = None, tokens: int | None = None
+    ) -> Iterator[Batch]:
         """Cuts all rows into batches of at most `size` rows of one padded length.
 
         Args:
             size: rows of a batch.
             order: a permutation of the rows; batches keep it within a length.
+            tokens: of a batch at most, where it has more than one row.
         """
         order = np.arange(len(self)) if order is None else order
         by_length = order[np.argsort(self.padded[order], kind="stable")]
         changes = np.flatnonzero(np.diff(self.padded[by_length])) + 1
         for group in np.split(by_length, changes):
-            for start in range(0, len(group), size):
-                yield self.batch(group[start : start + size])
+            fitting = size
+            if tokens is not None:
+                fitting = min(size, max(1, tokens // int(self.padded[group[0]])))
+            for start in range(0, len(group), fitting):
+                yield self.batch(group[start : start + fitting])
 
 
 def both_strands(sequences: Sequence[str]) -> list[str]:

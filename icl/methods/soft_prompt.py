@@ -1,8 +1,8 @@
 """Learned prompt vectors for a frozen backbone (Lester et al. 2021, arXiv 2104.08691)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.errors import InputError
-from backbone.prefix import LayerState, PrefixState
 from icl.fit import TuningConfig, tune
-from icl.memo import fits, remembered
+from icl.in_context import InContext, Rows
 from icl.methods.base import Context, Method, MethodConfig, method
+from icl.peft_form import ADAPTER, save_prompt
 from icl.prompted import Prompted
-from icl.queries import Batch, Queries, both_strands
+from icl.shown import PREFIX, DemonstrationConfig, Shown
 from prompts.soft import Init, Placement, PromptShape, SoftPrompt
 from prompts.verbalizer import verbalizer
 from tasks.task import Example
@@ -30,8 +30,8 @@ _CHOICES = {
 
 
 @dataclass
-class SoftPromptConfig(MethodConfig, TuningConfig):
-    """Where the vectors stand, how classes are read, and how the vectors are tuned."""
+class SoftPromptConfig(MethodConfig, DemonstrationConfig, TuningConfig):
+    """Where the vectors stand, what is shown, how classes are read, how the vectors are tuned."""
 
     lr: float = field(default=0.1, metadata={"help": "peak learning rate"})
     epochs: int = field(default=20, metadata={"help": "epochs at most"})
@@ -73,30 +73,42 @@ class PromptTuning(Method[SoftPromptConfig]):
             )
         if config.readout == "mean" and self.verbalizer.length > 1:
             raise InputError("method.readout=mean needs label words of one nucleotide")
-        self._built: tuple[Prompted, SoftPrompt] | None = None
+        if config.readout == "mean" and context.shots and config.demonstrations == "per_query":
+            raise InputError(
+                "method.readout=mean needs the query apart from its demonstrations: "
+                "give method.demonstrations=fixed"
+            )
+        self._shown = Shown(config, context, lambda: self._max_seq_len() - tokens)
+        self._built: InContext | None = None
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuses rows that do not fit beside the prompt, with the numbers."""
-        longest = max(examples, key=lambda e: len(e.sequence))
-        most, tokens = self._max_seq_len(), self.prompt_tokens or 0
-        if len(longest.sequence) > self._most():
-            extra = self.verbalizer.length
-            room = self._most() + tokens - len(longest.sequence)
+        longest = max(len(e.sequence) for e in examples)
+        most, tokens, word = self._max_seq_len(), self.prompt_tokens or 0, self.verbalizer.length
+        # Demonstrations are drawn later, to the room there is; those of a saved run stand already.
+        shown = 0 if self._built is None else len(self._built.shared)
+        all_tokens = tokens + shown + longest + 1 + word
+        if all_tokens > most:
+            room = most - (all_tokens - tokens)
             raise InputError(
-                f"{tokens} prompt tokens + {len(longest.sequence)} nucleotides + [SEP] + "
-                f"{extra} for the label word = {tokens + len(longest.sequence) + 1 + extra} tokens "
-                f"exceed the backbone's max_seq_len of {most}; "
-                + (f"give k={room} or less, or " if room >= 0 else "use ")
+                f"{tokens} prompt tokens + "
+                + (f"{shown} of demonstrations + " if shown else "")
+                + f"{longest} nucleotides + [SEP] + {word} for the label word = {all_tokens} "
+                f"tokens exceed the backbone's max_seq_len of {most}; "
+                + (f"give k={room} or less, or " if room >= 0 and not shown else "use ")
                 + "a backbone with a longer context"
             )
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Tunes the vectors on `train`; the epoch with the least loss on `val` is kept."""
-        learning = _Labelled(self, train)
-        held_out = _Labelled(self, val)
+        queries = [*(e.sequence for e in (*train, *val)), *self.context.queries]
+        self._shown.draw(train, self.verbalizer, longest=max(map(len, queries)))
+        self._built = None
+        learning, held_out = self._rows(self._shown.without_shown(train)), self._rows(val)
 
         def batches(epoch: int) -> Iterator[Callable[[], Tensor]]:
-            return learning.steps(np.random.default_rng([self.context.seed, epoch]))
+            generator = np.random.default_rng([self.context.seed, epoch])
+            return learning.steps(self.config.rows, generator)
 
         def validate() -> tuple[float, float]:
             scores = torch.from_numpy(held_out.scores())
@@ -105,7 +117,7 @@ class PromptTuning(Method[SoftPromptConfig]):
             return F.nll_loss(scores, labels).item(), right.item()
 
         best = tune(
-            self._parts()[1],
+            self._in_context().prompt,
             batches,
             steps=sum(1 for _ in batches(1)),
             validate=validate,
@@ -117,7 +129,10 @@ class PromptTuning(Method[SoftPromptConfig]):
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Log-probabilities over the classes, (N, C)."""
-        return _Labelled(self, examples).scores()
+        if self.shots:
+            shown, template = self._shown, self._in_context().template
+            self.details = shown.details([e.sequence for e in examples], template)
+        return self._rows(examples).scores()
 
     @property
     def averages_strands(self) -> bool:
@@ -132,156 +147,66 @@ class PromptTuning(Method[SoftPromptConfig]):
         """Accuracy when any token may be the answer, forward strand, without offsets."""
         if self.verbalizer.length > 1:
             return None
-        queries = Queries([e.sequence for e in examples], self._most())
-        right = 0
-        with torch.no_grad(), self._autocast():
-            prefix = self._prefix(queries)
-            for batch in queries.batches(self.context.batch_size):
-                _, logits = self._answers(batch.to(self.context.device), prefix, None)
-                wanted = self.verbalizer.ids[[examples[row].label for row in batch.rows]]
-                right += int((logits.argmax(-1).cpu() == wanted[:, 0]).sum())
-        return right / len(examples)
+        _, likeliest = self._rows(examples, strands="forward").answers()
+        wanted = self.verbalizer.ids[[e.label for e in examples], 0].numpy()
+        return float((likeliest == wanted).mean())
 
     @property
     def trainable_parameters(self) -> int:
         """Vectors in all their layers, and one offset per class."""
-        return self._parts()[1].count
+        return self._in_context().prompt.count
 
     def state(self) -> dict[str, np.ndarray]:
-        """The prompt."""
-        tensors = self._parts()[1].state_dict()
-        return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+        """The prompt, and the demonstrations if there are any."""
+        tensors = self._in_context().prompt.state_dict()
+        learned = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+        return learned | self._shown.state()
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Takes over a prompt."""
-        prompt = self._parts()[1]
+        """Takes over a prompt and its demonstrations."""
+        self._shown.load_state(state, self.verbalizer)
+        self._built = None
+        prompt = self._in_context().prompt
+        learned = {name: a for name, a in state.items() if not name.startswith(PREFIX)}
         wanted = {name: tuple(t.shape) for name, t in prompt.state_dict().items()}
-        given = {name: a.shape for name, a in state.items()}
+        given = {name: a.shape for name, a in learned.items()}
         if wanted != given:
             raise InputError(
                 f"the learned prompt has shapes {given}, the run's options ask {wanted}"
             )
-        prompt.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in state.items()})
+        prompt.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in learned.items()})
 
-    def _parts(self) -> tuple[Prompted, SoftPrompt]:
+    def save_adapter(self, folder: Path) -> None:
+        """Writes vectors that stand before everything, whose form PEFT has."""
+        reader = self._in_context()
+        if self.config.readout == "last":
+            words = self.verbalizer.words
+            save_prompt(reader.prompted.model, reader.prompt, words, folder / ADAPTER)
+
+    def _in_context(self) -> InContext:
+        """The prompt beside the demonstrations that were drawn or loaded."""
         if self._built is None:
-            model = self.context.load_backbone()
+            model, config = self.context.load_backbone(), self.config
             layers = model.config.n_layer - 1 if self.deep else 0
-            placement = cast(Placement, self.config.placement)
+            placement, init = cast(Placement, config.placement), cast(Init, config.init)
             shape = PromptShape.of(self.prompt_tokens or 0, placement, layers)
-            init = cast(Init, self.config.init)
             prompt = SoftPrompt(model, shape, len(self.context.labels), init, self.context.seed)
-            self._built = Prompted(model, self.verbalizer), prompt.to(self.context.device)
+            self._built = InContext(
+                Prompted(model, self.verbalizer),
+                prompt.to(self.context.device),
+                self._shown,
+                self.context,
+                config.readout,
+            )
         return self._built
+
+    def _rows(self, examples: Sequence[Example], strands: str | None = None) -> Rows:
+        return Rows(self._in_context(), examples, strands or self.config.strands).keep_states()
 
     def _max_seq_len(self) -> int:
         return self.context.load_backbone().config.max_seq_len
 
-    def _most(self) -> int:
-        """The longest sequence that fits: prompt + sequence + [SEP] + label word."""
-        return self._max_seq_len() - (self.prompt_tokens or 0) - 1 - self.verbalizer.length
 
-    def _prefix(self, queries: Queries) -> PrefixState | None:
-        """Encodes the vectors before the query, with room for the longest of the queries."""
-        prompted, prompt = self._parts()
-        return prompted.prefix(prompt, int(queries.padded.max()) + prompted.room_after(prompt))
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.context.precision == "bf16":
-            return torch.autocast(torch.device(self.context.device).type, torch.bfloat16)
-        return nullcontext()
-
-    def _answers(
-        self, batch: Batch, prefix: PrefixState | None, context: PrefixState | None
-    ) -> tuple[Tensor, Tensor]:
-        """Class scores (B, C) and next-token logits (B, V) of a batch, from kept states if any."""
-        prompted, prompt = self._parts()
-        if self.config.readout == "mean":
-            return prompted.over_query(prompt, batch, prefix)
-        if context is None:
-            context = prompted.contexts(prompt, batch, prefix)
-        return prompted.answer(prompt, context)
-
-
-class _Labelled:
-    """Rows with labels, both strands of them, and their encoded states where those can be kept.
-
-    Nothing that is learned stands before the queries if all vectors come after them; then a query
-    is encoded once for the whole of training, and a step costs the suffix alone.
-    """
-
-    def __init__(self, method: PromptTuning, examples: Sequence[Example]):
-        self.method = method
-        self.labels = np.array([e.label for e in examples])
-        sequences = [e.sequence for e in examples]
-        self.strands = 2 if method.config.strands == "both" else 1
-        both = both_strands(sequences) if self.strands == 2 else sequences
-        self.queries = Queries(both, method._most())
-        self.kept: PrefixState | None = None
-        if self._can_be_kept():
-            self.kept = self._encode_all(both)
-
-    def steps(self, generator: np.random.Generator) -> Iterator[Callable[[], Tensor]]:
-        """Gives the losses of one epoch's steps; each row comes once, on a strand drawn for it."""
-        count = len(self.labels)
-        strand = generator.integers(self.strands, size=count)
-        order = generator.permutation(count)
-        chosen = order + strand[order] * count
-        rows = self.method.config.rows
-        cuts = [batch.rows for batch in self.queries.batches(rows, chosen)]
-        for i in generator.permutation(len(cuts)):
-            yield lambda rows=cuts[i]: self._loss(rows)  # type: ignore[misc]
-
-    def scores(self) -> np.ndarray:
-        """Log-probabilities (N, C), the strands' scores averaged."""
-        method, count = self.method, len(self.labels)
-        scores = np.zeros((len(self.queries), len(method.context.labels)))
-        with torch.no_grad(), method._autocast():
-            prefix = method._prefix(self.queries)
-            for batch in self.queries.batches(method.context.batch_size):
-                scores[batch.rows] = self._answer(batch, prefix).double().cpu().numpy()
-        averaged = scores.reshape(self.strands, count, -1).mean(axis=0)
-        return torch.from_numpy(averaged).log_softmax(-1).numpy()
-
-    def _loss(self, rows: np.ndarray) -> Tensor:
-        with self.method._autocast():
-            scores = self._answer(self.queries.batch(rows), self.method._prefix(self.queries))
-        labels = torch.from_numpy(self.labels[rows % len(self.labels)]).to(scores.device)
-        return F.cross_entropy(scores, labels)
-
-    def _answer(self, batch: Batch, prefix: PrefixState | None) -> Tensor:
-        batch = batch.to(self.method.context.device)
-        if self.kept is not None:
-            rows = torch.from_numpy(batch.rows).to(self.method.context.device)
-            return self.method._answers(batch, None, self.kept.rows(rows))[0]
-        return self.method._answers(batch, prefix, None)[0]
-
-    def _bytes_per_row(self) -> int:
-        prompted, prompt = self.method._parts()
-        config = prompted.model.config
-        return config.n_layer * config.d_model * (6 + prompted.room_after(prompt)) * 4
-
-    def _can_be_kept(self) -> bool:
-        config, prompt = self.method.config, self.method._parts()[1]
-        unaffected = config.readout == "last" and not len(prompt.before)
-        return unaffected and fits(len(self.queries), self._bytes_per_row())
-
-    def _encode_all(self, sequences: Sequence[str]) -> PrefixState:
-        prompted, prompt = self.method._parts()
-        room, context = prompted.room_after(prompt), self.method.context
-
-        def encode(sequence: str) -> tuple[Tensor, ...]:
-            batch = Queries([sequence], self.method._most()).batch(np.zeros(1, dtype=np.int64))
-            with torch.no_grad(), self.method._autocast():
-                state = prompted.contexts(prompt, batch.to(context.device), None)
-            return tuple(t[0] for layer in state.layers for t in (layer.tail, layer.spill))
-
-        kind = f"context, room={room}, {context.precision}"
-        parts = remembered(prompted.model, kind, sequences, encode, self._bytes_per_row())
-        layers = tuple(LayerState(*parts[i : i + 2]) for i in range(0, len(parts), 2))
-        return PrefixState(layers, int(self.queries.padded.max()), room)
-
-
-@method("soft_prompt", config=SoftPromptConfig, budget="prompt_tokens")
+@method("soft_prompt", config=SoftPromptConfig, budget="prompt_tokens", also=("shots",))
 class SoftPromptMethod(PromptTuning):
     """Learned vectors beside the query; the frozen backbone answers with a label word."""

@@ -205,7 +205,7 @@ def test_trainable_parameters(model, deep, tokens, classes, count):
 def test_kept_states_give_the_losses_of_states_encoded_anew(model, monkeypatch):
     states = []
     for kept in (True, False):
-        monkeypatch.setattr("icl.methods.soft_prompt.fits", lambda *_, kept=kept: kept)
+        monkeypatch.setattr("icl.in_context.fits", lambda *_, kept=kept: kept)
         made = build(model, epochs=1)
         made.fit(rows(48, seed=4), rows(16, seed=5))
         states.append(made.state())

@@ -1,0 +1,37 @@
+"""In-context learning: labelled rows in front of the query, nothing tuned.
+
+Brown et al. 2020 (arXiv 2005.14165) for language; the demonstrations come from the training rows.
+"""
+
+from dataclasses import dataclass
+
+from backbone.errors import InputError
+from icl.methods.base import Context, method
+from icl.methods.zero_shot import ZeroShot, ZeroShotConfig
+from icl.shown import DemonstrationConfig
+
+
+@dataclass
+class FewShotConfig(ZeroShotConfig, DemonstrationConfig):
+    """What is shown, and how the answer is read and calibrated."""
+
+
+@method("few_shot", config=FewShotConfig, budget="shots", default_budget=4)
+class FewShot(ZeroShot):
+    """Demonstrations with their label words, then the query; nothing is tuned."""
+
+    config: FewShotConfig
+
+    def __init__(self, config: FewShotConfig, context: Context) -> None:
+        """Checks the options; demonstrations are drawn by `fit`."""
+        super().__init__(config, context)
+        empty = config.calibration == "contextual" and config.nulls == "empty"
+        if empty and self._shown.per_query:
+            raise InputError(
+                "method.nulls=empty leaves nothing to choose demonstrations for: give "
+                "method.nulls=dinucleotide or method.demonstrations=fixed"
+            )
+
+    def _demonstrations(self) -> FewShotConfig:
+        """The method's own options."""
+        return self.config
