@@ -38,8 +38,6 @@ class CNNConfig(MethodConfig, TuningConfig):
     """How the network is trained."""
 
     lr: float = field(default=1e-3, metadata={"help": "peak learning rate"})
-    epochs: int = field(default=20, metadata={"help": "epochs at most"})
-    patience: int = field(default=5, metadata={"help": "epochs without a better validation loss"})
 
 
 class Network(nn.Module):
