@@ -29,7 +29,6 @@ COLUMNS = (
     "method",
     "prompt_tokens",
     "shots",
-    "tuning_samples",
     "metric",
     "mean",
     "low",
@@ -37,6 +36,7 @@ COLUMNS = (
     "val_mean",
     "n_seeds",
     "variant",
+    "tuning_samples",
 )
 """The table's columns; `variant` is empty unless one method ran with several weights or data."""
 
@@ -46,7 +46,7 @@ POINT = ["task", "method", "prompt_tokens", "shots", "tuning_samples", "variant"
 NOT_SETTINGS = {
     *("task", "k", "prompt_tokens", "shots", "seed", "split_seed", "seeds"),
     *("backbone", "data", "out", "force"),
-    *("tuning_samples", "control", "controls", "other_task"),
+    *("control", "controls", "other_task"),
 }
 """Options that have a column of their own (weights and data count by their sha256) or no effect."""
 
@@ -171,7 +171,7 @@ def _settings(run: pd.Series) -> dict[str, Any]:
     ignored = NOT_SETTINGS if pd.notna(run["weights_sha256"]) else NOT_SETTINGS | OF_BACKBONE
     general = {name: value for name, value in run["config"].items() if name not in ignored}
     own = general.pop("method")
-    return general | {name: value for name, value in own.items() if name != "name"}
+    return general | {n: value for n, value in own.items() if n not in ("name", "tuning_samples")}
 
 
 def facts(frame: pd.DataFrame, metric: str) -> Facts:
@@ -241,8 +241,8 @@ def curves(options: Options) -> list[Path]:
     frame = frame[frame["control"].isna()]
     if frame.empty:
         raise InputError(
-            f"no report of a plain run under {options.runs}; runs=DIR must name the folder that "
-            f"`python -m icl.run out=DIR` wrote to"
+            f"no report.json under {options.runs} is of a run without a control; runs=DIR must "
+            f"name the folder that `python -m icl.run out=DIR` wrote to"
         )
     if options.task:
         known = sorted(frame["task"].unique())

@@ -182,8 +182,8 @@ def test_three_files_for_each_task_and_the_columns_of_the_table(runs, tmp_path, 
     assert ",".join(lines[0][:10]) == columns
     assert [line[1:4] for line in lines[1:]] == [
         ["gc_only", "", ""],
-        ["soft_prompt", "0", ""],
-        ["soft_prompt", "8", ""],
+        ["soft_prompt", "0", "0"],
+        ["soft_prompt", "8", "0"],
     ]
 
 
@@ -241,3 +241,26 @@ def test_aggregate_leaves_the_callers_frame_alone(runs):
     before = frame.copy()
     curve.aggregate(frame)
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_runs_with_a_control_never_enter_a_curve(runs):
+    plain = report(tokens=4, accuracy=0.7)
+    controlled = report(tokens=4, accuracy=0.5, control="words_swapped")
+    (row,) = curve.aggregate(results(runs(plain, controlled))).to_dict("records")
+    assert (row["mean"], row["n_seeds"], row["variant"]) == (0.7, 1, "")
+
+
+def test_shots_and_tuning_samples_set_points_apart(runs):
+    folder = runs(
+        report(tokens=4, accuracy=0.6, seed=0, shots=None),
+        report(tokens=4, accuracy=0.7, seed=1, shots=0),
+        report(tokens=4, accuracy=0.8, shots=2),
+        report("tuned", accuracy=0.5, tuning_samples=2, options={"tuning_samples": 2}),
+        report("tuned", accuracy=0.9, tuning_samples=16, options={"tuning_samples": 16}),
+    )
+    table = curve.aggregate(results(folder))
+    assert set(table["variant"]) == {""}
+    prompts = rows(table, method="soft_prompt")
+    assert (prompts["shots"].tolist(), prompts["n_seeds"].tolist()) == ([0, 2], [2, 1])
+    tuned = rows(table, method="tuned")
+    assert (tuned["tuning_samples"].tolist(), tuned["mean"].tolist()) == ([2, 16], [0.5, 0.9])

@@ -10,12 +10,15 @@ from matplotlib.text import Text
 from experiments.picture import Facts, draw, line_name, spread
 
 
-def point(method, tokens, mean, *, shots=None, variant="", n_seeds=3, half=0.01):
+def point(
+    method, tokens, mean, *, shots=None, tuning_samples=None, variant="", n_seeds=3, half=0.01
+):
     return {
         "task": "made_up",
         "method": method,
         "prompt_tokens": tokens,
         "shots": shots,
+        "tuning_samples": tuning_samples,
         "metric": "accuracy",
         "mean": mean,
         "low": mean - half,
@@ -27,7 +30,8 @@ def point(method, tokens, mean, *, shots=None, variant="", n_seeds=3, half=0.01)
 
 
 def table(*rows):
-    return pd.DataFrame(rows).astype({"prompt_tokens": "Int64", "shots": "Int64"})
+    whole = ("prompt_tokens", "shots", "tuning_samples")
+    return pd.DataFrame(rows).astype(dict.fromkeys(whole, "Int64"))
 
 
 FACTS = Facts(task="made_up", backbone="bundled", rows="1,000", best=0.95, chance=0.5)
@@ -115,6 +119,8 @@ def test_a_table_of_baselines_alone_is_drawn():
 def test_shots_stand_in_the_name_of_a_line():
     row = table(point("few_shot", None, 0.6, shots=4)).iloc[0]
     assert line_name(row) == "few_shot, 4 shots"
+    ((_, row),) = table(point("tuned", None, 0.6, shots=2, tuning_samples=64)).iterrows()
+    assert line_name(row) == "tuned, 2 shots, 64 tuning samples"
 
 
 @given(
