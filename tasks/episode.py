@@ -147,7 +147,9 @@ def flipped(word: str, letters: str) -> str:
 
 
 def mode_accuracy(shown: Sequence[str], answer: str) -> float:
-    """Expected accuracy of the most frequent value shown, ties broken at random; 0 for none."""
+    """Expected accuracy of the most frequent value shown, ties broken at random; NaN for none."""
+    if not shown:
+        return float("nan")
     counts = {value: shown.count(value) for value in shown}
     modes = [value for value, count in counts.items() if count == max(counts.values())]
-    return (answer in modes) / max(len(modes), 1)
+    return (answer in modes) / len(modes)
