@@ -41,3 +41,17 @@ def test_older_rows_are_dropped_where_not_all_fit(monkeypatch) -> None:
     remembered(kept, "text", ["G", "C", "T"], encode, 10)
     assert remembered(kept, "text", ["A"], encode, 10)[1].tolist() == [1.0]
     assert encode.asked == ["A", "C", "G", "C", "T", "A"]
+
+
+def test_kinds_that_were_not_asked_for_longest_make_room(monkeypatch) -> None:
+    monkeypatch.setattr(memo, "KEPT_BYTES", 40)
+    encode, kept = Encoder(), model()
+    for kind in ("first", "second"):
+        remembered(kept, kind, ["A", "C"], encode, 10)
+    remembered(kept, "first", ["A"], encode, 10)
+    remembered(kept, "third", ["G"], encode, 10)
+    assert encode.asked == ["A", "C", "A", "C", "G"]
+    remembered(kept, "first", ["A", "C"], encode, 10)
+    assert encode.asked == ["A", "C", "A", "C", "G"]
+    remembered(kept, "second", ["A"], encode, 10)
+    assert encode.asked == ["A", "C", "A", "C", "G", "A"]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backbone.errors import InputError
-from backbone.tokenizer import decode_dna
+from backbone.tokenizer import decode_dna, encode_dna
 from icl.queries import BUCKET, Queries, both_strands
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=20)
@@ -48,3 +48,27 @@ def test_both_strands():
 def test_rows_that_cannot_be_read_are_refused(sequences, part):
     with pytest.raises(InputError, match=part):
         Queries(sequences, 3)
+
+
+def test_what_stands_before_a_query_is_part_of_its_row_and_may_stand_alone():
+    before = [encode_dna("GG"), encode_dna("T")]
+    queries = Queries(["AC", ""], 64, before)
+    (batch,) = queries.batches(2)
+    assert batch.lengths.tolist() == [4, 1]
+    assert [decode_dna(ids[:n]) for ids, n in zip(batch.ids, batch.lengths, strict=True)] == [
+        "GGAC",
+        "T",
+    ]
+    with pytest.raises(InputError, match="row 0: 4 tokens exceed the 3"):
+        Queries(["AC", ""], 3, before)
+
+
+def test_an_empty_row_behind_shared_tokens_is_all_padding():
+    (batch,) = Queries([""], 100, [np.zeros(0, dtype=np.int64)]).batches(2)
+    assert batch.ids.shape == (1, BUCKET) and batch.lengths.tolist() == [0]
+
+
+def test_batches_hold_no_more_tokens_than_they_may():
+    queries = Queries(["A" * 200] * 3 + ["A"] * 5, 256)
+    sizes = [len(batch.rows) for batch in queries.batches(4, tokens=128)]
+    assert sizes == [2, 2, 1, 1, 1, 1]
