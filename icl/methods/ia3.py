@@ -1,0 +1,28 @@
+"""Learned rescaling of activations (Liu et al. 2022, arXiv 2205.05638)."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from icl.adapted import AdapterMethod
+from icl.adapters import ia3_config
+from icl.methods.base import method
+from icl.tuned import TunedConfig
+
+if TYPE_CHECKING:
+    from peft import IA3Config
+
+
+@dataclass
+class Ia3Options(TunedConfig):
+    """How the scales are tuned."""
+
+    lr: float = field(default=1e-2, metadata={"help": "peak learning rate"})
+
+
+@method("ia3", config=Ia3Options)
+class Ia3(AdapterMethod[Ia3Options]):
+    """IA3 on gates, value and the MLP's inner activations; label words answer."""
+
+    def adapter(self) -> "IA3Config":
+        """IA3 of one scale an activation."""
+        return ia3_config()
