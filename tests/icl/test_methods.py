@@ -88,28 +88,6 @@ def test_majority_is_the_smoothed_training_frequency():
     assert method.validation["accuracy"] == pytest.approx(5 / 7)
 
 
-@pytest.mark.parametrize("name", ["majority", "gc_only", "kmer_logreg", "linear_probe"])
-def test_a_method_restored_from_its_state_scores_the_same(name):
-    method, rows = build(name), drawn(30)
-    method.fit(rows, rows[:10])
-    restored = build(name)
-    restored.load_state(method.state())
-    np.testing.assert_array_equal(restored.scores(rows), method.scores(rows))
-    assert restored.trainable_parameters == method.trainable_parameters
-    with pytest.raises(InputError):
-        build(name).load_state({})
-
-
-@pytest.mark.parametrize("name", ["gc_only", "kmer_logreg", "linear_probe"])
-def test_a_score_does_not_depend_on_the_other_rows_or_their_order(name):
-    method, rows = build(name), drawn(30)
-    method.fit(rows, rows[:10])
-    together = method.scores(rows)
-    alone = np.concatenate([method.scores([row]) for row in rows])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_allclose(method.scores(rows[::-1])[::-1], together, atol=1e-5)
-
-
 def test_gc_only_learns_that_the_middle_is_different():
     rows = [
         Example("G" * gc + "A" * (20 - gc), int(5 < gc < 15)) for gc in range(21) for _ in range(5)
@@ -118,6 +96,22 @@ def test_gc_only_learns_that_the_middle_is_different():
     method.fit(rows, rows)
     assert method.validation["accuracy"] > 0.95
     assert method.trainable_parameters == 3
+
+
+def test_length_only_learns_that_the_middle_is_different_and_reads_no_letter():
+    rows = [Example("ACGT"[n % 4] * n, int(20 < n < 80)) for n in (9, 12, 38, 41, 160, 171)] * 9
+    method = build("length_only")
+    method.fit(rows, rows)
+    assert method.validation["accuracy"] == 1
+    same = [Example("ACGTN" * 8, 0), Example("G" * 40, 0)]
+    np.testing.assert_array_equal(*method.scores(same))
+
+
+def test_length_only_knows_the_frequencies_where_all_lengths_are_one():
+    rows = [Example("A" * 30, 0)] * 6 + [Example("C" * 30, 1)] * 2
+    method = build("length_only")
+    method.fit(rows, rows)
+    np.testing.assert_allclose(np.exp(method.scores(rows[:1])), [[0.75, 0.25]], atol=1e-3)
 
 
 def test_kmer_length_is_chosen_on_validation():
