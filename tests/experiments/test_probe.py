@@ -12,6 +12,7 @@ from backbone.model import random_model
 from backbone.tokenizer import SEP, TOKEN_ID
 from backbone.zoo import load
 from experiments.probe import Writer, continuations, main, measure
+from icl.controls import controlled_demonstrations
 from tasks.catalog import PROBES
 from tasks.episode import Episode, Pair, Passage
 
@@ -82,6 +83,28 @@ def test_controls_find_the_effect_in_a_model_that_was_trained_to_recall():
         assert result.follows.value > 0.9
     alone = measure(model, PROBES.get("recall"), 0, episodes=400)
     assert alone.accuracy.low < 0.5 < alone.accuracy.high
+
+
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [(None, 1.0), ("demo_labels_flipped", 0.0), ("demo_labels_shuffled", 0.5)],
+)
+def test_the_controls_of_runs_find_the_same_effect(control, expected):
+    """What `controls=` does to the demonstrations of a run, on episodes that can be read."""
+    probe, prompts, right = PROBES.get("recall"), [], []
+    writer = Writer(probe)
+    for row in range(400):
+        episode = probe.generator.draw(2, np.random.default_rng([1, row]))
+        shown = writer.demonstrations(episode.demonstrations)
+        random = np.random.default_rng([2, row])
+        shown = controlled_demonstrations(shown, control, 2, random, None)
+        prompts.append(writer.template.prompt(shown, episode.queries[0].sequence).ids)
+        right.append(episode.answer)
+        if control == "demo_labels_flipped":
+            assert np.array_equal(prompts[-1], writer.ids(episode.flipped(probe.letters)))
+    found = continuations(load(str(TRAINED)), np.stack(prompts), probe.letters, 1)
+    hits = np.mean([a == b for a, b in zip(found, right, strict=True)])
+    assert hits == pytest.approx(expected, abs=0.08)
 
 
 def test_the_command_prints_a_line_each_and_writes_the_table(tmp_path, capsys):
