@@ -21,7 +21,7 @@ from backbone.layer import LayerState, last_positions, pick, spill_after
 from backbone.mixing import Ends, Mix, Short
 from backbone.model import Block
 
-PIECE = 512
+PIECE = 1024
 """Positions of the MLP at a time: their inner activations fit a core's cache."""
 
 # gelu(x) in its tanh form is x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)).

@@ -28,7 +28,7 @@ from backbone.model import Block, HyenaDNA
 
 __all__ = ["LayerState", "PrefixEngine", "PrefixState"]
 
-POSITIONS = 2000
+POSITIONS = 4000
 """Rows are taken so many positions at a time on a CPU, where more would leave its caches."""
 
 SEGMENT = 8192
