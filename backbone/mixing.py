@@ -17,7 +17,7 @@ from backbone.layer import window, window_index
 Short = tuple[Tensor, Tensor]
 """Weights (C, w) and bias (C,) of the short filter."""
 
-AT_ONCE = 1 << 21
+AT_ONCE = 1 << 18
 """Numbers that are transformed at once; more would leave the cache."""
 
 

@@ -44,13 +44,13 @@ class Prompted:
                 additions=prompt.additions_before(),
             )
         if len(shown):
-            state = self.engine.extend(state, self.model.embed(shown)[None], room)
+            state = self.engine.extend(state, shown[None], room)
         return state
 
     def contexts(self, prompt: SoftPrompt, batch: Batch, prefix: PrefixState | None) -> PrefixState:
         """Encodes the sequences of a batch; they do not depend on what comes after them."""
-        vectors = self.model.embed(batch.ids)
-        return self.engine.extend(prefix, vectors, self.room_after(prompt), lengths=batch.lengths)
+        room = self.room_after(prompt)
+        return self.engine.extend(prefix, batch.ids, room, lengths=batch.lengths)
 
     def answer(self, prompt: SoftPrompt, contexts: PrefixState) -> tuple[Tensor, Tensor]:
         """Scores the label words behind [SEP] and the suffix.
@@ -91,7 +91,7 @@ class Prompted:
         Returns:
             Class scores (B, C), the offset included, and the mean next-token logits (B, V).
         """
-        hidden = self.engine.encode(prefix, self.model.embed(batch.ids))
+        hidden = self.engine.encode(prefix, batch.ids)
         inside = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
         mean = (hidden * inside[..., None]).sum(dim=1) / batch.lengths[:, None]
         logits = _at_least_single(self.model.logits(mean))

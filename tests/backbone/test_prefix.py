@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from backbone import filters, prefix
+from backbone import filters, mixing, prefix
 from backbone.config import HyenaDNAConfig
 from backbone.errors import InputError
 from backbone.fused import FusedLayer
@@ -145,7 +145,9 @@ def test_what_rows_hand_on_to_a_suffix_is_exact(
     equal_with_gradients(ours, torch.cat(theirs), [prompt, queries, end])
 
 
-def test_rows_taken_a_few_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_and_channels_taken_a_few_at_a_time_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model, lengths = tiny(2), torch.tensor([6, 2, 5, 1, 4])
     engine = PrefixEngine(model)
     prompt, queries = vectors(1, 7, seed=1).requires_grad_(), vectors(5, 6, seed=2)
@@ -159,6 +161,7 @@ def test_rows_taken_a_few_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPat
 
     at_once = scored()
     monkeypatch.setattr(prefix, "POSITIONS", 12)
+    monkeypatch.setattr(mixing, "AT_ONCE", 100)
     equal_with_gradients(scored(), at_once, [prompt])
 
 
