@@ -50,10 +50,14 @@ class Neighbours(Method[NeighboursConfig]):
         ending = 1 + self.verbalizer.length
         check_lengths([e.sequence for e in examples], self._max_seq_len() - ending)
 
-    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Draw the demonstrations as a prompt would; validation chooses the temperature."""
+    def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Draw the demonstrations as a prompt would."""
         queries = [*(e.sequence for e in val), *self.context.queries]
         self._shown.draw(train, self.verbalizer, longest=max(map(len, queries)))
+
+    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Draw the demonstrations as a prompt would; validation chooses the temperature."""
+        self.prepare(train, val)
         similar, labels = list(self._compared(val)), np.array([e.label for e in val])
         best = np.inf
         for temperature in TEMPERATURES:

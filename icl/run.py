@@ -102,7 +102,7 @@ def _run_once(
     config: RunConfig, task: Task, splits: Splits, load_backbone: "Callable[[], HyenaDNA]"
 ) -> Finished:
     rows = _rows(config, splits)
-    method = _method(config, task, load_backbone)
+    method = _method(config, task, load_backbone, rows)
     method.check([*rows.train, *rows.val, *rows.evaluated])
     weights = _weights_sha256(config, load_backbone)
     name = run_hash(
@@ -115,13 +115,13 @@ def _run_once(
     if (folder / REPORT).exists() and not config.force:
         return Finished(read_report(folder), folder, was_there=True)
 
+    method.prepare(rows.train, rows.val)
     console = Console(stderr=True)
     budget = "" if config.k is None else f" k={config.k}"
     changed = "" if config.control is None else f", {config.control}"
     title = f"{method.name}{budget} on {task.name}, seed {config.seed}{changed}"
     with _folder(folder, config) as resume, shown(title, console) as show:
-        queries = [e.sequence for e in (*rows.val, *rows.evaluated)]
-        context = replace(method.context, run_dir=resume, progress=show, queries=queries)
+        context = replace(method.context, run_dir=resume, progress=show)
         method = options.entry(config).cls(config.method, context)
         start = time.perf_counter()
         method.fit(rows.train, rows.val)
@@ -197,7 +197,9 @@ def _rows(config: RunConfig, splits: Splits) -> _Rows:
     return _Rows(train, val, evaluated)
 
 
-def _method(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]") -> Method:
+def _method(
+    config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]", rows: _Rows
+) -> Method:
     context = Context(
         labels=task.labels,
         seed=config.seed,
@@ -210,6 +212,7 @@ def _method(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA
         label_words=controlled_words(config.verbalizer.words, config.control, len(task.labels)),
         control=config.control,
         other_rows=other_rows(config),
+        queries=[e.sequence for e in (*rows.val, *rows.evaluated)],
     )
     return options.entry(config).cls(config.method, context)
 

@@ -137,6 +137,17 @@ class Method(ABC, Generic[ConfigT]):
         """
         return None
 
+    def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Draw from the training rows what `fit` will need, before anything is written.
+
+        `fit` does the same again; this comes first so that what cannot be drawn, or does not fit,
+        is refused early.
+
+        Raises:
+            InputError: If there are too few rows to draw from, or the drawn ones do not fit.
+        """
+        return None
+
     @abstractmethod
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Learn from `train`; `val` chooses between settings and moments, and sets `validation`."""

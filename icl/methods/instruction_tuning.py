@@ -82,8 +82,8 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
                 f"method.policy=drop or trim, or a backbone with a longer context"
             )
 
-    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Tunes on prompts of `tuning_samples` rows; k-shot loss on validation chooses."""
+    def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Draws the demonstrations of the evaluation."""
         if self.config.tuning_samples > len(train):
             raise InputError(
                 f"method.tuning_samples={self.config.tuning_samples}: there are {len(train)} "
@@ -92,6 +92,10 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
         queries = [*(e.sequence for e in val), *self.context.queries]
         self._shown.draw(train, self.verbalizer, longest=max(map(len, queries)))
         self._drawn = True
+
+    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Tunes on prompts of `tuning_samples` rows; k-shot loss on validation chooses."""
+        self.prepare(train, val)
         fewer = min(len(val), self.config.validation_samples)
         super().fit(train, subset(val, fewer, self.context.seed))
         self._reader = None  # the best epoch's weights are back

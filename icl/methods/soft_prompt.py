@@ -85,7 +85,7 @@ class PromptTuning(Method[SoftPromptConfig]):
         """Refuses rows that do not fit beside the prompt, with the numbers."""
         longest = max(len(e.sequence) for e in examples)
         most, tokens, word = self._max_seq_len(), self.prompt_tokens or 0, self.verbalizer.length
-        # Demonstrations are drawn later, to the room there is; those of a saved run stand already.
+        # `prepare` draws demonstrations to the room there is; those of a saved run stand already.
         shown = 0 if self._built is None else len(self._built.shared)
         all_tokens = tokens + shown + longest + 1 + word
         if all_tokens > most:
@@ -99,10 +99,14 @@ class PromptTuning(Method[SoftPromptConfig]):
                 + "a backbone with a longer context"
             )
 
-    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Tunes the vectors on `train`; the epoch with the least loss on `val` is kept."""
+    def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Draws the demonstrations, if there are any."""
         queries = [*(e.sequence for e in (*train, *val)), *self.context.queries]
         self._shown.draw(train, self.verbalizer, longest=max(map(len, queries)))
+
+    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Tunes the vectors on `train`; the epoch with the least loss on `val` is kept."""
+        self.prepare(train, val)
         self._built = None
         learning, held_out = self._rows(self._shown.without_shown(train)), self._rows(val)
 

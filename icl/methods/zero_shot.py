@@ -90,10 +90,14 @@ class ZeroShot(Method[ZeroShotConfig]):
         ending = 1 + self.verbalizer.length
         check_lengths([e.sequence for e in examples], self._max_seq_len() - ending)
 
-    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Draws demonstrations from `train`; `val` calibrates, and chooses the words' order."""
+    def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Draws the demonstrations, if there are any."""
         queries = [*(e.sequence for e in val), *self.context.queries]
         self._shown.draw(train, self.verbalizer, longest=max(map(len, queries)))
+
+    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Draws demonstrations from `train`; `val` calibrates, and chooses the words' order."""
+        self.prepare(train, val)
         orders = word_orders(self.verbalizer.words)
         tried: list[list[Words]] = {
             "given": [orders[:1]],

@@ -78,7 +78,7 @@ MISTAKES = {
     ),
     "k one too large": (SOFT + " k=87", ["129 tokens", "128", "k=86 or less"]),
     "k disagrees": (SOFT + " k=4 prompt_tokens=5", ["k=4", "prompt_tokens=5", "disagree"]),
-    "shots": (SOFT + " shots=5", ["shots", "prompt_tokens"]),
+    "shots": (SOFT + " shots=5", ["10 demonstrations", "430 tokens", "112", "fewer shots"]),
     "data absent": (TABLE + "nowhere", ["nowhere", "does not exist"]),
     "data empty": (TABLE + "empty", ["empty", "human_enhancers_cohn.test.tsv.gz"]),
     "columns": (TABLE + "columns.tsv", ["no column sequence", "no column label", "seq,class"]),
