@@ -30,6 +30,13 @@ BASELINES = (
     ("#5B7F95", (0, (1.2, 1.2))),
     ("#9E4A5A", (0, (9, 2, 2, 2))),
 )
+AXES = {
+    "prompt_tokens": "prompt tokens (learned vectors)",
+    "shots": "shots (demonstrations per class)",
+    "tuning_samples": "tuning samples (rows)",
+}
+"""Budgets that an axis can show, with its title."""
+
 FONT_SIZE = 9.0
 LABEL_SPACING = 1.35  # distance between two labels, in font sizes
 

@@ -7,6 +7,7 @@ from scipy.stats import t as student
 
 from backbone.errors import InputError
 from experiments import curve
+from experiments.points import COLUMNS
 from icl.report import Report, write_report
 from icl.results import results
 from tasks.metrics import Estimate
@@ -177,7 +178,7 @@ def test_three_files_for_each_task_and_the_columns_of_the_table(runs, tmp_path, 
     assert "best possible 0.950" in stem.with_suffix(".svg").read_text()
     with stem.with_suffix(".csv").open() as file:
         lines = list(csv.reader(file))
-    assert lines[0] == list(curve.COLUMNS)
+    assert lines[0] == list(COLUMNS)
     columns = "task,method,prompt_tokens,shots,metric,mean,low,high,val_mean,n_seeds"
     assert ",".join(lines[0][:10]) == columns
     assert [line[1:4] for line in lines[1:]] == [
