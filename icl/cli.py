@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NoReturn, get_type_hints
 
 import hydra
+from hydra import compose, initialize
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, OverrideParseException
@@ -80,6 +81,19 @@ def launch(command: Command, argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def composed(command: Command, words: Sequence[str]) -> DictConfig:
+    """The configuration of a command line, without running it.
+
+    Raises:
+        InputError: For a command line that could not be run.
+    """
+    try:
+        with initialize(version_base="1.3", config_path=None):
+            return compose(command.config_name, overrides=_prepare(command, list(words)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(one_line(error)) from error
 
 
 def one_line(error: Exception) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -29,6 +31,16 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays as safetensors, whole or not at all; no file where there are none."""
+    if not arrays:
+        return
+    from safetensors.numpy import save_file
+
+    with written_whole(path) as temporary:
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary)
 
 
 def _umask() -> int:

@@ -1,26 +1,47 @@
 """What a run shows while it learns: a live bar on a terminal, a few plain lines elsewhere."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import rich.progress
 from rich.console import Console
 
-from icl.methods.base import Progress
+from icl.methods.base import Progress, silent
 
 LINES = 10
 """Plain lines in a run, about."""
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What a process that has many runs to do sees of one.
+
+    Attributes:
+        progress: Called after each epoch; what it raises ends the run.
+        claim: Holds the run's hash until its report is there, so that no other process does the
+            same run meanwhile.
+    """
+
+    progress: Callable[[Progress], None] = silent
+    claim: Callable[[str], AbstractContextManager[object]] = nullcontext
+
+
+ALONE = Watch()
+"""Of a run that nobody else does or watches."""
+
+
 @contextmanager
-def shown(title: str, console: Console) -> Iterator[Callable[[Progress], None]]:
+def shown(
+    title: str, console: Console, watch: Watch = ALONE
+) -> Iterator[Callable[[Progress], None]]:
     """Shows progress under a title; gives what a method calls after each epoch."""
     if console.is_terminal:
         with _bar(console) as bar:
-            yield _live(bar, title)
+            yield _seen_by(_live(bar, title), watch)
     else:
         console.print(title, highlight=False, soft_wrap=True)
-        yield _plain(console)
+        yield _seen_by(_plain(console), watch)
 
 
 def describe(progress: Progress) -> str:
@@ -29,6 +50,14 @@ def describe(progress: Progress) -> str:
         f"loss {progress.loss:.4f}  validation accuracy {progress.validation:.4f} "
         f"(best {progress.best:.4f})"
     )
+
+
+def _seen_by(show: Callable[[Progress], None], watch: Watch) -> Callable[[Progress], None]:
+    def both(progress: Progress) -> None:
+        show(progress)
+        watch.progress(progress)
+
+    return both
 
 
 def _bar(console: Console) -> rich.progress.Progress:

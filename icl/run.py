@@ -29,12 +29,12 @@ from icl.controls import (
     controlled_words,
     shuffled_labels,
 )
-from icl.files import write_text, written_whole
+from icl.files import save_arrays, write_text
 from icl.guide import help_text
 from icl.machine import git_commit, peak_memory_bytes, prepare_arithmetic, versions
 from icl.methods.base import Context, Method
 from icl.methods.catalog import METHODS
-from icl.progress import shown
+from icl.progress import ALONE, Watch, shown
 from icl.report import (
     LEARNED,
     PREDICTIONS,
@@ -78,7 +78,7 @@ class _Rows:
     evaluated: Sequence[Example]
 
 
-def run(config: RunConfig) -> list[Finished]:
+def run(config: RunConfig, watch: Watch = ALONE) -> list[Finished]:
     """Do what a resolved configuration asks for: `seeds` runs, then as many of every control.
 
     A finished run is not repeated.
@@ -94,12 +94,16 @@ def run(config: RunConfig) -> list[Finished]:
         load_backbone = functools.cache(functools.partial(_load_backbone, one))
         for seed in range(config.seed, config.seed + config.seeds):
             single = replace(one, seed=seed, seeds=1, controls=[])
-            finished.append(_run_once(single, task, splits, load_backbone))
+            finished.append(_run_once(single, task, splits, load_backbone, watch))
     return finished
 
 
 def _run_once(
-    config: RunConfig, task: Task, splits: Splits, load_backbone: "Callable[[], HyenaDNA]"
+    config: RunConfig,
+    task: Task,
+    splits: Splits,
+    load_backbone: "Callable[[], HyenaDNA]",
+    watch: Watch,
 ) -> Finished:
     rows = _rows(config, splits)
     method = _method(config, task, load_backbone, rows)
@@ -112,15 +116,30 @@ def _run_once(
         weights_sha256=weights,
     )
     folder = Path(config.out).expanduser() / task.name / method.name / name
-    if (folder / REPORT).exists() and not config.force:
-        return Finished(read_report(folder), folder, was_there=True)
+    with watch.claim(name):
+        if (folder / REPORT).exists() and not config.force:
+            return Finished(read_report(folder), folder, was_there=True)
+        method.prepare(rows.train, rows.val)
+        report = _learn(config, task, splits, rows, method, weights, folder, watch)
+        return Finished(report, folder, was_there=False)
 
-    method.prepare(rows.train, rows.val)
+
+def _learn(
+    config: RunConfig,
+    task: Task,
+    splits: Splits,
+    rows: _Rows,
+    method: Method,
+    weights: str | None,
+    folder: Path,
+    watch: Watch,
+) -> Report:
+    """Fits, scores and writes; the report comes last."""
     console = Console(stderr=True)
     budget = "" if config.k is None else f" k={config.k}"
     changed = "" if config.control is None else f", {config.control}"
     title = f"{method.name}{budget} on {task.name}, seed {config.seed}{changed}"
-    with _folder(folder, config) as resume, shown(title, console) as show:
+    with _folder(folder, config) as resume, shown(title, console, watch) as show:
         context = replace(method.context, run_dir=resume, progress=show)
         method = options.entry(config).cls(config.method, context)
         start = time.perf_counter()
@@ -170,11 +189,11 @@ def _run_once(
         # An older report must not stand beside newer predictions, not even for a moment.
         (folder / REPORT).unlink(missing_ok=True)
         write_text(folder / PREDICTIONS, _predictions(task.labels, labels, scores))
-        _save_learned(folder / LEARNED, method.state())
+        save_arrays(folder / LEARNED, method.state())
         method.save_adapter(folder)
         write_report(folder, report)
         shutil.rmtree(resume)
-    return Finished(report, folder, was_there=False)
+    return report
 
 
 def _details(method: Method, examples: Sequence[Example], labels: np.ndarray) -> dict[str, Any]:
@@ -281,15 +300,6 @@ def _predictions(labels: tuple[str, ...], truth: np.ndarray, scores: np.ndarray)
         numbers = [repr(float(value)) for value in values]
         lines.append("\t".join([str(row), labels[label], labels[predicted], *numbers]))
     return "\n".join(lines) + "\n"
-
-
-def _save_learned(path: Path, state: dict[str, np.ndarray]) -> None:
-    if not state:
-        return
-    from safetensors.numpy import save_file
-
-    with written_whole(path) as temporary:
-        save_file({name: np.asarray(value, order="C") for name, value in state.items()}, temporary)
 
 
 def job(cfg: DictConfig) -> None:
