@@ -95,13 +95,13 @@ def database_claim(engine: Engine, name: str, *, wait: bool = True) -> Iterator[
 
     key = int.from_bytes(_key(name), signed=True)
     with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
         connection.detach()  # closing it then ends the session on the server, and with it the lock
-        alone = connection.execution_options(isolation_level="AUTOCOMMIT")
         if wait:
-            alone.execute(select(func.pg_advisory_lock(key)))
+            connection.execute(select(func.pg_advisory_lock(key)))
             yield True
         else:
-            yield bool(alone.execute(select(func.pg_try_advisory_lock(key))).scalar())
+            yield bool(connection.execute(select(func.pg_try_advisory_lock(key))).scalar())
 
 
 def _key(name: str) -> bytes:
