@@ -1,0 +1,70 @@
+"""The page of a folder of runs: curves, controls, every run with its command, in one HTML file.
+
+`python -m experiments.report runs=DIR` writes DIR/report.html. It needs the extra `page`.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backbone.errors import InputError
+from backbone.options import option
+from experiments.command import run_command
+from experiments.page_html import page
+from icl.files import write_text
+from icl.results import results
+
+
+@dataclass
+class Options:
+    """What the command line can set."""
+
+    runs: str = option("runs", "folder of the reports, as out= of python -m icl.run")
+    out: str = option("", "file that receives the page; report.html in that folder if not given")
+    title: str = option("", "heading of the page")
+
+
+def report(options: Options) -> list[Path]:
+    """Writes the page of a folder of runs; names damaged reports on standard error.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: For no reports, a folder that cannot be written, or without the extra `page`.
+    """
+    folder = Path(options.runs).expanduser()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        frame = results(folder)
+    skipped = [str(one.message) for one in caught if one.category is UserWarning]
+    for line in skipped:
+        print(f"left out: {line}", file=sys.stderr)
+    if frame["control"].isna().sum() == 0:
+        raise InputError(
+            f"no report.json under {options.runs} is of a run without a control; runs=DIR must "
+            f"name the folder that `python -m icl.run out=DIR` wrote to"
+        )
+    title = options.title or f"Runs of {folder.resolve().name}"
+    named = [line.replace(f"{folder}/", "") for line in skipped]  # the page may be shared
+    text = page(frame, title=title, folder=folder, skipped=named)
+    out = Path(options.out).expanduser() if options.out else folder / "report.html"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, text)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from error
+    return [out]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    return run_command("python -m experiments.report", Options, report, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
