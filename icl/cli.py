@@ -20,6 +20,7 @@ from typing import Any, NoReturn, get_type_hints
 import hydra
 from hydra import compose, initialize
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
@@ -89,11 +90,15 @@ def composed(command: Command, words: Sequence[str]) -> DictConfig:
     Raises:
         InputError: For a command line that could not be run.
     """
+    running = GlobalHydra.instance().hydra  # of a job that Hydra has started, if this is in one
+    GlobalHydra.instance().clear()
     try:
         with initialize(version_base="1.3", config_path=None):
             return compose(command.config_name, overrides=_prepare(command, list(words)))
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(one_line(error)) from error
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def one_line(error: Exception) -> str:
