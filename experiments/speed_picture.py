@@ -62,13 +62,13 @@ def draw(table: pd.DataFrame) -> Figure:
     panels[0][0].set_ylabel("plain time / engine time")
     panels[1][0].set_ylabel("peak memory of the process (GB)")
     if len(panels[0][0].lines) > 1:
-        panels[0][0].legend(frameon=False, fontsize=8)
-        panels[1][0].legend(frameon=False, fontsize=8)
+        for axes in panels[:, 0]:
+            axes.legend(frameon=False, fontsize=8, loc="best")
     batches = " or ".join(str(batch) for batch in sorted(table["batch"].unique(), reverse=True))
     figure.suptitle(
-        f"A shared prompt, encoded once: {table['query_length'].iloc[0]}-base queries, "
-        f"batch {batches}, {table['device'].iloc[0]}",
-        fontsize=11,
+        "A shared prompt, encoded once\n"
+        f"{table['query_length'].iloc[0]}-base queries, batch {batches}, {table['device'].iloc[0]}",
+        fontsize=10,
     )
     return figure
 
@@ -78,10 +78,15 @@ def _name(phase: str) -> str:
 
 
 def _frame(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    # Ticks at 1, 2, 5, 10 ... with plain numbers: a panel may span less than a power of ten.
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
