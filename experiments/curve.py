@@ -1,26 +1,34 @@
-"""Reports -> table -> picture: how a metric grows with the number of prompt tokens.
+"""Reports -> table -> pictures: how a metric grows with a budget, and what that costs.
 
 `python -m experiments.curve runs=DIR` writes three files for each task: curve_TASK_METRIC.png,
-.svg and .csv.
+.svg and .csv. `pictures=[all]` adds, where the runs allow them, heat maps over two budgets, the
+Pareto front and the importance of options.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from backbone.errors import InputError
 from backbone.options import option
 from experiments.command import run_command
-from experiments.picture import Facts, draw
+from experiments.heat import grids, heat_map
+from experiments.importance import draw_importance, importance, study_of
+from experiments.pareto import COSTS, draw_pareto, pareto
+from experiments.picture import AXES, Facts, draw
 from experiments.points import aggregate, nearest
 from icl.files import written_whole
 from icl.results import results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -31,6 +39,9 @@ class Options:
     out: str = option("", "folder that receives the files; the folder of the reports if not given")
     metric: str = option("accuracy", "any metric of the reports")
     task: str = option("", "one task alone")
+    against: str = option("prompt_tokens", "axis: prompt_tokens, shots or tuning_samples")
+    pictures: list[str] = option(["curve"], "any of curve, heat, pareto, importance; or [all]")
+    cost: str = option("seconds", "of the Pareto picture: also trainable_parameters, prompt_tokens")
 
 
 def facts(frame: pd.DataFrame, metric: str) -> Facts:
@@ -57,8 +68,8 @@ def facts(frame: pd.DataFrame, metric: str) -> Facts:
     )
 
 
-def save(table: pd.DataFrame, about: Facts, out: Path) -> list[Path]:
-    """Writes one task's picture as PNG and SVG and its table as CSV, each in one step.
+def save(figure: Figure, table: pd.DataFrame, stem: str, out: Path) -> list[Path]:
+    """Writes a picture as PNG and SVG and its table as CSV, each in one step.
 
     Returns:
         The three paths.
@@ -68,10 +79,8 @@ def save(table: pd.DataFrame, about: Facts, out: Path) -> list[Path]:
     """
     import matplotlib
 
-    stem = f"curve_{about.task}_{table['metric'].iloc[0]}"
+    contents = {}
     with matplotlib.rc_context({"svg.hashsalt": stem, "svg.fonttype": "none"}):
-        figure = draw(table, about)
-        contents = {}
         for suffix, details in (("png", {"dpi": 200}), ("svg", {"metadata": {"Date": None}})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, bbox_inches="tight", pad_inches=0.15, **details)
@@ -90,12 +99,77 @@ def _write(path: Path, data: bytes) -> Path:
     return path
 
 
+Drawn = Iterator[tuple[str, "Figure", pd.DataFrame]]
+"""For each picture the end of its files' names, the picture and its table."""
+
+
+def _curve(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> Drawn:
+    yield "", draw(table, facts(frame, options.metric), options.against), table
+
+
+def _heat(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> Drawn:
+    for number, (name, rows, across, upwards) in enumerate(grids(table)):
+        title = f"{rows['task'].iloc[0]}: {name}"
+        end = f"_{rows['method'].iloc[0]}" + (f"_{number}" if rows["variant"].iloc[0] else "")
+        yield end, heat_map(rows, across, upwards, title), rows
+
+
+def _pareto(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> Drawn:
+    points = pareto(table, options.cost)
+    title = f"{table['task'].iloc[0]}: what {options.metric.replace('_', ' ')} costs"
+    yield f"_{options.cost}", draw_pareto(points, options.cost, title), points
+
+
+def _importance(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> Drawn:
+    for method, runs in frame.groupby("method"):
+        try:
+            found = importance(study_of(runs, options.metric))
+        except InputError as reason:
+            print(f"{table['task'].iloc[0]}, {method}: no importance of options: {reason}")
+            continue
+        title = f"{table['task'].iloc[0]}, {method}: what {options.metric} depends on"
+        yield f"_{method}", draw_importance(found, title), found
+
+
+PICTURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Options], Drawn]] = {
+    "curve": _curve,
+    "heat": _heat,
+    "pareto": _pareto,
+    "importance": _importance,
+}
+"""What can be drawn of one task's runs and their points."""
+
+
 def curves(options: Options) -> list[Path]:
     """Draws every task of a folder of reports; returns the paths of the files written.
 
     Raises:
-        InputError: for no reports, an unknown task or metric, or a folder that cannot be written.
+        InputError: for no reports, an unknown task, metric, axis or picture, or a folder that
+            cannot be written.
     """
+    wanted = list(PICTURES) if options.pictures == ["all"] else options.pictures
+    for name, given, known in (
+        *(("pictures", one, [*PICTURES, "all"]) for one in wanted),
+        ("against", options.against, list(AXES)),
+        ("cost", options.cost, list(COSTS)),
+    ):
+        if given not in known:
+            raise InputError(f"{name}={given}{nearest(given, known)}")
+    frame = _plain_runs(options)
+    table = aggregate(frame, options.metric)
+    written = []
+    for task, rows in table.groupby("task", sort=True):
+        runs = frame[frame["task"] == task]
+        for kind in wanted:
+            for end, figure, points in PICTURES[kind](runs, rows, options):
+                stem = f"{kind}_{task}_{options.metric}{end}"
+                written += save(figure, points, stem, Path(options.out or options.runs))
+        for method in rows.loc[rows["variant"] != "", "method"].unique():
+            print(f"{task}, {method}: weights, data or settings differ; drawn as separate lines")
+    return written
+
+
+def _plain_runs(options: Options) -> pd.DataFrame:
     frame = results(Path(options.runs))
     frame = frame[frame["control"].isna()]
     if frame.empty:
@@ -103,21 +177,12 @@ def curves(options: Options) -> list[Path]:
             f"no report.json under {options.runs} is of a run without a control; runs=DIR must "
             f"name the folder that `python -m icl.run out=DIR` wrote to"
         )
-    if options.task:
-        known = sorted(frame["task"].unique())
-        if options.task not in known:
-            raise InputError(
-                f"no report of the task {options.task!r}{nearest(options.task, known)}"
-            )
-        frame = frame[frame["task"] == options.task]
-    table = aggregate(frame, options.metric)
-    written = []
-    for task, rows in table.groupby("task", sort=True):
-        about = facts(frame[frame["task"] == task], options.metric)
-        written += save(rows, about, Path(options.out or options.runs))
-        for method in rows.loc[rows["variant"] != "", "method"].unique():
-            print(f"{task}, {method}: weights, data or settings differ; drawn as separate lines")
-    return written
+    if not options.task:
+        return frame
+    known = sorted(frame["task"].unique())
+    if options.task not in known:
+        raise InputError(f"no report of the task {options.task!r}{nearest(options.task, known)}")
+    return frame[frame["task"] == options.task]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

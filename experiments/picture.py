@@ -1,4 +1,4 @@
-"""The picture of a curve: a metric against prompt tokens, with baselines as labelled lines."""
+"""The picture of a curve: a metric against a budget, with baselines as labelled lines."""
 
 from __future__ import annotations
 
@@ -97,35 +97,38 @@ def spread(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarr
     return result
 
 
-def draw(table: pd.DataFrame, facts: Facts) -> Figure:
-    """Draws one task's table as made by `experiments.curve.aggregate`.
+def draw(table: pd.DataFrame, facts: Facts, against: str = "prompt_tokens") -> Figure:
+    """Draws one task's table as made by `experiments.points.aggregate`.
 
-    A row with prompt tokens is a point of a line, one line for each method, number of shots, number
-    of tuning samples and variant, with its interval as a band. A row without prompt tokens is a
-    horizontal line, with its interval as a whisker beside the axes. Every line is labelled at its
-    right end.
+    A row with the budget is a point of a line, one line for each method, value of the other budgets
+    and variant, with its interval as a band; a second axis counts the trainable parameters. A row
+    without the budget is a horizontal line, with its interval as a whisker beside the axes. Every
+    line is labelled at its right end.
 
     Args:
         table: rows of one task and one metric.
         facts: what the title says and the reference lines.
+        against: the budget on the axis, one of AXES.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 5.2))
-    axes = figure.add_axes((0.09, 0.13, 0.60, 0.70))
-    curves = table[table["prompt_tokens"].notna()]
-    flat = table[table["prompt_tokens"].isna()].sort_values("mean", ascending=False)
+    axes = figure.add_axes((0.09, 0.12, 0.60, 0.66))
+    curves = table[table[against].notna()]
+    flat = table[table[against].isna()].sort_values("mean", ascending=False)
     metric = str(table["metric"].iloc[0])
-    _frame(axes, curves["prompt_tokens"].to_numpy(float), _values(table, facts))
+    _frame(axes, curves[against].to_numpy(float), _values(table, facts))
+    axes.set_xlabel(AXES[against], fontsize=FONT_SIZE + 1)
+    add_parameters(axes, curves, against)
     name = metric.replace("_", " ")
     axes.set_ylabel(f"{name} on the {facts.split} split", fontsize=FONT_SIZE + 1)
     labels = [
         *_reference_lines(axes, facts),
-        *_baselines(axes, flat),
-        *_curves(axes, curves),
+        *_baselines(axes, flat, against),
+        *_curves(axes, curves, against),
     ]
     _write_labels(axes, labels)
-    _title(axes, table, facts, name)
+    _title(axes, table, facts, against)
     return figure
 
 
@@ -159,7 +162,6 @@ def _frame(axes: Axes, tokens: np.ndarray, values: np.ndarray) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#808080")
     axes.tick_params(colors="#404040", labelsize=FONT_SIZE)
-    axes.set_xlabel("prompt tokens (learned vectors)", fontsize=FONT_SIZE + 1)
 
 
 def _reference_lines(axes: Axes, facts: Facts) -> Iterator[Label]:
@@ -173,7 +175,7 @@ def _reference_lines(axes: Axes, facts: Facts) -> Iterator[Label]:
             yield Label(f"{name} {value:.3f}", (right, value), color)
 
 
-def _baselines(axes: Axes, flat: pd.DataFrame) -> Iterator[Label]:
+def _baselines(axes: Axes, flat: pd.DataFrame, against: str) -> Iterator[Label]:
     """Horizontal lines, each with its interval as a whisker in the gutter beside the axes."""
     right = axes.get_xlim()[1]
     beside = axes.get_yaxis_transform()  # horizontal in parts of the axes, vertical in data
@@ -190,21 +192,21 @@ def _baselines(axes: Axes, flat: pd.DataFrame) -> Iterator[Label]:
             transform=beside,
             clip_on=False,
         )
-        yield Label(f"{line_name(row)} {row['mean']:.3f}", (right, row["mean"]), color)
+        yield Label(f"{line_name(row, against)} {row['mean']:.3f}", (right, row["mean"]), color)
 
 
-def _curves(axes: Axes, curves: pd.DataFrame) -> Iterator[Label]:
-    line_of = ["method", "shots", "tuning_samples", "variant"]
+def _curves(axes: Axes, curves: pd.DataFrame, against: str) -> Iterator[Label]:
+    line_of = ["method", *(name for name in AXES if name != against), "variant"]
     groups = curves.groupby(line_of, dropna=False, sort=True)
     for number, (_, line) in enumerate(groups):
         color, style, marker = LINES[number % len(LINES)]
-        line = line.sort_values("prompt_tokens")
-        tokens = line["prompt_tokens"].to_numpy(float)
+        line = line.sort_values(against)
+        budget = line[against].to_numpy(float)
         mean, low, high = (line[name].to_numpy(float) for name in ("mean", "low", "high"))
-        axes.fill_between(tokens, low, high, color=color, alpha=0.15, linewidth=0, zorder=3)
-        axes.vlines(tokens, low, high, color=color, alpha=0.45, linewidth=1.0, zorder=3)
+        axes.fill_between(budget, low, high, color=color, alpha=0.15, linewidth=0, zorder=3)
+        axes.vlines(budget, low, high, color=color, alpha=0.45, linewidth=1.0, zorder=3)
         axes.plot(
-            tokens,
+            budget,
             mean,
             color=color,
             linestyle=style,
@@ -214,16 +216,54 @@ def _curves(axes: Axes, curves: pd.DataFrame) -> Iterator[Label]:
             linewidth=2.0,
             zorder=4,
         )
-        yield Label(f"{line_name(line.iloc[0])} {mean[-1]:.3f}", (tokens[-1], mean[-1]), color)
+        yield Label(
+            f"{line_name(line.iloc[0], against)} {mean[-1]:.3f}", (budget[-1], mean[-1]), color
+        )
 
 
-def line_name(row: pd.Series) -> str:
-    """What a line is called: its method, shots and tuning samples, what sets it apart."""
-    shots = "" if pd.isna(row["shots"]) or row["shots"] == 0 else f", {row['shots']:.0f} shots"
+def line_name(row: pd.Series, against: str = "prompt_tokens") -> str:
+    """What a line is called: its method, the budgets that are not on the axis, its variant."""
+    parts = [row["method"]]
+    for name, noun in (
+        ("prompt_tokens", "prompt token"),
+        ("shots", "shot"),
+        ("tuning_samples", "tuning sample"),
+    ):
+        is_none = pd.isna(row[name]) or (name == "shots" and row[name] == 0)
+        if name != against and not is_none:
+            parts.append(f"{row[name]:,.0f} {noun}{'' if row[name] == 1 else 's'}")
     variant = f" ({row['variant']})" if row["variant"] else ""
-    tuned = row["tuning_samples"]
-    samples = "" if pd.isna(tuned) else f", {tuned:.0f} tuning samples"
-    return f"{row['method']}{shots}{samples}{variant}"
+    return f"{', '.join(parts)}{variant}"
+
+
+def add_parameters(axes: Axes, curves: pd.DataFrame, against: str) -> None:
+    """Adds a second axis above with the number of trainable parameters at each tick.
+
+    Methods that learn different numbers have an axis each, two at most; there is none where the
+    number does not depend on the budget.
+    """
+    counts: dict[tuple[int, ...], list[str]] = {}
+    ticks = axes.get_xticks()
+    for method, line in curves.groupby("method", sort=True):
+        known = dict(zip(line[against], line["trainable_parameters"], strict=True))
+        if len(set(known.values())) > 1:
+            counts.setdefault(tuple(known.get(tick, -1) for tick in ticks), []).append(str(method))
+    for number, (values, methods) in enumerate(list(counts.items())[:2]):
+        above = axes.secondary_xaxis(1.0)
+        above.spines["top"].set_position(("outward", 32.0 * number))
+        above.spines["top"].set_color("#808080")
+        above.set_xticks(list(ticks), ["" if v < 0 else short(v) for v in values])
+        above.tick_params(colors="#404040", labelsize=FONT_SIZE - 1, pad=1, length=3)
+        which = f" of {', '.join(methods)}" if len(counts) > 1 else ""
+        above.set_xlabel(f"trainable parameters{which}", fontsize=FONT_SIZE, labelpad=3)
+
+
+def short(count: float) -> str:
+    """A count in three digits: 130, 2.05k, 1.6M."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g}{name}"
+    return f"{count:.0f}"
 
 
 def _write_labels(axes: Axes, labels: list[Label]) -> None:
@@ -255,26 +295,28 @@ def _write_labels(axes: Axes, labels: list[Label]) -> None:
         )
 
 
-def _title(axes: Axes, table: pd.DataFrame, facts: Facts, name: str) -> None:
+def _title(axes: Axes, table: pd.DataFrame, facts: Facts, against: str) -> None:
     seeds = table["n_seeds"]
     if seeds.max() == 1:
         interval = "bands and bars: 95 % bootstrap over test rows, one seed"
     else:
         count = f"{seeds.max()}" if seeds.min() == seeds.max() else f"up to {seeds.max()}"
         interval = f"mean; bands and bars: 95 % over {count} seeds"
+    name = str(table["metric"].iloc[0]).replace("_", " ")
+    above = axes.figure.transFigure
     axes.text(
-        0.0,
-        1.12,
-        f"{facts.task}: {name} against prompt tokens",
-        transform=axes.transAxes,
+        0.09,
+        0.985,
+        f"{facts.task}: {name} against {against.replace('_', ' ')}",
+        transform=above,
         fontsize=FONT_SIZE + 4,
         fontweight="bold",
     )
     axes.text(
-        0.0,
-        1.055,
+        0.09,
+        0.945,
         f"backbone {facts.backbone} · {facts.rows} {facts.split} sequences · {interval}",
-        transform=axes.transAxes,
+        transform=above,
         fontsize=FONT_SIZE,
         color="#606060",
     )

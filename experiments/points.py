@@ -25,6 +25,7 @@ COLUMNS = (
     "variant",
     "tuning_samples",
     "trainable_parameters",
+    "seconds",
 )
 """The table's columns; `variant` is empty unless one method ran with several weights or data."""
 
@@ -122,6 +123,7 @@ def _point(runs: pd.DataFrame, metric: str) -> dict[str, object]:
         "val_mean": runs[validation].mean() if validation in runs else float("nan"),
         "n_seeds": len(runs),
         "trainable_parameters": runs["trainable_parameters"].max(),
+        "seconds": runs["seconds"].mean(),
     }
 
 

@@ -53,8 +53,8 @@ def test_data_of_the_script_cannot_end_it_and_hold_no_nan(runs):
 
 def test_controls_are_compared_with_plain_runs_of_the_same_settings(runs):
     folder = runs(
-        report(tokens=4, options={"lr": 0.1}),
-        report(tokens=4, options={"lr": 0.1}, control="words_swapped"),
+        report(tokens=4, options={"lr": 0.5}),
+        report(tokens=4, options={"lr": 0.5}, control="words_swapped"),
         report(tokens=4, options={"lr": 0.2}),
         right=(90, 60, 60),
     )
@@ -62,7 +62,7 @@ def test_controls_are_compared_with_plain_runs_of_the_same_settings(runs):
     assert problems == []
     (one,) = said
     assert one.verdict.difference.value == pytest.approx(0.3)
-    assert "method.lr=0.1" in one.settings and "excludes 0" in one.verdict.words
+    assert "method.lr=0.5" in one.settings and "excludes 0" in one.verdict.words
 
 
 def test_missing_predictions_are_named_and_nothing_else_is_lost(runs):

@@ -106,9 +106,9 @@ def test_filters_change_lines_tasks_and_table(page):
     assert (rows.count(), lines.count()) == (24, 2)
     page.get_by_role("checkbox", name="deep_prompt").uncheck()
     assert names(page) == ["soft_prompt", "gc_only", "best possible", "chance"]
-    assert (rows.count(), lines.count()) == (20, 1)
+    assert (rows.count(), lines.count()) == (16, 1)
     page.get_by_role("checkbox", name="other").uncheck()
-    assert page.locator("figure:visible").count() == 1 and rows.count() == 10
+    assert page.locator("figure:visible").count() == 1 and rows.count() == 8
     page.get_by_role("button", name="Show everything").click()
     page.locator(".names button", has_text="gc_only").first.click()
     assert names(page) == ["gc_only", "best possible", "chance"] and rows.count() == 4

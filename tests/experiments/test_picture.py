@@ -26,11 +26,12 @@ def point(
         "val_mean": mean,
         "n_seeds": n_seeds,
         "variant": variant,
+        "trainable_parameters": 128 * (tokens or 0) + 2,
     }
 
 
 def table(*rows):
-    whole = ("prompt_tokens", "shots", "tuning_samples")
+    whole = ("prompt_tokens", "shots", "tuning_samples", "trainable_parameters")
     return pd.DataFrame(rows).astype(dict.fromkeys(whole, "Int64"))
 
 
@@ -62,6 +63,31 @@ def test_steps_from_zero_on_are_visible_and_even_for_equal_ratios():
     steps = np.diff(places)
     assert steps[0] > 20
     assert steps[1] == pytest.approx(steps[2])
+
+
+def test_a_second_axis_counts_the_trainable_parameters():
+    figure = draw(CURVE, FACTS)
+    figure.draw_without_rendering()
+    (above,) = figure.axes[0].child_axes
+    assert above.get_xlabel() == "trainable parameters"
+    assert [text.get_text() for text in above.get_xticklabels()] == ["2", "514", "2.05k"]
+
+
+def test_methods_that_learn_different_numbers_have_an_axis_each():
+    deep = table(point("deep_prompt", 0, 0.6), point("deep_prompt", 4, 0.7))
+    deep["trainable_parameters"] = [2, 2050]
+    figure = draw(pd.concat([CURVE, deep]), FACTS)
+    labels = [above.get_xlabel() for above in figure.axes[0].child_axes]
+    assert labels == [f"trainable parameters of {m}" for m in ("deep_prompt", "soft_prompt")]
+
+
+def test_shots_can_be_the_axis():
+    rows = [point("few_shot", None, 0.5 + s / 100, shots=s) for s in (0, 1, 4)]
+    axes = draw(table(*rows, point("gc_only", None, 0.66)), FACTS, against="shots").axes[0]
+    (line,) = [line for line in axes.lines if line.get_marker() == "o"]
+    assert line.get_xydata()[:, 0].tolist() == [0, 1, 4]
+    assert axes.get_xlabel() == "shots (demonstrations per class)" and not axes.child_axes
+    assert {"few_shot 0.540", "gc_only 0.660"} <= set(texts(axes))
 
 
 def test_baselines_and_references_are_labelled_with_their_values():
