@@ -53,6 +53,9 @@ class Options:
     k: int = option(16, "prompt tokens, at least 1")
     method: str = option("soft_prompt", "how prompts are learned: soft_prompt or deep_prompt")
     words: list[str] | None = option(None, "label words, one a class, as [A,N]")
+    controls: list[str] = option(
+        ["random", "shuffled"], "backbone and labels taken away; [] for none"
+    )
     device: str = option("cpu", "cpu, cuda or mps")
     threads: int = option(2, "threads of the arithmetic")
 
@@ -83,6 +86,8 @@ def competitors(options: Options, own: Mapping[str, Any]) -> dict[str, RunConfig
     """
     if options.k < 1 or options.split_seeds < 1:
         raise InputError(f"k={options.k} and split_seeds={options.split_seeds} must be 1 or more")
+    if unknown := set(options.controls) - {"random", "shuffled"}:
+        raise InputError(f"controls: {', '.join(sorted(unknown))} is none of random, shuffled")
     if options.backbone.startswith("random:"):
         raise InputError(f"backbone={options.backbone}: the random control is run beside; drop it")
 
@@ -98,8 +103,10 @@ def competitors(options: Options, own: Mapping[str, Any]) -> dict[str, RunConfig
     found = {name: config(name, {}) for name in baselines}
     found[NO_PROMPT] = config(options.method, own, k=0)
     found[PROMPT] = config(options.method, own)
-    found[RANDOM] = config(options.method, own, backbone=f"random:{options.backbone}")
-    found[SHUFFLED] = config(options.method, own, control="train_labels_shuffled")
+    if "random" in options.controls:
+        found[RANDOM] = config(options.method, own, backbone=f"random:{options.backbone}")
+    if "shuffled" in options.controls:
+        found[SHUFFLED] = config(options.method, own, control="train_labels_shuffled")
     return found
 
 
@@ -157,7 +164,7 @@ def tabulate(finished: Mapping[str, Sequence[Finished]], groups: np.ndarray) -> 
     ours = _correct(finished[PROMPT])
     by_division = np.split(groups, np.cumsum([len(rows) for rows in ours])[:-1])
     paired = []
-    for name in OPPONENTS:
+    for name in (name for name in OPPONENTS if name in finished):
         one = hierarchical_difference(ours, _correct(finished[name]), by_division)
         paired.append(
             {

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +102,10 @@ def test_competitors_differ_in_what_their_name_says():
     assert [name for name, one in found.items() if one.control] == [headline.SHUFFLED]
     assert soft.method.name == "deep_prompt"
     assert set(headline.OPPONENTS) < set(found)
+    without = headline.competitors(replace(options, controls=[]), {})
+    assert set(found) - set(without) == {headline.RANDOM, headline.SHUFFLED}
+    with pytest.raises(InputError, match="controls: noise is none of random, shuffled"):
+        headline.competitors(replace(options, controls=["noise"]), {})
 
 
 @pytest.mark.parametrize("bad", [{"k": 0}, {"split_seeds": 0}, {"backbone": "random:bundled"}])
