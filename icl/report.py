@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -127,7 +128,27 @@ class Report:
             known["gc_matched_accuracy"] = Estimate(**values["gc_matched_accuracy"])
         except (TypeError, AttributeError) as error:
             raise InputError(f"is no report: {error}") from error
+        for name, kind in _KINDS.items():
+            if not _is_of(known[name], kind):
+                raise InputError(f"is no report: its {name} cannot be {known[name]!r:.40}")
+        for name, estimate in known["metrics"].items():
+            if not _is_of(estimate, Estimate):
+                raise InputError(f"is no report: its {name} is no number with an interval")
         return cls(**known)
+
+
+_KINDS = get_type_hints(Report)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a value that JSON gave is of a field's type; what containers hold is not asked."""
+    if get_origin(kind) is UnionType:
+        return any(_is_of(value, one) for one in get_args(kind))
+    if isinstance(value, Estimate):
+        return kind is Estimate and all(_is_of(end, float) for end in vars(value).values())
+    if isinstance(value, bool):
+        return False  # no field is one, and Python takes it for a number
+    return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind)
 
 
 def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:

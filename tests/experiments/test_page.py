@@ -128,6 +128,26 @@ def test_a_damaged_report_is_named_and_skipped(runs, wrong):
         assert results(folder)["method"].tolist() == ["soft_prompt"]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("k", "many"),
+        ("config", None),
+        ("labels", 3),
+        ("metrics", {"accuracy": 0.5}),
+        ("gc_matched_accuracy", {"value": "high", "low": 0, "high": 1}),
+        ("trainable_parameters", None),
+        ("seconds", True),
+    ],
+)
+def test_a_report_with_a_field_of_another_kind_is_damaged(runs, field, value):
+    folder = runs(report(tokens=4), report("gc_only"))
+    damaged = next(folder.rglob("gc_only/*/report.json"))
+    damaged.write_text(json.dumps(json.loads(damaged.read_text()) | {field: value}))
+    with pytest.warns(UserWarning, match=re.escape(str(damaged))):
+        assert results(folder)["method"].tolist() == ["soft_prompt"]
+
+
 def test_no_runs_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert command.main([f"runs={tmp_path}"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
