@@ -54,7 +54,7 @@ def heat_map(
 
     means = rows.pivot(index=upwards, columns=across, values="mean").astype(float)
     halves = rows.assign(half=(rows["high"] - rows["low"]) / 2)
-    halves = halves.pivot(index=upwards, columns=across, values="half").astype(float)
+    half = halves.pivot(index=upwards, columns=across, values="half").to_numpy(float)
     height, width = means.shape
     figure = Figure(figsize=(2.2 + 0.78 * width, 1.6 + 0.52 * height))
     axes = figure.add_subplot()
@@ -67,14 +67,14 @@ def heat_map(
         axes.text(
             x,
             y,
-            f"{value:.3f}\n± {halves.iat[y, x]:.3f}",
+            f"{value:.3f}\n± {half[y, x]:.3f}",
             ha="center",
             va="center",
             fontsize=FONT_SIZE - 1.5,
             color="white" if is_dark else "#202020",
         )
-    axes.set_xticks(range(width), [f"{value:,}" for value in means.columns])
-    axes.set_yticks(range(height), [f"{value:,}" for value in means.index])
+    axes.set_xticks(range(width), [f"{int(value):,}" for value in means.columns])
+    axes.set_yticks(range(height), [f"{int(value):,}" for value in means.index])
     axes.tick_params(length=0, labelsize=FONT_SIZE)
     axes.spines[:].set_visible(False)
     axes.set_xlabel(AXES[across], fontsize=FONT_SIZE + 1)

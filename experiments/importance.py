@@ -77,7 +77,7 @@ def study_of(frame: pd.DataFrame, metric: str = "accuracy") -> optuna.Study:
 
     frame = frame[frame["control"].isna() & frame[metric].notna()]
     options = pd.DataFrame([_options(config) for config in frame["config"]], dtype=object)
-    differing = [name for name in options if options[name].map(repr).nunique() > 1]
+    differing = [str(name) for name in options if options[name].map(repr).nunique() > 1]
     if not differing:
         raise InputError("no option differs between the runs")
     distributions = {name: _distribution(options[name]) for name in differing}

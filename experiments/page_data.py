@@ -16,7 +16,7 @@ from experiments.repeat import settings
 
 DIGITS = 4
 
-LINES = (
+LINES: tuple[tuple[str, list[int], str], ...] = (
     ("#0072B2", [], "circle"),
     ("#D55E00", [7, 3], "square"),
     ("#009E73", [7, 3, 2, 3], "triangle-up"),
@@ -50,7 +50,7 @@ def script_data(frame: pd.DataFrame) -> str:
         "axes": [{"name": name, "title": AXES[name]} for name in axes],
         "lines": [{"color": c, "dash": d, "shape": s} for c, d, s in LINES],
         "flat": [{"color": c, "dash": d} for c, d in FLAT],
-        "tasks": [_task(name, rows, metrics) for name, rows in plain.groupby("task")],
+        "tasks": [_task(str(name), rows, metrics) for name, rows in plain.groupby("task")],
         "points": points(plain, metrics),
         "runs": [_run(row, metrics) for row in plain.to_dict("records")],
     }

@@ -163,17 +163,14 @@ def _cell(run: Mapping[Any, Any], column: Column) -> dict[str, Any]:
     }
 
 
-def _versions(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _versions(frame: pd.DataFrame) -> list[dict[Any, Any]]:
     """Every combination of commit and libraries, most frequent first."""
     libraries = frame["versions"].map(
         lambda versions: ", ".join(f"{name} {version}" for name, version in versions.items())
     )
     commits = frame["git_commit"].fillna("unknown")
-    counts = pd.DataFrame({"commit": commits, "libraries": libraries}).value_counts()
-    return [
-        {"commit": commit, "libraries": names, "runs": int(runs)}
-        for (commit, names), runs in counts.items()  # type: ignore[misc]
-    ]
+    both = pd.DataFrame({"commit": commits, "libraries": libraries})
+    return both.value_counts().rename("runs").reset_index().to_dict("records")
 
 
 def _audits(folder: Path) -> list[dict[str, Any]]:

@@ -33,8 +33,7 @@ def front(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
     """
     no_worse = (cost[None] <= cost[:, None]) & (value[None] >= value[:, None])
     better = (cost[None] < cost[:, None]) | (value[None] > value[:, None])
-    beaten: np.ndarray = (no_worse & better).any(axis=1)
-    return ~beaten
+    return np.logical_not(np.any(no_worse & better, axis=1))
 
 
 def pareto(table: pd.DataFrame, cost: str = "seconds") -> pd.DataFrame:
@@ -65,20 +64,24 @@ def draw_pareto(points: pd.DataFrame, cost: str = "seconds", title: str = "") ->
         title: Above the picture.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, SymmetricalLogLocator
 
     figure = Figure(figsize=(9.0, 4.8))
     axes = figure.add_axes((0.09, 0.13, 0.56, 0.76))
     positive = points.loc[points[cost] > 0, cost]
     smallest = float(positive.min()) if len(positive) else 1.0
     axes.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+    locator = SymmetricalLogLocator(base=10, linthresh=smallest, subs=[1.0, 2.0, 5.0])
+    axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))
-    for number, (_, rows) in enumerate(points.groupby("method", sort=True)):
-        color, _, marker = LINES[number % len(LINES)]
+    for number, (method, rows) in enumerate(points.groupby("method", sort=True)):
+        color, _, _ = LINES[number % len(LINES)]
+        _, _, marker = LINES[(number + number // len(LINES)) % len(LINES)]  # a new pair each
         x, mean = rows[cost].to_numpy(float), rows["mean"].to_numpy(float)
         axes.vlines(x, rows["low"], rows["high"], color=color, alpha=0.4, linewidth=1.0)
         filled = np.where(rows["on_front"], color, "white")
         axes.scatter(x, mean, s=38, marker=marker, c=filled, edgecolors=color, zorder=3)
+        axes.scatter([], [], s=38, marker=marker, c=color, label=str(method))
     best = points[points["on_front"]]
     reach = np.append(best[cost].to_numpy(float), points[cost].max())
     steps = np.append(best["mean"].to_numpy(float), best["mean"].max())
@@ -91,6 +94,15 @@ def draw_pareto(points: pd.DataFrame, cost: str = "seconds", title: str = "") ->
     axes.set_ylabel(metric, fontsize=FONT_SIZE + 1)
     axes.tick_params(labelsize=FONT_SIZE)
     axes.set_title(title, fontsize=FONT_SIZE + 2, fontweight="bold", loc="left")
+
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(0.0, -0.15),
+        ncols=4,
+        frameon=False,
+        fontsize=FONT_SIZE,
+        handletextpad=0.2,
+    )
 
     bottom, top = axes.get_ylim()
     heights = (best["mean"].to_numpy(float) - bottom) / (top - bottom)

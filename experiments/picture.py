@@ -144,9 +144,7 @@ def _frame(axes: Axes, tokens: np.ndarray, values: np.ndarray) -> None:
 
     ticks = np.unique(np.append(tokens, 0))
     positive = ticks[ticks > 0]
-    smallest = positive.min() if len(positive) else 1
-    # Logarithmic from the smallest positive number of tokens on, linear from there down to 0.
-    axes.set_xscale("symlog", base=2, linthresh=smallest, linscale=1)
+    smallest = _scale(axes, ticks)
     if len(ticks) > 10:
         ticks = np.unique(np.append(0, 2.0 ** np.floor(np.log2(positive))))
     axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
@@ -162,6 +160,13 @@ def _frame(axes: Axes, tokens: np.ndarray, values: np.ndarray) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#808080")
     axes.tick_params(colors="#404040", labelsize=FONT_SIZE)
+
+
+def _scale(axes: Axes, ticks: np.ndarray) -> float:
+    """Logarithmic from the smallest positive tick on, linear from there down to 0; gives it."""
+    smallest = float(min(ticks[ticks > 0], default=1))
+    axes.set_xscale("symlog", base=2, linthresh=smallest, linscale=1)
+    return smallest
 
 
 def _reference_lines(axes: Axes, facts: Facts) -> Iterator[Label]:
@@ -243,16 +248,20 @@ def add_parameters(axes: Axes, curves: pd.DataFrame, against: str) -> None:
     number does not depend on the budget.
     """
     counts: dict[tuple[int, ...], list[str]] = {}
-    ticks = axes.get_xticks()
+    ticks = np.asarray(axes.get_xticks())
     for method, line in curves.groupby("method", sort=True):
         known = dict(zip(line[against], line["trainable_parameters"], strict=True))
         if len(set(known.values())) > 1:
             counts.setdefault(tuple(known.get(tick, -1) for tick in ticks), []).append(str(method))
     for number, (values, methods) in enumerate(list(counts.items())[:2]):
-        above = axes.secondary_xaxis(1.0)
+        above = axes.twiny()
+        _scale(above, ticks)
+        above.set_xlim(axes.get_xlim())
+        above.spines[["left", "right", "bottom"]].set_visible(False)
         above.spines["top"].set_position(("outward", 32.0 * number))
         above.spines["top"].set_color("#808080")
         above.set_xticks(list(ticks), ["" if v < 0 else short(v) for v in values])
+        above.set_xticks([], minor=True)
         above.tick_params(colors="#404040", labelsize=FONT_SIZE - 1, pad=1, length=3)
         which = f" of {', '.join(methods)}" if len(counts) > 1 else ""
         above.set_xlabel(f"trainable parameters{which}", fontsize=FONT_SIZE, labelpad=3)
