@@ -124,7 +124,7 @@ def _summary(frame: pd.DataFrame) -> str:
         _count(frame["method"].nunique(), "method"),
     ]
     controlled = int(frame["control"].notna().sum())
-    more = f", {controlled:,} of the runs are controls" if controlled else ""
+    more = f"; controls among the runs: {controlled:,}" if controlled else ""
     splits = " and ".join(sorted(frame["evaluated_on"].unique()))
     return f"{', '.join(counts)}{more}. Scored on the {splits} split."
 
