@@ -37,10 +37,12 @@ def test_a_sequence_overlaps_itself_and_its_other_strand(sequence):
 
 
 @settings(deadline=None)
-@given(SEEDS, st.integers(8, MIN_OVERLAP), st.integers(0, 20))
+# Much shorter pieces are microsatellites by chance (one of 8 in some 200), which do not count.
+@given(SEEDS, st.integers(24, MIN_OVERLAP), st.integers(0, 20))
 def test_a_row_shorter_than_the_least_overlap_counts_where_it_lies_within(seed, length, start):
     whole = dna(seed, 90)
     assert both_ways(whole, whole[start : start + length]) == {True}
+    assert both_ways("TTAC" + "GATTCACA" + "GG", "GATTCACA") == {True}
 
 
 def test_a_repeat_inside_two_unrelated_rows_is_no_overlap():
