@@ -1,12 +1,11 @@
 """Pairs of sequences that are near-duplicates: copies with substitutions, overlaps of one place.
 
-Two sequences are relatives if, laid upon each other at some shift, on either strand, the letters
-where they overlap score at least half the length of the shorter one, a match counting 1 and a
-mismatch -2 (the scores of megablast; Zhang et al. 2000, J. Comput. Biol. 7:203). So a whole copy
-may differ in one letter of six, and of an overlap by one half no letter may. Everything that
-overlaps counts, to the end of one of the two: copies of a repeat inside unrelated rows are no
-relatives, since what stands around them disagrees. The alignment has no gaps: a copy that has lost
-or gained letters is found where enough is left on one side of them.
+Two sequences are laid upon each other at some shift, on either strand, without gaps. They are
+relatives if they overlap in nearly all (0.95) of the shorter one, and at most one letter in six
+differs there (a copy); or in one half or more, and at most one letter in fifty differs (the same
+place of a genome). Everything that overlaps counts, to the end of one of the two: copies of a
+repeat inside unrelated rows are no relatives, since what stands around them disagrees. A copy that
+has lost or gained letters is found where enough is left on one side of them.
 
 The search is by seeds: words that both share. Its result depends on neither the order of the
 sequences nor on which strand of each is given.
@@ -14,20 +13,21 @@ sequences nor on which strand of each is given.
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 
 from backbone.dna import reverse_complement
 from tasks.kmers import LONGEST, UNKNOWN, Text, text_of, words_of
 
-SHARE = 0.5
-"""Score of relatives, as a share of the shorter length."""
+COPY, COPY_DIFFERS = 0.95, 1 / 6
+"""Share of the shorter sequence that a copy holds, and of its letters that may differ."""
 
-LEAST = 24
-"""The smallest score of relatives; fewer equal letters are found in unrelated rows by chance."""
+OVERLAP, OVERLAP_DIFFERS = 0.5, 1 / 50
+"""The same for two pieces of one place."""
 
-MISMATCH = 2
-"""What a mismatch takes away, where a match gives 1."""
+LEAST = 30
+"""Letters that relatives share at least; fewer agree in unrelated rows by chance."""
 
 SEEDS_PER_ROW = 128
 """Words of a short row that are looked at; of longer ones a sample by the hash of the word."""
@@ -123,8 +123,14 @@ def _candidates(text: Text, kmer: int) -> tuple[np.ndarray, ...]:
 
 
 def _needed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The score from which rows of these lengths are relatives."""
-    return np.maximum(LEAST, np.ceil(SHARE * np.minimum(a, b))).astype(np.int64)
+    """Letters that relatives of these lengths share at least."""
+    return np.maximum(LEAST, np.ceil(OVERLAP * np.minimum(a, b))).astype(np.int64)
+
+
+def _allowed(shared: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """How many of the shared letters may differ."""
+    is_copy = shared >= COPY * np.minimum(a, b)
+    return np.floor(shared * np.where(is_copy, COPY_DIFFERS, OVERLAP_DIFFERS) + 1e-9)
 
 
 def _seeds(
@@ -148,8 +154,9 @@ def _sampled(text: Text, kmer: int, share: float) -> tuple[np.ndarray, ...]:
     kept = np.flatnonzero(hashed <= np.uint32(share * (2**32 - 1)))
     kept = kept[~_is_microsatellite(words.codes[kept], kmer)]
     rows = text.row(words.places[kept])
+    places = words.places[kept] - text.starts[rows]
     one, other = words.codes[kept], words.opposite[kept]
-    return np.minimum(one, other), text.first + rows, words.places[kept] - text.starts[rows], other < one
+    return np.minimum(one, other), text.first + rows, places, other < one
 
 
 def _mixed(numbers: np.ndarray) -> np.ndarray:
@@ -170,8 +177,8 @@ def _is_microsatellite(codes: np.ndarray, kmer: int) -> np.ndarray:
 
 def _equal(seeds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of places in ascending `seeds` that hold the same one."""
-    borders = np.flatnonzero(np.concatenate([[True], seeds[1:] != seeds[:-1]])) if len(seeds) else []
-    sizes = np.diff(np.concatenate([borders, [len(seeds)]]).astype(np.int64))
+    borders = np.flatnonzero(np.diff(seeds.astype(np.int64), prepend=-1))
+    sizes = np.diff(borders, append=len(seeds))
     end = np.repeat(np.cumsum(sizes), sizes)
     small = np.repeat(sizes <= ALL_PAIRS, sizes)
     one = np.flatnonzero(np.repeat(sizes > 1, sizes))
@@ -186,35 +193,38 @@ def _are_relatives(a: Text, b: Text, pairs: np.ndarray, shift: np.ndarray) -> np
     one, two = pairs[:, 0], pairs[:, 1]
     begin = np.maximum(shift, 0)
     shared = np.minimum(a.lengths[one], shift + b.lengths[two]) - begin
-    allowed = (shared - _needed(a.lengths[one], b.lengths[two])) // (1 + MISMATCH)
+    allowed = _allowed(shared, a.lengths[one], b.lengths[two])
     from_a, from_b = a.starts[one] + begin, b.starts[two] + begin - shift
-    good = np.ones(len(pairs), dtype=bool)
-    # Most candidates share a repeat and nothing else, which a sample of the letters shows: the
-    # share of mismatches, and four standard errors.
-    sampled = np.flatnonzero(shared > 2 * _SAMPLED)
-    at = (np.arange(_SAMPLED) * shared[sampled, None]) // _SAMPLED
-    share = allowed[sampled] / shared[sampled]
+    # Most candidates share a repeat and nothing else, which a sample of the letters shows: as many
+    # mismatches as are allowed, and four standard errors more.
+    share = allowed / shared
     most = _SAMPLED * share + 4 * np.sqrt(_SAMPLED * share * (1 - share)) + 1
-    good[sampled] = _mismatches(a, b, from_a[sampled], from_b[sampled], at) <= most
+    good = np.ones(len(pairs), dtype=bool)
+    for block in _blocks(np.full(len(pairs), _SAMPLED)):
+        places = np.arange(_SAMPLED) * shared[block, None] // _SAMPLED
+        differ = _differ(a, b, from_a[block, None] + places, from_b[block, None] + places)
+        good[block] = differ.sum(axis=1) <= most[block]
     rest = np.flatnonzero(good)
-    rest = rest[np.argsort(shared[rest], kind="stable")]
-    done = 0
-    while done < len(rest):
-        block = rest[done : done + max(1, _AT_ONCE // int(shared[rest[min(done + 4096, len(rest) - 1)]]))]
-        block = block[:4096]
-        at = np.minimum(np.arange(shared[block[-1]]), shared[block, None] - 1)
-        doubled = shared[block[-1]] - shared[block]  # the last letter is looked at again and again
-        last = np.stack([shared[block] - 1], axis=1)
-        again = doubled * _mismatches(a, b, from_a[block], from_b[block], last)
-        found = _mismatches(a, b, from_a[block], from_b[block], at) - again
-        good[block] = found <= allowed[block]
-        done += len(block)
+    for part in _blocks(shared[rest]):
+        block = rest[part]
+        ends = np.cumsum(shared[block])
+        first = ends - shared[block]
+        places = np.arange(ends[-1]) - np.repeat(first, shared[block])
+        in_a, in_b = (np.repeat(begin[block], shared[block]) for begin in (from_a, from_b))
+        differ = np.add.reduceat(_differ(a, b, in_a + places, in_b + places), first, dtype=int)
+        good[block] = differ <= allowed[block]
     return good
 
 
-def _mismatches(
-    a: Text, b: Text, from_a: np.ndarray, from_b: np.ndarray, at: np.ndarray
-) -> np.ndarray:
-    """How many of the letters `at` (P, M) from two starts differ, (P,); N differs from all."""
-    one, two = a.codes[from_a[:, None] + at], b.codes[from_b[:, None] + at]
-    return ((one != two) | (one == UNKNOWN)).sum(axis=1)
+def _blocks(sizes: np.ndarray) -> Iterator[slice]:
+    """Slices that hold about `_AT_ONCE` letters, where each entry has so many."""
+    ends = np.cumsum(sizes)
+    borders = np.unique(np.searchsorted(ends, np.arange(0, ends[-1:].sum(), _AT_ONCE), "right"))
+    for begin, end in pairwise([*borders.tolist(), len(sizes)]):
+        yield slice(begin, end)
+
+
+def _differ(a: Text, b: Text, in_a: np.ndarray, in_b: np.ndarray) -> np.ndarray:
+    """Whether the letters at places of two texts differ; N differs from all."""
+    one, two = a.codes[in_a], b.codes[in_b]
+    return (one != two) | (one == UNKNOWN)
