@@ -243,17 +243,23 @@ def _damaged(path: Path, reason: object) -> InputError:
     return InputError(f"{path} is truncated or no FASTA file: {text}")
 
 
-def _cached_index(path: Path) -> tuple[Path, Path]:
-    """Names the index files of one state of a file in the first cache folder that is writable."""
-    status = path.stat()
-    state = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
-    stem = hashlib.sha256(state.encode()).hexdigest()[:32]
+def cache_folder(kind: str) -> Path:
+    """Makes the user's cache folder for one kind of file; a temporary one if it is not writable."""
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(caches, "genomic-icl", "fasta")
+    folder = Path(caches, "genomic-icl", kind)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         folder = Path(tempfile.mkdtemp(prefix="genomic-icl-"))
     if not os.access(folder, os.W_OK):
         folder = Path(tempfile.mkdtemp(prefix="genomic-icl-"))
+    return folder
+
+
+def _cached_index(path: Path) -> tuple[Path, Path]:
+    """Names the index files of one state of a file in the cache folder."""
+    status = path.stat()
+    state = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    stem = hashlib.sha256(state.encode()).hexdigest()[:32]
+    folder = cache_folder("fasta")
     return folder / f"{stem}.fai", folder / f"{stem}.gzi"

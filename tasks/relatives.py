@@ -114,12 +114,18 @@ def _candidates(text: Text, kmer: int) -> tuple[np.ndarray, ...]:
         shared = np.minimum(text.lengths[a], shift + text.lengths[b]) - np.maximum(shift, 0)
         keep = (a != b) & (shared >= _needed(text.lengths[a], text.lengths[b]))
         key = ((a * len(text.lengths) + b) * 2 + opposite) * (2 * span) + shift + span
-        keys.append(np.unique(key[keep]))
-    key = np.unique(np.concatenate(keys))
+        keys.append(_distinct(key[keep]))
+    key = _distinct(np.concatenate(keys))
     pair, shift = np.divmod(key, 2 * span)
     pair, opposite = np.divmod(pair, 2)
     first, second = np.divmod(pair, len(text.lengths))
     return first, second, opposite.astype(bool), shift - span
+
+
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    """The different ones, ascending; np.unique hashes, which is slower here."""
+    keys = np.sort(keys)
+    return keys[np.diff(keys, prepend=-1) > 0]
 
 
 def _needed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
