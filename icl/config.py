@@ -15,6 +15,7 @@ from icl.controls import OTHER_TASK, applicable, check_control, controlled_backb
 from icl.methods.base import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
+from tasks.resplit import DIVISIONS
 from tasks.family import (
     TaskConfig,
     build_task,
@@ -52,6 +53,10 @@ class RunConfig:
     seed: int = _option(0, "moves training and draws")
     seeds: int = _option(1, "number of runs, with seed, seed+1, ...")
     split_seed: int = _option(0, "moves the division of the rows, where the task leaves it open")
+    split: str = _option(
+        "official", "official, clean (no test row related to train), by_cluster or by_chromosome"
+    )
+    strict: bool = _option(False, "refuse to run where test rows are copies of training rows")
     n_train: int | None = _option(None, "learn from a stratified subset of this many rows")
     controls: list[str] = _option([], "also run these controls, as [a,b], or [all] that apply")
     control: str | None = _option(None, "run this control alone, without the plain run")
@@ -248,6 +253,7 @@ _LEAST = {
     "batch_size": 1,
 }
 _CHOICES = {
+    "split": DIVISIONS,
     "evaluate": ("test", "val"),
     "device": ("cpu", "cuda", "mps"),
     "precision": ("float32", "bf16"),

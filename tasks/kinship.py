@@ -102,7 +102,9 @@ def find_kinship(
     learned = n_train + n_val
 
     def to(reference: slice, asked: slice) -> np.ndarray:
-        return _closest(numbers[asked], forward[asked], numbers[reference], forward[reference], pairs)
+        return _closest(
+            numbers[asked], forward[asked], numbers[reference], forward[reference], pairs
+        )
 
     return Kinship(
         train=_to_earlier(numbers[:n_train], forward[:n_train], pairs),

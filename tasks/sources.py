@@ -94,6 +94,18 @@ class PublishedSource:
                 return assemble(task, rows, split_seed)
         raise InputError(f"data folder {data} does not hold the task; looked for {self._files()}")
 
+    def tables(self, data: Path | None) -> list[Path]:
+        """The tables of sequences that `splits` reads from a folder or file."""
+        if data is None:
+            return []
+        data = data.expanduser()
+        if data.is_file():
+            return [data]
+        for layout in self.layouts:
+            if all((data / file).is_file() for file in layout.files()):
+                return [data / part.file for part in layout.parts().values() if not part.genome]
+        return []
+
     def _from_hub(self, task: Task, split_seed: int) -> Splits:
         try:
             rows, revision = self.hub.read(task)

@@ -73,6 +73,27 @@ def read_columns(path: Path, names: list[str]) -> "pd.DataFrame":
     Raises:
         InputError: If the file is damaged or no table, or lacks one of the columns.
     """
+    table = _read(path)
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{path}: no column {' and no column '.join(missing)}; the columns must include "
+            f"{','.join(names)} and are {','.join(map(str, table.columns))[:200]}"
+        )
+    return table[names]
+
+
+def column_names(path: Path) -> list[str]:
+    """The names of all columns of a table.
+
+    Raises:
+        InputError: If the file is damaged or no table.
+    """
+    return list(_read(path, rows=0).columns)
+
+
+def _read(path: Path, rows: int | None = None) -> "pd.DataFrame":
+    """A table as text, or so many of its rows."""
     import pandas as pd
 
     kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
@@ -88,7 +109,7 @@ def read_columns(path: Path, names: list[str]) -> "pd.DataFrame":
     try:
         table = pd.read_csv(
             StringIO(text), sep=SEPARATORS[kind], dtype=str, keep_default_na=False,
-            na_filter=False, index_col=False,
+            na_filter=False, index_col=False, nrows=rows,
         )  # fmt: skip
     except pd.errors.EmptyDataError as error:
         raise InputError(
@@ -97,10 +118,4 @@ def read_columns(path: Path, names: list[str]) -> "pd.DataFrame":
     except pd.errors.ParserError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a table with one row a line: {reason}") from error
-    missing = [name for name in names if name not in table.columns]
-    if missing:
-        raise InputError(
-            f"{path}: no column {' and no column '.join(missing)}; the columns must include "
-            f"{','.join(names)} and are {','.join(map(str, table.columns))[:200]}"
-        )
-    return table[names]
+    return table
