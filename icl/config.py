@@ -15,7 +15,7 @@ from icl.controls import OTHER_TASK, applicable, check_control, controlled_backb
 from icl.methods.base import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
-from tasks.resplit import DIVISIONS
+from tasks.division import DIVISIONS
 from tasks.family import (
     TaskConfig,
     build_task,

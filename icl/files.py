@@ -1,36 +1,12 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all; see also `tasks.files`."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from tasks.files import write_text, written_whole
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path`, which becomes `path` when the block ends well.
-
-    Raises:
-        OSError: If the folder cannot be written.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp gives 0600, which no one else could read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+__all__ = ["save_arrays", "write_text", "written_whole"]
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -41,9 +17,3 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
     with written_whole(path) as temporary:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -10,6 +10,15 @@ import numpy as np
 from backbone.dna import reverse_complement
 from backbone.errors import InputError
 
+DIVISIONS = ("official", "clean", "by_cluster", "by_chromosome")
+"""The division that the source gives; its test rows without a relative among the others; all rows
+anew, relatives kept together; all rows anew, chromosomes kept together."""
+
+
+def same_strand(sequence: str) -> str:
+    """A sequence or its reverse complement, whichever comes first in the alphabet."""
+    return min(sequence, reverse_complement(sequence))
+
 
 def same_sequence(sequences: Sequence[str]) -> np.ndarray:
     """Number the sequences so that equal ones and reverse complements share a number.
@@ -21,7 +30,7 @@ def same_sequence(sequences: Sequence[str]) -> np.ndarray:
         (N,) numbers from 0 on, by the alphabetical order of the strand that comes first in it, so
         that they do not depend on the order of the rows.
     """
-    strands = [min(sequence, reverse_complement(sequence)) for sequence in sequences]
+    strands = [same_strand(sequence) for sequence in sequences]
     number = {strand: i for i, strand in enumerate(sorted(set(strands)))}
     return np.array([number[strand] for strand in strands], dtype=np.int64)
 

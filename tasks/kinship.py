@@ -4,18 +4,16 @@ A division of 30,000 rows takes seconds, and the many runs of a sweep share one,
 is kept: in memory, and in the user's cache folder under the hash of the rows.
 """
 
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 
-from backbone.dna import reverse_complement
-from backbone.genome import cache_folder
+from tasks.division import same_strand
+from tasks.files import written_whole
 from tasks.relatives import near_duplicates
 from tasks.task import Example, Splits
 
@@ -52,7 +50,7 @@ class Kinship:
 
 
 def counted(relation: np.ndarray) -> dict[str, int]:
-    """How many rows have a relative of each kind, by its closest one, and how many rows there are."""
+    """How many rows there are, and how many have a relative of each kind, by the closest one."""
     names = {"same": SAME, "reverse_complement": OPPOSITE, "near": NEAR}
     counts = {name: int((relation == kind).sum()) for name, kind in names.items()}
     return {"rows": len(relation), **counts}
@@ -79,6 +77,9 @@ class _Rows:
 
 @lru_cache(maxsize=8)
 def _kept(rows: _Rows) -> Kinship:
+    # Imported here, since pyfaidx brings much with it.
+    from backbone.genome import cache_folder
+
     splits = rows.splits
     file = cache_folder("kinship") / f"{splits.sha256}.{_VERSION}.npz"
     found = _read(file, splits)
@@ -93,7 +94,7 @@ def find_kinship(
 ) -> Kinship:
     """Compare all rows with each other; see `Kinship`."""
     rows = [example.sequence for example in (*train, *val, *test)]
-    strands = [min(row, reverse_complement(row)) for row in rows]
+    strands = [same_strand(row) for row in rows]
     number = {strand: i for i, strand in enumerate(sorted(set(strands)))}
     numbers = np.array([number[strand] for strand in strands])
     pairs = near_duplicates(list(number))
@@ -183,6 +184,5 @@ def _read(file: Path, splits: Splits) -> Kinship | None:
 
 
 def _write(file: Path, found: Kinship) -> None:
-    with NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
-        np.savez_compressed(temporary, **vars(found))
-    os.replace(temporary.name, file)
+    with written_whole(file) as temporary, temporary.open("wb") as opened:
+        np.savez_compressed(opened, **vars(found))

@@ -99,19 +99,24 @@ def _joined(letters: np.ndarray, kmer: int) -> np.ndarray:
     return joined | (last << np.uint32(4 * half))
 
 
-def word_counts(sequences: Sequence[str], kmer: int, both_strands: bool) -> np.ndarray:
-    """How often each word is in each sequence, (N, 4^kmer) float64.
+def word_counts(sequences: Sequence[str], kmer: int) -> np.ndarray:
+    """How often each word or its reverse complement is in each sequence, (N, W) float64.
+
+    The smaller of the two stands for both, so a sequence and its other strand have equal counts.
 
     Args:
         sequences: N cleaned sequences; words with an N are not counted.
         kmer: Letters of a word.
-        both_strands: Count the reverse complement too, so that the strand does not matter.
     """
     text = text_of(sequences)
     words = words_of(text, kmer)
-    rows, size = text.row(words.places), 4**kmer
-    cells = rows * size + words.codes
-    counts = np.bincount(cells, minlength=len(sequences) * size)
-    if both_strands:
-        counts = counts + np.bincount(rows * size + words.opposite, minlength=len(counts))
-    return counts.reshape(len(sequences), size).astype(np.float64)
+    cells = text.row(words.places) * 4**kmer + np.minimum(words.codes, words.opposite)
+    counts = np.bincount(cells, minlength=len(sequences) * 4**kmer).reshape(-1, 4**kmer)
+    every = words_of(Text(_all_words(kmer), np.array([0]), np.array([kmer + 1])), kmer)
+    return counts[:, np.unique(np.minimum(every.codes, every.opposite))].astype(np.float64)
+
+
+def _all_words(kmer: int) -> np.ndarray:
+    """A text that holds every word."""
+    digits = np.arange(4**kmer)[:, None] // 4 ** np.arange(kmer) % 4
+    return np.pad(digits.astype(np.uint8), ((0, 0), (0, 1)), constant_values=UNKNOWN).ravel()

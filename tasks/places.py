@@ -78,6 +78,14 @@ def places_of(rows: Sequence[Published]) -> dict[str, Place]:
     return places
 
 
+def texts_of(rows: Sequence[Published]) -> dict[str, str]:
+    """How cleaned sequences were written; of several spellings of one, the first."""
+    texts: dict[str, str] = {}
+    for row in rows:
+        texts.setdefault(normalise(row.text.strip())[0], row.text.strip())
+    return texts
+
+
 def overlapping(
     examples: Sequence[Example], others: Sequence[Example], places: dict[str, Place]
 ) -> np.ndarray:

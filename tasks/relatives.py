@@ -18,6 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from backbone.dna import reverse_complement
+from tasks.division import same_strand
 from tasks.kmers import LONGEST, UNKNOWN, Text, text_of, words_of
 
 COPY, COPY_DIFFERS = 0.95, 1 / 6
@@ -41,7 +42,7 @@ ALL_PAIRS = 16
 NEIGHBOURS = 4
 
 _LENGTH_FOR = ((300, 16), (150, 14), (100, 12), (70, 11), (0, 10))
-"""Words for rows of so many letters: a copy with 10 % substitutions lacks them in 1 of 40 or less."""
+"""Words for rows of so many letters: few copies with 10 % substitutions share none (1 in 80)."""
 
 _SAMPLED = 64
 _AT_ONCE = 4_000_000
@@ -57,7 +58,7 @@ def near_duplicates(sequences: Sequence[str]) -> np.ndarray:
     Returns:
         (P, 2) row numbers, the smaller first, ascending.
     """
-    strands = [min(sequence, reverse_complement(sequence)) for sequence in sequences]
+    strands = [same_strand(sequence) for sequence in sequences]
     # In an order that is random, but fixed by what the sequences are.
     order = sorted(range(len(strands)), key=lambda row: _digest(strands[row]))
     ordered = [strands[row] for row in order]
@@ -173,7 +174,7 @@ def _mixed(numbers: np.ndarray) -> np.ndarray:
 
 
 def _is_microsatellite(codes: np.ndarray, kmer: int) -> np.ndarray:
-    """Whether a word is one unit of up to four letters over and over: it says nothing of a place."""
+    """Whether a word is one unit of up to four letters, over and over, and says nothing."""
     found = np.zeros(len(codes), dtype=bool)
     for unit in range(1, 5):
         rest = np.uint32(4 ** (kmer - unit) - 1)

@@ -13,13 +13,6 @@ from tasks.places import Place, places_of, published
 from tasks.sources import POOL_SHARES
 from tasks.task import Example, Splits, Task, make_splits, strata
 
-DIVISIONS = ("official", "clean", "by_cluster", "by_chromosome")
-"""The division that the source gives; its test rows without a relative among the others; all rows
-anew, relatives kept together; all rows anew, chromosomes kept together."""
-
-FEW = 30
-"""Test rows of a class below which intervals are wide: a warning says so."""
-
 
 def redivided(
     task: Task, splits: Splits, division: str, split_seed: int, data: Path | None
