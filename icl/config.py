@@ -22,6 +22,7 @@ from tasks.family import (
     options_class,
     result_options,
 )
+from tasks.task import Kind, Task
 
 CONFIG_NAME = "run"
 GROUPS = ("task", "method")
@@ -198,6 +199,26 @@ def _check_other_task(config: RunConfig) -> None:
         )
 
 
+def check_kind(config: RunConfig, task: Task) -> None:
+    """Refuses a method that cannot do the task.
+
+    Raises:
+        InputError: With the methods that suit the task.
+    """
+    if task.kind in entry(config).kinds:
+        return
+    suiting = [name for name in METHODS.names() if task.kind in METHODS.get(name).kinds]
+    one_label = (
+        "; task.label=NAME makes a task of two classes of one label"
+        if any(f.name == "label" for f in fields(config.task)) and task.kind == "multi_label"
+        else ""
+    )
+    raise InputError(
+        f"method {config.method.name} does not suit task {task.name}, which is {SAID[task.kind]}; "
+        f"methods that do: {', '.join(suiting)}{one_label}"
+    )
+
+
 def entry(config: RunConfig) -> MethodEntry:
     """The registered method that a configuration asks for."""
     return METHODS.get(config.method.name)
@@ -236,6 +257,13 @@ def option_help(config: type[Any]) -> dict[str, tuple[str, str]]:
     return lines
 
 
+SAID: dict[Kind, str] = {
+    "classes": "about classes",
+    "multi_label": "of several labels a row",
+    "regression": "a regression",
+}
+"""What a task is, by its kind."""
+
 _LEAST = {
     "k": 0,
     "prompt_tokens": 0,
@@ -259,6 +287,7 @@ __all__ = [
     "MethodConfig",
     "RunConfig",
     "TaskConfig",
+    "check_kind",
     "entry",
     "from_dict",
     "from_hydra",

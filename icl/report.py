@@ -19,6 +19,7 @@ import pandas as pd
 from backbone.errors import InputError
 from icl.files import write_text
 from tasks.metrics import Estimate
+from tasks.task import Kind
 
 REPORT = "report.json"
 PREDICTIONS = "predictions.tsv"
@@ -41,12 +42,15 @@ class Report:
         seed: Of training and draws.
         split_seed: Of the division of the rows.
         backbone: Name or folder as given; None for a method that reads the sequence alone.
-        labels: Class names; a label is an index into them.
-        metrics: On the evaluated rows, with 95 % intervals: accuracy, balanced_accuracy, mcc,
-            macro_f1, auroc, ece.
+        labels: Names of the task's classes, in order; or of its labels, or of its number.
+        kind: Of the task: classes, multi_label or regression.
+        metrics: On the evaluated rows, with 95 % intervals. Of classes: accuracy,
+            balanced_accuracy, mcc, macro_f1, auroc, ece; of several labels: auroc and auprc, over
+            all and over each group; of numbers: pearson, spearman, r2, rmse.
         validation: What the method says about the validation rows.
         details: The method's own facts, such as bases_shown or ece_before_calibration.
-        gc_matched_accuracy: Accuracy when GC content says nothing about the class.
+        gc_matched_accuracy: Accuracy when GC content says nothing about the class; NaN for tasks
+            without classes.
         full_vocabulary_accuracy: Accuracy when any token may be the answer, or None.
         best_accuracy: The best that is possible, where the task knows it.
         evaluated_on: "test" or "val".
@@ -77,6 +81,7 @@ class Report:
     split_seed: int
     backbone: str | None
     labels: tuple[str, ...]
+    kind: Kind
     metrics: dict[str, Estimate]
     validation: dict[str, float]
     details: dict[str, Any]
@@ -152,7 +157,11 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 
 def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
-    """Adds what reports did not hold before there were controls; `shuffle_labels` became one."""
+    """Adds what reports did not hold before there were controls; `shuffle_labels` became one.
+
+    And before there were tasks of other kinds than classes.
+    """
+    values = {"kind": "classes"} | values
     if "control" in values:
         return values
     config = dict(values.get("config") or {})
