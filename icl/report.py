@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -149,6 +149,8 @@ def _is_of(value: Any, kind: Any) -> bool:
     """Whether a value that JSON gave is of a field's type; what containers hold is not asked."""
     if get_origin(kind) is UnionType:
         return any(_is_of(value, one) for one in get_args(kind))
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
     if isinstance(value, Estimate):
         return kind is Estimate and all(_is_of(end, float) for end in vars(value).values())
     if isinstance(value, bool):
