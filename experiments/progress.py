@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from icl.config import RunConfig
+from icl.kinds import SHOWN
 from icl.run import Finished, run
 
 
@@ -39,7 +40,8 @@ def run_planned(planned: Sequence[Planned], show: Callable[[str], None] = print)
         show(f"[{number}/{len(planned)}] {one.title}{rest}")
         (done,) = run(one.config)
         known = " (finished before)" if done.was_there else ""
-        show(f"    accuracy {done.report.metrics['accuracy'].value:.4f}{known}")
+        metric = SHOWN[done.report.kind][0]
+        show(f"    {metric} {done.report.metrics[metric].value:.4f}{known}")
         finished.append(done)
         seconds[one.name] = done.report.seconds
     return finished

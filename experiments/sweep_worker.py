@@ -34,6 +34,7 @@ from experiments.sweep_queue import WHY, NothingWaitsError, Queue, join
 from experiments.sweep_storage import open_storage, reached
 from icl.cli import Command, launch, one_line
 from icl.config import RunConfig
+from icl.kinds import SHOWN
 from icl.methods.base import Progress
 from icl.progress import Watch
 from icl.report import Report
@@ -193,15 +194,16 @@ class _Pruning:
 def summary(reports: Sequence[Report]) -> dict[str, float | None]:
     """What the runs of one cell found, means over their seeds.
 
-    Gives accuracy with its 95 % interval (of one run; absent of several), the other metrics, what
-    can be an objective, and what the budget was.
+    Gives accuracy (AUROC of labels, Pearson of numbers) with its 95 % interval (of one run; absent
+    of several), the other metrics, what can be an objective, and what the budget was.
     """
     rows = []
     for report in reports:
         row: dict[str, Any] = {name: one.value for name, one in report.metrics.items()}
         if len(reports) == 1:
-            accuracy = report.metrics["accuracy"]
-            row |= {"accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
+            first = SHOWN[report.kind][0]
+            shown = report.metrics[first]
+            row |= {f"{first}_low": shown.low, f"{first}_high": shown.high}
         row["gc_matched_accuracy"] = report.gc_matched_accuracy.value
         row |= {f"validation_{n}": report.validation.get(n) for n in ("accuracy", "loss")}
         names = ("prompt_tokens", "shots", "trainable_parameters", "seconds")

@@ -1,4 +1,7 @@
-"""A frozen backbone with a small adapter of PEFT's, answering with label words, nothing shown."""
+"""A frozen backbone with a small adapter of PEFT's, answering with label words, nothing shown.
+
+Tasks of other kinds than classes, for which there are no label words, have a linear head.
+"""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from icl.adapters import adapted_copy, backbone_of
+from icl.headed import Headed, headed_scores, headed_steps
 from icl.in_context import InContext, Rows
 from icl.methods.base import Context
 from icl.peft_form import ADAPTER, save_adapter
@@ -38,6 +42,7 @@ class AdapterMethod(TunedMethod[TunedConfigT]):
         """Checks the options; the backbone is copied when it is needed."""
         super().__init__(config, context)
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
+        self._speaks = context.kind == "classes"
 
     @abstractmethod
     def adapter(self) -> "LoraConfig | IA3Config":
@@ -45,36 +50,44 @@ class AdapterMethod(TunedMethod[TunedConfigT]):
 
     def build(self) -> nn.Module:
         """Copies the backbone and puts the adapter in."""
-        return adapted_copy(self.context.load_backbone(), self.adapter(), self.context.seed)
+        copy = adapted_copy(self.context.load_backbone(), self.adapter(), self.context.seed)
+        return copy if self._speaks else Headed(copy, len(self.context.labels))
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuses rows that do not fit beside [SEP] and label word."""
+        ending = 1 + self.verbalizer.length if self._speaks else 0
         most = self.context.load_backbone().config.max_seq_len
-        check_lengths([e.sequence for e in examples], most - 1 - self.verbalizer.length)
+        check_lengths([e.sequence for e in examples], most - ending)
 
     def steps(
         self, train: Sequence[Example], generator: np.random.Generator
     ) -> Iterator[Callable[[], Tensor]]:
         """Losses of an epoch's steps: cross-entropy of the label words against each other."""
+        if not self._speaks:
+            yield from headed_steps(self, train, generator)
+            return
         learning = self._rows(train, self.config.strands)
         for rows in cut_steps(learning.queries, len(train), self.config.rows, generator):
             yield in_parts(learning.loss, rows, learning.queries)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log-probabilities over the classes, (N, C)."""
+        """See `Method.scores`."""
+        if not self._speaks:
+            return headed_scores(self, examples)
         return self._rows(examples, self.config.strands).scores()
 
     def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
         """Accuracy when any token may be the answer, forward strand."""
-        if self.verbalizer.length > 1:
+        if not self._speaks or self.verbalizer.length > 1:
             return None
         _, likeliest = self._rows(examples, "forward").answers()
         wanted = self.verbalizer.ids[[e.label for e in examples], 0].numpy()
         return float((likeliest == wanted).mean())
 
     def save_adapter(self, folder: Path) -> None:
-        """Writes the adapter."""
-        save_adapter(self.module, self.verbalizer.words, folder / ADAPTER)
+        """Writes the adapter, where it is all that was learned."""
+        if self._speaks:
+            save_adapter(self.module, self.verbalizer.words, folder / ADAPTER)
 
     def _rows(self, examples: Sequence[Example], strands: str) -> Rows:
         reader = reading(

@@ -23,6 +23,7 @@ from tasks.family import (
     options_class,
     result_options,
 )
+from tasks.task import Kind, Task
 
 CONFIG_NAME = "run"
 GROUPS = ("task", "method")
@@ -203,6 +204,26 @@ def _check_other_task(config: RunConfig) -> None:
         )
 
 
+def check_kind(config: RunConfig, task: Task) -> None:
+    """Refuses a method that cannot do the task.
+
+    Raises:
+        InputError: With the methods that suit the task.
+    """
+    if task.kind in entry(config).kinds:
+        return
+    suiting = [name for name in METHODS.names() if task.kind in METHODS.get(name).kinds]
+    one_label = (
+        "; task.label=NAME makes a task of two classes of one label"
+        if any(f.name == "label" for f in fields(config.task)) and task.kind == "multi_label"
+        else ""
+    )
+    raise InputError(
+        f"method {config.method.name} does not suit task {task.name}, which is {SAID[task.kind]}; "
+        f"methods that do: {', '.join(suiting)}{one_label}"
+    )
+
+
 def entry(config: RunConfig) -> MethodEntry:
     """The registered method that a configuration asks for."""
     return METHODS.get(config.method.name)
@@ -213,11 +234,13 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
     Where things are kept (`out`, `data`, `backbone`, paths of the task: their contents count, by
     their sha256), how
-    often (`seeds`, `force`), what is run beside (`controls`) and, for a method that reads the
+    often (`seeds`, `force`), what is run beside (`controls`), what is refused (`strict`) and, for a method that reads the
     sequence alone, everything about the backbone, are not among them.
     """
     settings = asdict(config) | {"task": result_options(config.task)}
-    left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls"]
+    left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict"]
+    if config.split == "official":
+        left_out += ["split"]
     if not entry(config).uses_backbone:
         left_out += ["device", "precision", "batch_size", "verbalizer"]
     if config.control != OTHER_TASK:
@@ -240,6 +263,13 @@ def option_help(config: type[Any]) -> dict[str, tuple[str, str]]:
             lines[f.name] = (shown, f.metadata.get("help", ""))
     return lines
 
+
+SAID: dict[Kind, str] = {
+    "classes": "about classes",
+    "multi_label": "of several labels a row",
+    "regression": "a regression",
+}
+"""What a task is, by its kind."""
 
 _LEAST = {
     "k": 0,
@@ -265,6 +295,7 @@ __all__ = [
     "MethodConfig",
     "RunConfig",
     "TaskConfig",
+    "check_kind",
     "entry",
     "from_dict",
     "from_hydra",

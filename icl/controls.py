@@ -191,8 +191,8 @@ def controlled_demonstrations(
 
 def shuffled_labels(rows: Sequence[Example], generator: np.random.Generator) -> list[Example]:
     """The rows with their labels permuted among them."""
-    labels = generator.permutation([row.label for row in rows])
-    return [Example(row.sequence, int(label)) for row, label in zip(rows, labels, strict=True)]
+    order = generator.permutation(len(rows))
+    return [Example(row.sequence, rows[i].label) for row, i in zip(rows, order, strict=True)]
 
 
 def controlled_words(

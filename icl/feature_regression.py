@@ -1,19 +1,20 @@
-"""What methods share that are a logistic regression on features of the sequence."""
+"""What methods share that are a linear model on features of the sequence."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 
-from icl.logistic import Logistic, choose_logistic
+from icl.linear import Linear
+from icl.linear_fits import MODELS, choose_linear
 from icl.methods.base import ConfigT, Method
-from tasks.task import Example
+from tasks.task import Example, truth
 
 
 class FeatureRegression(Method[ConfigT]):
-    """A logistic regression; a subclass says on which features."""
+    """A logistic or, for numbers, a ridge regression; a subclass says on which features."""
 
-    _model: Logistic
+    _model: Linear
 
     @abstractmethod
     def features(self, examples: Sequence[Example]) -> np.ndarray:
@@ -21,27 +22,24 @@ class FeatureRegression(Method[ConfigT]):
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Fit on the training rows; validation chooses the penalty."""
-        chosen = choose_logistic(
-            (self.features(train), np.array([e.label for e in train])),
-            (self.features(val), np.array([e.label for e in val])),
-            n_classes=len(self.context.labels),
+        chosen = choose_linear(
+            self.context.kind,
+            (self.features(train), truth(train)),
+            (self.features(val), truth(val)),
+            n_outputs=len(self.context.labels),
             seed=self.context.seed,
         )
         self._model = chosen.model
-        self.validation = {
-            "accuracy": chosen.accuracy,
-            "loss": chosen.loss,
-            "strength": chosen.strength,
-        }
+        self.validation = chosen.validation | {"loss": chosen.loss, "strength": chosen.strength}
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log-probabilities over the classes, (N, C)."""
-        return self._model.log_probabilities(self.features(examples))
+        """See `Method.scores`."""
+        return self._model.scores(self.features(examples))
 
     @property
     def trainable_parameters(self) -> int:
-        """A weight per feature and a bias, per class but one."""
-        return (len(self.context.labels) - 1) * (self._model.mean.size + 1)
+        """A weight per feature and a bias, per output; of the classes one is implied."""
+        return self.context.free_outputs * (self._model.mean.size + 1)
 
     def state(self) -> dict[str, np.ndarray]:
         """The regression's arrays."""
@@ -49,4 +47,5 @@ class FeatureRegression(Method[ConfigT]):
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over the regression's arrays."""
-        self._model = Logistic.from_state(state, len(self.context.labels))
+        model = MODELS[self.context.kind]
+        self._model = model.from_state(state, len(self.context.labels))

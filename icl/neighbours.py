@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import softmax
 
 from backbone.errors import InputError
-from icl.logistic import validate
+from icl.kinds import validate
 from icl.methods.base import Context, Method, MethodConfig
 from icl.queries import check_lengths
 from icl.shown import DemonstrationConfig, Shown
@@ -61,7 +61,7 @@ class Neighbours(Method[NeighboursConfig]):
         similar, labels = list(self._compared(val)), np.array([e.label for e in val])
         best = np.inf
         for temperature in TEMPERATURES:
-            accuracy, loss = validate(self._votes(similar, temperature), labels)
+            loss, accuracy = validate("classes", self._votes(similar, temperature), labels)
             if loss < best:
                 best, self._temperature = loss, temperature
                 self.validation = {"accuracy": accuracy, "loss": loss, "temperature": temperature}

@@ -19,12 +19,13 @@ from icl.cli import Command, launch
 from icl.config import from_dict, option_help
 from icl.controls import controlled_words
 from icl.files import write_text
+from icl.kinds import probabilities
 from icl.machine import prepare_arithmetic
 from icl.methods.base import Context, Method
 from icl.methods.catalog import METHODS
 from icl.report import LEARNED, Report, read_report
 from icl.run import other_rows
-from tasks.task import Example
+from tasks.task import Example, Kind
 
 if TYPE_CHECKING:
     from backbone.model import HyenaDNA
@@ -47,6 +48,8 @@ class PredictConfig:
 def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") -> np.ndarray:
     """Probabilities of the classes, (N, C) float64, for N sequences over ACGTN.
 
+    Of several labels the probability of each, (N, L); of a regression the number, (N, 1).
+
     Args:
         method: A method that has learned.
         sequences: What to score; labels are not needed.
@@ -60,11 +63,11 @@ def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") 
     method.check(forward)
     if strands == "forward":
         method.read_forward_alone()
-    probabilities = np.exp(method.scores(forward))
+    answers = probabilities(method.context.kind, method.scores(forward))
     if strands == "forward" or method.averages_strands:
-        return probabilities
+        return answers
     reverse = [Example(reverse_complement(sequence), 0) for sequence in sequences]
-    return (probabilities + np.exp(method.scores(reverse))) / 2
+    return (answers + probabilities(method.context.kind, method.scores(reverse))) / 2
 
 
 def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tuple[Method, Report]:
@@ -82,6 +85,7 @@ def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tupl
     config = from_dict(report.config)
     context = Context(
         labels=report.labels,
+        kind=report.kind,
         seed=report.seed,
         load_backbone=lambda: _same_backbone(report, device),
         device=device,
@@ -122,14 +126,24 @@ def _read_learned(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: is damaged ({error}); run again with force=true") from error
 
 
-def table(intervals: Sequence[Interval], labels: Sequence[str], probabilities: np.ndarray) -> str:
-    """Tab-separated lines: where, the likeliest class, and every class's probability."""
-    names = ["record", "start", "end", "name", "strand", "predicted"]
-    lines = ["\t".join([*names, *(f"p_{label}" for label in labels)])]
-    for at, row in zip(intervals, probabilities, strict=True):
+def table(
+    intervals: Sequence[Interval],
+    labels: Sequence[str],
+    answers: np.ndarray,
+    kind: Kind = "classes",
+) -> str:
+    """Tab-separated lines: where, the likeliest class, and every class's probability.
+
+    Of several labels there are the probabilities alone, of a regression there is the number.
+    """
+    names = ["record", "start", "end", "name", "strand"]
+    own = [f"p_{label}" for label in labels] if kind != "regression" else ["predicted"]
+    lines = ["\t".join([*names, *(["predicted"] if kind == "classes" else []), *own])]
+    for at, row in zip(intervals, answers, strict=True):
         where = [at.record, str(at.start), str(at.end), at.name, at.strand]
         numbers = [repr(float(value)) for value in row]
-        lines.append("\t".join([*where, labels[int(row.argmax())], *numbers]))
+        likeliest = [labels[int(row.argmax())]] if kind == "classes" else []
+        lines.append("\t".join([*where, *likeliest, *numbers]))
     return "\n".join(lines) + "\n"
 
 
@@ -160,9 +174,9 @@ def job(cfg: DictConfig) -> None:
     else:
         intervals = read_bed(Path(config.bed).expanduser())
     sequences = [genome.sequence(i.record, i.start, i.end, i.strand) for i in intervals]
-    probabilities = predict(method, sequences, strands=config.strands)
+    answers = predict(method, sequences, strands=config.strands)
     out = Path(config.out).expanduser()
-    write_text(out, table(intervals, report.labels, probabilities))
+    write_text(out, table(intervals, report.labels, answers, report.kind))
     print(f"{len(intervals)} rows: {out}")
 
 

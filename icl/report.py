@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ import pandas as pd
 from backbone.errors import InputError
 from icl.files import write_text
 from tasks.metrics import Estimate
+from tasks.task import Kind
 
 REPORT = "report.json"
 PREDICTIONS = "predictions.tsv"
@@ -41,12 +42,15 @@ class Report:
         seed: Of training and draws.
         split_seed: Of the division of the rows.
         backbone: Name or folder as given; None for a method that reads the sequence alone.
-        labels: Class names; a label is an index into them.
-        metrics: On the evaluated rows, with 95 % intervals: accuracy, balanced_accuracy, mcc,
-            macro_f1, auroc, ece.
+        labels: Names of the task's classes, in order; or of its labels, or of its number.
+        kind: Of the task: classes, multi_label or regression.
+        metrics: On the evaluated rows, with 95 % intervals. Of classes: accuracy,
+            balanced_accuracy, mcc, macro_f1, auroc, ece; of several labels: auroc and auprc, over
+            all and over each group; of numbers: pearson, spearman, r2, rmse.
         validation: What the method says about the validation rows.
         details: The method's own facts, such as bases_shown or ece_before_calibration.
-        gc_matched_accuracy: Accuracy when GC content says nothing about the class.
+        gc_matched_accuracy: Accuracy when GC content says nothing about the class; NaN for tasks
+            without classes.
         full_vocabulary_accuracy: Accuracy when any token may be the answer, or None.
         best_accuracy: The best that is possible, where the task knows it.
         evaluated_on: "test" or "val".
@@ -64,6 +68,11 @@ class Report:
         git_commit: Of the code, "-dirty" if changed since; None outside a repository.
         versions: Of Python and the libraries.
         config: Every option of the run, resolved.
+        audit: Of the evaluated rows, how many have a relative among those that are learned from, by
+            the closest one: rows, same, reverse_complement, near. None in reports of versions
+            that did not look.
+        n_clean: Evaluated rows without one, or None.
+        clean_metrics: As `metrics`, on these rows alone; None if there are none.
     """
 
     task: str
@@ -77,6 +86,7 @@ class Report:
     split_seed: int
     backbone: str | None
     labels: tuple[str, ...]
+    kind: Kind
     metrics: dict[str, Estimate]
     validation: dict[str, float]
     details: dict[str, Any]
@@ -98,6 +108,9 @@ class Report:
     git_commit: str | None
     versions: dict[str, str]
     config: dict[str, Any]
+    audit: dict[str, int] | None = None
+    n_clean: int | None = None
+    clean_metrics: dict[str, Estimate] | None = None
 
     def to_json(self) -> str:
         """The report as JSON, indented, in the order of the fields."""
@@ -124,14 +137,16 @@ class Report:
         known = {name: values[name] for name in names}
         try:
             known["labels"] = tuple(values["labels"])
-            known["metrics"] = {n: Estimate(**e) for n, e in values["metrics"].items()}
+            for name in ("metrics", "clean_metrics"):
+                if values[name] is not None:
+                    known[name] = {n: Estimate(**e) for n, e in values[name].items()}
             known["gc_matched_accuracy"] = Estimate(**values["gc_matched_accuracy"])
         except (TypeError, AttributeError) as error:
             raise InputError(f"is no report: {error}") from error
         for name, kind in _KINDS.items():
             if not _is_of(known[name], kind):
                 raise InputError(f"is no report: its {name} cannot be {known[name]!r:.40}")
-        for name, estimate in known["metrics"].items():
+        for name, estimate in (known["metrics"] | (known["clean_metrics"] or {})).items():
             if not _is_of(estimate, Estimate):
                 raise InputError(f"is no report: its {name} is no number with an interval")
         return cls(**known)
@@ -144,6 +159,8 @@ def _is_of(value: Any, kind: Any) -> bool:
     """Whether a value that JSON gave is of a field's type; what containers hold is not asked."""
     if get_origin(kind) is UnionType:
         return any(_is_of(value, one) for one in get_args(kind))
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
     if isinstance(value, Estimate):
         return kind is Estimate and all(_is_of(end, float) for end in vars(value).values())
     if isinstance(value, bool):
@@ -152,7 +169,12 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 
 def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
-    """Adds what reports did not hold before there were controls; `shuffle_labels` became one."""
+    """Adds what reports did not hold before there were controls; `shuffle_labels` became one.
+
+    And before there were tasks of other kinds than classes.
+    """
+    unaudited = dict.fromkeys(("audit", "n_clean", "clean_metrics"))
+    values = {"kind": "classes"} | unaudited | values
     if "control" in values:
         return values
     config = dict(values.get("config") or {})

@@ -13,7 +13,7 @@ from backbone.errors import InputError
 from icl.report import Report, find_reports, read_report
 from tasks.metrics import Estimate
 
-_WHOLE = ("k", "prompt_tokens", "shots", "tuning_samples")
+_WHOLE = ("k", "prompt_tokens", "shots", "tuning_samples", "n_clean")
 _REAL = ("full_vocabulary_accuracy", "best_accuracy")
 _FIRST = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "ece")
 
@@ -24,7 +24,8 @@ def results(runs: str | Path) -> pd.DataFrame:
     Columns are the fields of `icl.report.Report`, with these changes. An estimate, such as
     `gc_matched_accuracy` or one of `metrics`, is a column with its name and two more with the ends
     of its 95 % interval, NAME_low and NAME_high. What the method said about the validation rows is
-    in validation_NAME, what else it found in details_NAME. `k`, `prompt_tokens`, `shots` and
+    in validation_NAME, what else it found in details_NAME; metrics on the clean rows are in clean_NAME
+    with their intervals, and relatives among what is learned from in audit_NAME. `k`, `prompt_tokens`, `shots` and
     `tuning_samples` are Int64 and missing where a method has no such budget; `control` is None for
     plain runs. `config` holds the options as nested dictionaries, `path` the report's file.
 
@@ -59,6 +60,11 @@ def _row(report: Report, file: Path) -> dict[str, Any]:
         if field.name == "metrics":
             for name, estimate in value.items():
                 row |= _estimate(name, estimate)
+        elif field.name == "clean_metrics":
+            for name, estimate in (value or {}).items():
+                row |= _estimate(f"clean_{name}", estimate)
+        elif field.name == "audit":
+            row |= {f"audit_{name}": found for name, found in (value or {}).items()}
         elif field.name in ("validation", "details"):
             row |= {f"{field.name}_{name}": found for name, found in value.items()}
         elif isinstance(value, Estimate):
@@ -77,6 +83,8 @@ def _empty_columns() -> list[str]:
     values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Report)}
     values |= {
         "metrics": dict.fromkeys(_FIRST, nothing),
+        "clean_metrics": dict.fromkeys(_FIRST, nothing),
+        "audit": dict.fromkeys(("rows", "same", "reverse_complement", "near"), 0),
         "validation": {"accuracy": 0.0, "loss": 0.0},
         "details": {},
         "gc_matched_accuracy": nothing,

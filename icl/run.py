@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from omegaconf import DictConfig
@@ -21,7 +21,7 @@ from rich.console import Console
 from backbone.errors import InputError
 from icl import config as options
 from icl.cli import Command, Group, launch
-from icl.config import RunConfig
+from icl.config import RunConfig, check_kind
 from icl.controls import (
     OTHER_TASK,
     TRAIN_LABELS,
@@ -31,6 +31,8 @@ from icl.controls import (
 )
 from icl.files import save_arrays, write_text
 from icl.guide import help_text
+from icl.kinds import gc_matched, measured, predictions, uncalibrated
+from icl.leak import clean_metrics, divided
 from icl.machine import git_commit, peak_memory_bytes, prepare_arithmetic, versions
 from icl.methods.base import Context, Method
 from icl.methods.catalog import METHODS
@@ -48,7 +50,7 @@ from icl.report import (
 from icl.summary import print_summary
 from tasks.catalog import TASKS
 from tasks.family import build_task, default_options, options_class
-from tasks.metrics import evaluate, gc_matched_accuracy
+from tasks.kinship import NONE, counted, kinship
 from tasks.task import Example, Splits, Task, subset
 
 if TYPE_CHECKING:
@@ -89,7 +91,8 @@ def run(config: RunConfig, watch: Watch = ALONE) -> list[Finished]:
     """
     prepare_arithmetic(config.threads, config.device)
     task = build_task(config.task)
-    splits = task.splits(config.split_seed, data_folder(config))
+    check_kind(config, task)
+    splits = divided(config, task, data_folder(config))
     finished = []
     for one in [config, *(replace(config, control=name) for name in config.controls)]:
         load_backbone = functools.cache(functools.partial(_load_backbone, one))
@@ -148,9 +151,9 @@ def _learn(
         scores = method.scores(rows.evaluated)
         full_vocabulary = method.full_vocabulary_accuracy(rows.evaluated)
         seconds = time.perf_counter() - start
-        labels = np.array([e.label for e in rows.evaluated])
-        details = _details(method, rows.evaluated, labels)
-        predicted = scores.argmax(axis=1)
+        metrics, details = measured(task, rows.evaluated, scores)
+        relation = kinship(splits).of(config.evaluate)
+        before = uncalibrated(rows.evaluated, method.uncalibrated_scores(rows.evaluated))
         report = Report(
             task=task.name,
             method=method.name,
@@ -163,12 +166,11 @@ def _learn(
             split_seed=config.split_seed,
             backbone=controlled_backbone(config.backbone, config.control) if weights else None,
             labels=task.labels,
-            metrics=evaluate(labels, scores),
+            kind=task.kind,
+            metrics=metrics,
             validation=method.validation,
-            details=details,
-            gc_matched_accuracy=gc_matched_accuracy(
-                [e.sequence for e in rows.evaluated], labels, predicted
-            ),
+            details=method.details | before | details,
+            gc_matched_accuracy=gc_matched(task, rows.evaluated, scores),
             full_vocabulary_accuracy=full_vocabulary,
             best_accuracy=task.best_accuracy,
             evaluated_on=config.evaluate,
@@ -186,23 +188,18 @@ def _learn(
             git_commit=git_commit(),
             versions=versions(),
             config=asdict(config),
+            audit=counted(relation),
+            n_clean=int((relation == NONE).sum()),
+            clean_metrics=clean_metrics(task, rows.evaluated, scores, relation, metrics),
         )
         # An older report must not stand beside newer predictions, not even for a moment.
         (folder / REPORT).unlink(missing_ok=True)
-        write_text(folder / PREDICTIONS, _predictions(task.labels, labels, scores))
+        write_text(folder / PREDICTIONS, predictions(task, rows.evaluated, scores))
         save_arrays(folder / LEARNED, method.state())
         method.save_adapter(folder)
         write_report(folder, report)
         shutil.rmtree(resume)
     return report
-
-
-def _details(method: Method, examples: Sequence[Example], labels: np.ndarray) -> dict[str, Any]:
-    """The method's own facts, and how well it was calibrated before it was calibrated."""
-    before = method.uncalibrated_scores(examples)
-    if before is None:
-        return method.details
-    return method.details | {"ece_before_calibration": evaluate(labels, before)["ece"].value}
 
 
 def _rows(config: RunConfig, splits: Splits) -> _Rows:
@@ -222,6 +219,7 @@ def _method(
 ) -> Method:
     context = Context(
         labels=task.labels,
+        kind=task.kind,
         seed=config.seed,
         load_backbone=load_backbone,
         device=config.device,
@@ -290,17 +288,6 @@ def _folder(folder: Path, config: RunConfig) -> Iterator[Path]:
         for path in made:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
-
-
-def _predictions(labels: tuple[str, ...], truth: np.ndarray, scores: np.ndarray) -> str:
-    """Rows in the split's order: row, label, predicted and every class's log-probability."""
-    lines = ["\t".join(["row", "label", "predicted", *(f"log_p_{name}" for name in labels)])]
-    for row, (label, predicted, values) in enumerate(
-        zip(truth, scores.argmax(axis=1), scores, strict=True)
-    ):
-        numbers = [repr(float(value)) for value in values]
-        lines.append("\t".join([str(row), labels[label], labels[predicted], *numbers]))
-    return "\n".join(lines) + "\n"
 
 
 def job(cfg: DictConfig) -> None:

@@ -9,11 +9,11 @@ from rich.table import Table
 
 from backbone.errors import InputError
 from icl.controls import CONTROLS
+from icl.kinds import SHOWN
+from icl.leak import leak_lines
 from icl.report import REPORT, Report, read_report
 from icl.verdict import Verdict, verdicts
 from tasks.metrics import Estimate
-
-SHOWN = ("accuracy", "mcc", "auroc")
 
 
 def baselines(out: Path, reports: Sequence[Report]) -> list[Report]:
@@ -36,7 +36,7 @@ def baselines(out: Path, reports: Sequence[Report]) -> list[Report]:
             continue
         if other.method not in found or other.seed == first.seed:
             found[other.method] = other
-    return sorted(found.values(), key=lambda r: r.metrics["accuracy"].value)
+    return sorted(found.values(), key=lambda r: r.metrics[SHOWN[r.kind][0]].value)
 
 
 def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
@@ -50,15 +50,17 @@ def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
         caption_justify="left",
     )
     table.add_column("method", no_wrap=True)
-    for name in ("k", "seed", *SHOWN, "GC-matched accuracy"):
+    shown = SHOWN[first.kind]
+    matched = ("GC-matched accuracy",) if first.kind == "classes" else ()
+    for name in ("k", "seed", *shown, *matched):
         table.add_column(name, justify="right", no_wrap=True)
     for number, report in enumerate([*reports, *others]):
         table.add_row(
             report.method if report.control is None else f"{report.method}, {report.control}",
             "" if report.k is None else str(report.k),
             str(report.seed),
-            *(_interval(report.metrics[name]) for name in SHOWN),
-            _interval(report.gc_matched_accuracy),
+            *(_interval(report.metrics[name]) for name in shown),
+            *(_interval(report.gc_matched_accuracy) for _ in matched),
             style="bold" if number < len(reports) else None,
         )
     return table
@@ -70,7 +72,7 @@ def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path])
     if not console.is_terminal:
         console = Console(width=120)
     console.print(summary_table(reports, baselines(out, reports)))
-    for line in control_lines(verdicts(reports, folders)):
+    for line in [*leak_lines(reports), *control_lines(verdicts(reports, folders))]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     for folder in folders:
         console.print(f"report: {folder / REPORT}", highlight=False, soft_wrap=True, markup=False)

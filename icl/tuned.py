@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from backbone.errors import InputError
 from icl.adapters import moved, put_back, without_decay
 from icl.fit import TuningConfig, tune
+from icl.headed import unit_of
+from icl.kinds import VALIDATION, validate
 from icl.methods.base import Context, Method, MethodConfig
 from icl.queries import Queries
-from tasks.task import Example
+from tasks.task import Example, truth
 
 PART = 1 << 12
 """Tokens of a part of a step: what a processor's cache holds of their activations is twice as fast
@@ -47,6 +49,8 @@ class TunedMethod(Method[TunedConfigT]):
         if config.strands not in ("both", "forward"):
             raise InputError(f"method.strands={config.strands}: must be one of both, forward")
         self._built: nn.Module | None = None
+        self.unit = (0.0, 1.0)
+        """Mean and standard deviation of the numbers of a regression, in which a head speaks."""
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -68,11 +72,14 @@ class TunedMethod(Method[TunedConfigT]):
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Tunes on `train`; the epoch with the least loss on `val` is kept."""
         self._built = None
+        self.unit = unit_of(self.context.kind, train)
 
         def batches(epoch: int) -> Iterator[Callable[[], Tensor]]:
             return self.steps(train, np.random.default_rng([self.context.seed, epoch]))
 
-        def validate() -> tuple[float, float]:
+        def judge() -> tuple[float, float]:
+            if self.context.kind != "classes":
+                return validate(self.context.kind, self.scores(val), truth(val))
             scores = torch.from_numpy(self.scores(val))
             labels = torch.tensor([e.label for e in val])
             right = (scores.argmax(1) == labels).double().mean()
@@ -82,13 +89,14 @@ class TunedMethod(Method[TunedConfigT]):
             self.module,
             batches,
             steps=sum(1 for _ in batches(1)),
-            validate=validate,
+            validate=judge,
             config=self.config,
             show=self.context.progress,
             folder=self.context.run_dir,
             exempt=without_decay(self.module),
         )
-        self.validation = {"accuracy": best.accuracy, "loss": best.loss, "epoch": best.epoch}
+        figure = VALIDATION[self.context.kind]
+        self.validation = {figure: best.accuracy, "loss": best.loss, "epoch": best.epoch}
 
     @property
     def averages_strands(self) -> bool:
@@ -105,12 +113,19 @@ class TunedMethod(Method[TunedConfigT]):
         return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The tuned weights, by name."""
-        return moved(self.module)
+        """The tuned weights, by name; of a regression the unit of its numbers too."""
+        unit = {"unit": np.array(self.unit)} if self.context.kind == "regression" else {}
+        return moved(self.module) | unit
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Takes over tuned weights."""
-        put_back(self.module, state)
+        weights = dict(state)
+        if self.context.kind == "regression":
+            if "unit" not in weights or weights["unit"].shape != (2,):
+                raise InputError("the learned state does not hold the unit of its numbers")
+            mean, deviation = weights.pop("unit").tolist()
+            self.unit = (mean, deviation)
+        put_back(self.module, weights)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The number format of the run's arithmetic."""

@@ -60,11 +60,14 @@ def verdicts(reports: Sequence[Report], folders: Sequence[Path]) -> list[Verdict
         folders: Their folders, for the predictions.
 
     Returns:
-        In the order of `CONTROLS`; a control without a plain run of the same seed has none.
+        In the order of `CONTROLS`; a control without a plain run of the same seed has none, and a
+        task without classes, where no row is right or wrong, has none at all.
 
     Raises:
         InputError: If predictions cannot be read.
     """
+    if reports[0].kind != "classes":
+        return []
     by_control: dict[str | None, dict[int, Path]] = {}
     for report, folder in zip(reports, folders, strict=True):
         by_control.setdefault(report.control, {})[report.seed] = folder

@@ -74,9 +74,7 @@ def verdict(audit: Audit) -> list[str]:
     for line in named:
         sentences.append(f"SHORTCUT. {line.question}: {line.answer}. Show it beside any result.")
     if not named:
-        sentences.append(
-            "No shortcut: length, GC content and odd letters say no more than chance."
-        )
+        sentences.append("No shortcut: length, GC content and odd letters say no more than chance.")
     words = [one for one in audit.shortcuts if one.name.startswith("words")]
     for one in words:
         what = METRIC[audit.kind]

@@ -1,10 +1,13 @@
 """The registries of tasks and probes, filled: importing a module of tasks registers its own."""
 
 import tasks.boolean
+import tasks.chromatin
 import tasks.copying
 import tasks.genomic_benchmarks
 import tasks.gue
+import tasks.nucleotide_transformer
 import tasks.recall
+import tasks.single_tables
 import tasks.synthetic  # noqa: F401
 from tasks.episode import PROBES
 from tasks.registry import TASKS

@@ -26,12 +26,14 @@ class HubDataset:
         sequence: Column of the sequences.
         label: Column of the labels.
         config: Which configuration, where it has several.
+        only: A column and its value, where rows of several tasks lie in one set.
     """
 
     repository: str
     sequence: str = "seq"
     label: str = "label"
     config: str | None = None
+    only: tuple[str, str] | None = None
 
     def read(self, task: Task) -> tuple[dict[str, Rows], str | None]:
         """Load all splits, from the Hub or, without a network, from the cache.
@@ -58,11 +60,19 @@ class HubDataset:
 
     def _rows(self, table, name: str, task: Task) -> Rows:
         where = f"Hub data set {self.repository}, {name}"
-        for column in (self.sequence, self.label):
+        needed = [self.sequence, self.label, *([self.only[0]] if self.only else [])]
+        for column in needed:
             if column not in table.column_names:
                 raise InputError(f"{where}: no column {column}; it has {table.column_names}")
+        origin = f"the {name} split of {self.repository}"
+        if self.only:
+            column, value = self.only
+            rows = [row for row, found in enumerate(table[column]) if found == value]
+            if not rows:
+                raise InputError(f"{where}: no row has {column}={value}")
+            table, origin = table.select(rows), f"{value} in {origin}"
         pairs = zip(table[self.sequence], table[self.label], strict=True)
-        return clean(pairs, task, where, f"the {name} split of {self.repository}")
+        return clean(pairs, task, where, origin)
 
 
 @contextmanager

@@ -40,21 +40,19 @@ class Published:
 
     Attributes:
         text: The sequence, uncleaned.
-        label: As text.
         place: Where it lies, or None.
     """
 
     text: str
-    label: str
     place: Place | None
 
 
 @runtime_checkable
 class HasTables(Protocol):
-    """A source that reads tables with a column of sequences."""
+    """A source that reads tables of sequences."""
 
-    def tables(self, data: Path | None) -> Sequence[Path]:
-        """The tables that `splits` reads; none where the rows come from elsewhere."""
+    def tables(self, data: Path | None) -> Sequence[tuple[Path, str]]:
+        """The tables that `splits` reads and their columns of sequences; none from elsewhere."""
         ...
 
 
@@ -66,7 +64,7 @@ def published(task: Task, data: Path | None) -> list[Published]:
     """
     if not isinstance(task.source, HasTables):
         return []
-    return [row for file in task.source.tables(data) for row in _read(file)]
+    return [row for table in task.source.tables(data) for row in _read(*table)]
 
 
 def places_of(rows: Sequence[Published]) -> dict[str, Place]:
@@ -125,10 +123,10 @@ def _largest_share(place: Place, others: tuple[np.ndarray, np.ndarray, int] | No
     return max(0.0, float(shared.max()) / (place.end - place.start))
 
 
-def _read(file: Path) -> list[Published]:
+def _read(file: Path, sequence: str) -> list[Published]:
     given = column_names(file)
     names = [name for name in (*COLUMNS, *NAMES) if name in given]
-    table = read_columns(file, ["sequence", "label", *names])
+    table = read_columns(file, [sequence, *names])
     if set(COLUMNS) <= set(given):
         found = [
             _place(*interval) for interval in zip(*(table[name] for name in COLUMNS), strict=True)
@@ -141,10 +139,7 @@ def _read(file: Path) -> list[Published]:
                 _place(*match.groups()) if match and place is None else place
                 for match, place in zip(named, found, strict=True)
             ]
-    return [
-        Published(text, label, place)
-        for text, label, place in zip(table["sequence"], table["label"], found, strict=True)
-    ]
+    return [Published(text, place) for text, place in zip(table[sequence], found, strict=True)]
 
 
 def _place(chromosome: str, start: str, end: str) -> Place | None:

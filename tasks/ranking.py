@@ -60,7 +60,7 @@ class Ranking:
         return positive, negative
 
 
-def mean_of_defined(values: Sequence[np.ndarray]) -> np.ndarray:
+def mean_of_defined(values: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """Mean of C arrays (r,), leaving out NaN; NaN where all are."""
     stacked = np.array(values)
     defined = ~np.isnan(stacked)

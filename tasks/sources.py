@@ -1,7 +1,7 @@
 """Where the rows of a task come from, and how they become train, validation and test."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -29,11 +29,13 @@ class Part:
         file: Path below the data folder.
         what: What it holds, as it reads in the middle of a sentence.
         genome: FASTA file below the data folder, where the table holds intervals.
+        only: A column and its value, where rows of several tasks lie in one table.
     """
 
     file: str
     what: str
     genome: str | None = None
+    only: tuple[str, str] | None = None
 
     def files(self) -> tuple[str, ...]:
         """What must be there."""
@@ -44,7 +46,9 @@ class Part:
         origin = f"{self.what} ({Path(self.file).name})"
         if self.genome:
             return read_intervals(data / self.file, data / self.genome, task, origin)
-        return read_table(data / self.file, task, origin)
+        if self.only:
+            origin = f"{self.only[1]} in {origin}"
+        return read_table(data / self.file, task, origin, only=self.only)
 
 
 @dataclass(frozen=True)
@@ -71,50 +75,67 @@ class PublishedSource:
     """A published data set: on the Hub, or as files in a data folder.
 
     Attributes:
-        hub: Its place on the Hub.
+        hub: Its place on the Hub; None if it has none.
         layouts: Its local forms in order of preference; the first that is complete is read.
     """
 
-    hub: HubDataset
+    hub: HubDataset | None
     layouts: tuple[Layout, ...]
 
     def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
         """Read the rows and divide them; see `Task.splits`."""
+        rows, revision = self.rows(task, data)
+        return assemble(task, rows, split_seed, revision)
+
+    def rows(self, task: Task, data: Path | None) -> tuple[dict[str, Rows], str | None]:
+        """Read what there is, undivided.
+
+        Returns:
+            Rows as `assemble` takes them, and the commit of the Hub data set.
+
+        Raises:
+            InputError: If the rows cannot be had or used.
+        """
         if data is None:
-            return self._from_hub(task, split_seed)
+            return self._from_hub(task)
         data = data.expanduser()
         if data.is_file():
-            pool = read_table(data, task, f"the table {data.name}")
-            return assemble(task, {"pool": pool}, split_seed)
+            return {"pool": read_table(data, task, f"the table {data.name}")}, None
         if not data.is_dir():
             raise InputError(f"data folder {data} does not exist; data= names a folder or a table")
         for layout in self.layouts:
             if all((data / file).is_file() for file in layout.files()):
-                rows = {name: part.read(data, task) for name, part in layout.parts().items()}
-                return assemble(task, rows, split_seed)
+                parts = layout.parts().items()
+                return {name: part.read(data, task) for name, part in parts}, None
         raise InputError(f"data folder {data} does not hold the task; looked for {self._files()}")
 
-    def tables(self, data: Path | None) -> list[Path]:
-        """The tables of sequences that `splits` reads from a folder or file."""
+    def tables(self, data: Path | None) -> list[tuple[Path, str]]:
+        """The tables that `splits` reads from a folder or file, and their columns of sequences."""
         if data is None:
             return []
         data = data.expanduser()
         if data.is_file():
-            return [data]
+            return [(data, "sequence")]
         for layout in self.layouts:
             if all((data / file).is_file() for file in layout.files()):
-                return [data / part.file for part in layout.parts().values() if not part.genome]
+                parts = layout.parts().values()
+                return [(data / part.file, "sequence") for part in parts if not part.genome]
         return []
 
-    def _from_hub(self, task: Task, split_seed: int) -> Splits:
+    def _from_hub(self, task: Task) -> tuple[dict[str, Rows], str | None]:
+        own = "data=FILE, a table of your own (.tsv or .csv) with columns sequence,label"
+        if self.hub is None:
+            raise InputError(
+                f"task {task.name} is not on the Hub. Two ways to get the data: (1) give data=DIR, "
+                f"or set ICL_DATA=DIR, where DIR holds {self._files()}; (2) give {own}"
+            )
         try:
             rows, revision = self.hub.read(task)
         except HubUnavailable as error:
             raise InputError(
                 f"Hub data set {self.hub.repository} cannot be had ({error}). Three ways to get "
                 f"the data: (1) connect to the network once, so that it is cached; (2) give "
-                f"data=DIR, or set ICL_DATA=DIR, where DIR holds {self._files()}; (3) give "
-                f"data=FILE, a table of your own (.tsv or .csv) with columns sequence,label"
+                f"data=DIR, or set ICL_DATA=DIR, where DIR holds {self._files()}; (3) give {own}"
             ) from error
         names = {"train": "train", "validation": "dev", "dev": "dev", "test": "test"}
         known = {names[name]: part for name, part in rows.items() if name in names}
@@ -123,11 +144,42 @@ class PublishedSource:
                 f"Hub data set {self.hub.repository} has the splits {', '.join(rows)}; "
                 f"test and train or validation are needed"
             )
-        return assemble(task, known, split_seed, revision)
+        return known, revision
 
     def _files(self) -> str:
         """The files of every layout, in words."""
         return ", or ".join(" + ".join(layout.files()) for layout in self.layouts)
+
+
+@dataclass(frozen=True)
+class OneLabelSource:
+    """One label of a task of several: the same rows, of class 1 where they have it.
+
+    Attributes:
+        source: Of the task of several labels.
+        whole: That task.
+        label: Name of the label.
+    """
+
+    source: PublishedSource
+    whole: Task
+    label: str
+
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
+        """Read the rows and divide them, stratified by the label; see `Task.splits`."""
+        rows, revision = self.source.rows(self.whole, data)
+        place = self.whole.labels.index(self.label)
+        of_label = {
+            name: replace(part, examples=tuple(
+                Example(example.sequence, example.label[place]) for example in part.examples
+            ))
+            for name, part in rows.items()
+        }  # fmt: skip
+        return assemble(task, of_label, split_seed, revision)
+
+    def tables(self, data: Path | None) -> list[tuple[Path, str]]:
+        """The tables that `splits` reads from a folder or file, and their columns of sequences."""
+        return self.source.tables(data)
 
 
 def assemble(

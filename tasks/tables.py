@@ -18,16 +18,36 @@ SEPARATORS = {".tsv": "\t", ".csv": ","}
 """What a table file may be called, each also with `.gz`, and what stands between its columns."""
 
 
-def read_table(path: Path, task: Task, origin: str) -> Rows:
-    """Read a table with the columns `sequence` and `label`.
+def read_table(
+    path: Path,
+    task: Task,
+    origin: str,
+    *,
+    sequence: str = "sequence",
+    label: str = "label",
+    only: tuple[str, str] | None = None,
+) -> Rows:
+    """Read a table of sequences and labels.
 
     Nothing is taken for a missing value: "NA" is a sequence of two letters.
+
+    Args:
+        path: The table.
+        task: Whose rows they are.
+        origin: See `Rows`.
+        sequence: Column of the sequences.
+        label: Column of the labels.
+        only: A column and the value that rows must have there.
 
     Raises:
         InputError: If the file is damaged or no table, or one of its rows cannot be used.
     """
-    table = read_columns(path, ["sequence", "label"])
-    return clean(zip(table["sequence"], table["label"], strict=True), task, str(path), origin)
+    table = read_columns(path, [sequence, label, *([only[0]] if only else [])])
+    if only:
+        table = table[table[only[0]] == only[1]]
+        if table.empty:
+            raise InputError(f"{path}: no row has {only[0]}={only[1]}")
+    return clean(zip(table[sequence], table[label], strict=True), task, str(path), origin)
 
 
 def read_intervals(path: Path, genome: Path, task: Task, origin: str) -> Rows:
@@ -71,7 +91,8 @@ def read_columns(path: Path, names: list[str]) -> "pd.DataFrame":
     """The named columns of a table, as text; nothing is taken for a missing value.
 
     Raises:
-        InputError: If the file is damaged or no table, or lacks one of the columns.
+        InputError: If the file is damaged or no table, lacks one of the columns, or has two
+            columns of one name.
     """
     table = _read(path)
     missing = [name for name in names if name not in table.columns]
@@ -106,6 +127,12 @@ def _read(path: Path, rows: int | None = None) -> "pd.DataFrame":
         raise InputError(f"{path}: the .gz file is truncated or corrupt; fetch it again") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a table of text: {error}") from error
+    header = text.partition("\n")[0].strip("\r").split(SEPARATORS[kind])
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"{path}: two columns are called {' and two '.join(twice)}; rename or remove one"
+        )
     try:
         table = pd.read_csv(
             StringIO(text), sep=SEPARATORS[kind], dtype=str, keep_default_na=False,

@@ -166,7 +166,7 @@ def label_text(label: Any) -> str:
 
 def strata(examples: Sequence[Example]) -> list[int]:
     """Numbers by which rows are divided in proportion: their classes, or all alike, (N,)."""
-    return [e.label if isinstance(e.label, int | np.integer) else 0 for e in examples]
+    return [int(e.label) if isinstance(e.label, int | np.integer) else 0 for e in examples]
 
 
 def truth(examples: Sequence[Example]) -> np.ndarray:

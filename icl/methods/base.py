@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 
 from tasks.registry import Registry
-from tasks.task import Example
+from tasks.task import Example, Kind
 
 if TYPE_CHECKING:
     from backbone.model import HyenaDNA
+
+KINDS: tuple[Kind, ...] = ("classes", "multi_label", "regression")
+"""Every kind of task, for the methods that can do all."""
 
 Budget = Literal["prompt_tokens", "shots"]
 ConfigT = TypeVar("ConfigT", bound="MethodConfig")
@@ -43,8 +46,9 @@ class Progress:
         epoch: Epochs finished.
         epochs: Epochs that there will be at most.
         loss: Mean loss over the training rows of this epoch.
-        validation: Accuracy on the validation rows after this epoch.
-        best: Best validation accuracy so far.
+        validation: Accuracy on the validation rows after this epoch; mean AUROC for several labels,
+            R2 for numbers.
+        best: The best of it so far.
     """
 
     epoch: int
@@ -63,7 +67,7 @@ class Context:
     """What a run gives to its method, beside the method's own options.
 
     Attributes:
-        labels: Class names in the task's order; a label is an index into them.
+        labels: Names in the task's order: of the classes, of the labels, or of the number.
         seed: Moves everything that is drawn: initial values, order of batches, demonstrations.
         load_backbone: Gives the frozen backbone, the same one each time.
         device: Where the backbone lives: cpu, cuda or mps.
@@ -81,6 +85,7 @@ class Context:
         other_rows: Gives the training rows of another task, for the control that shows them.
         queries: Every sequence that will be scored, validation rows too, without its label:
             demonstrations for all of them leave room for the longest and overlap none.
+        kind: Of the task: what a row's label is.
     """
 
     labels: tuple[str, ...]
@@ -97,6 +102,12 @@ class Context:
     control: str | None = None
     other_rows: Callable[[], Sequence[Example]] | None = None
     queries: Sequence[str] = ()
+    kind: Kind = "classes"
+
+    @property
+    def free_outputs(self) -> int:
+        """Outputs of a model that no other output implies: C - 1 for classes, L labels, 1."""
+        return len(self.labels) - (self.kind == "classes")
 
 
 class Method(ABC, Generic[ConfigT]):
@@ -109,7 +120,7 @@ class Method(ABC, Generic[ConfigT]):
         shots: Demonstrations per class, or None.
         tuning_samples: Rows that weights were tuned on, where that is a budget of its own.
         validation: What the validation rows said about the state that was kept; set by `fit`,
-            at least `accuracy` and `loss`.
+            at least `loss`, and `accuracy`, `auroc` or `r2` by the kind of the task.
         details: Facts for the report that are the method's own, as JSON knows them: bases that
             were shown, demonstrations that were dropped, label words that were found.
     """
@@ -154,7 +165,11 @@ class Method(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log-probabilities over the classes, (N, C) float64; no row depends on another."""
+        """What the method says of each row, float64; no row depends on another.
+
+        Log-probabilities over the classes, (N, C); for a task of several labels their log-odds,
+        (N, L); for numbers the predictions, (N, 1).
+        """
 
     def uncalibrated_scores(self, examples: Sequence[Example]) -> np.ndarray | None:
         """What `scores` would be without calibration, (N, C); None for a method without one."""
@@ -213,6 +228,7 @@ class MethodEntry:
             result.
         also: Numbers beside the budget, given by their own names; 0 where they are not.
         label_words: Whether the backbone answers with label words, so that they matter.
+        kinds: Kinds of tasks that it can do.
     """
 
     cls: type[Method]
@@ -223,6 +239,7 @@ class MethodEntry:
     uses_backbone: bool
     also: tuple[Budget, ...] = ()
     label_words: bool = True
+    kinds: tuple[Kind, ...] = ("classes",)
 
 
 METHODS: Registry[MethodEntry] = Registry("method")
@@ -237,6 +254,7 @@ def method(
     uses_backbone: bool = True,
     also: tuple[Budget, ...] = (),
     label_words: bool = True,
+    kinds: tuple[Kind, ...] = ("classes",),
 ) -> Callable[[MethodT], MethodT]:
     """Register the decorated class as `method=NAME`; its docstring's first line is the summary.
 
@@ -249,6 +267,7 @@ def method(
         also: Numbers that it takes beside the budget: ("shots",) shows demonstrations to a method
             whose budget is prompt tokens.
         label_words: False for methods that use the backbone without label words, as its states.
+        kinds: Kinds of tasks that it can do.
 
     Raises:
         ValueError: If the name is taken, or the class has no docstring.
@@ -260,7 +279,7 @@ def method(
         summary = cls.__doc__.strip().splitlines()[0]
         speaks = uses_backbone and label_words
         entry = MethodEntry(
-            cls, config, summary, budget, default_budget, uses_backbone, also, speaks
+            cls, config, summary, budget, default_budget, uses_backbone, also, speaks, kinds
         )
         METHODS.add(name, entry)
         cls.name = name

@@ -7,7 +7,7 @@ import numpy as np
 
 from backbone.dna import gc_content
 from icl.feature_regression import FeatureRegression
-from icl.methods.base import MethodConfig, method
+from icl.methods.base import KINDS, MethodConfig, method
 from tasks.task import Example
 
 
@@ -16,7 +16,7 @@ class GCOnlyConfig(MethodConfig):
     """No options."""
 
 
-@method("gc_only", config=GCOnlyConfig, uses_backbone=False)
+@method("gc_only", config=GCOnlyConfig, uses_backbone=False, kinds=KINDS)
 class GCOnly(FeatureRegression[GCOnlyConfig]):
     """Logistic regression on the GC content and its square."""
 

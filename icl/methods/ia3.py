@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from icl.adapted import AdapterMethod
 from icl.adapters import ia3_config
-from icl.methods.base import method
+from icl.methods.base import KINDS, method
 from icl.tuned import TunedConfig
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Ia3Options(TunedConfig):
     lr: float = field(default=1e-2, metadata={"help": "peak learning rate"})
 
 
-@method("ia3", config=Ia3Options)
+@method("ia3", config=Ia3Options, kinds=KINDS)
 class Ia3(AdapterMethod[Ia3Options]):
     """IA3 on gates, value and the MLP's inner activations; label words answer."""
 

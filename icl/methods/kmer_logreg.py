@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from backbone.errors import InputError
-from icl.logistic import Chosen, Logistic, choose_logistic
-from icl.methods.base import Method, MethodConfig, method
+from icl.linear import Chosen, Linear
+from icl.linear_fits import MODELS, choose_linear
+from icl.methods.base import KINDS, Method, MethodConfig, method
 from prompts.similarity import kmer_vectors, n_words
-from tasks.task import Example
+from tasks.task import Example, truth
 
 LONGEST = 8
 
@@ -27,12 +28,12 @@ class KmerConfig(MethodConfig):
     )
 
 
-@method("kmer_logreg", config=KmerConfig, uses_backbone=False)
+@method("kmer_logreg", config=KmerConfig, uses_backbone=False, kinds=KINDS)
 class KmerLogReg(Method[KmerConfig]):
-    """Logistic regression on frequencies of k-mers, reverse complements counted as one."""
+    """Logistic (or ridge) regression on k-mer frequencies, reverse complements counted as one."""
 
     _kmer: int
-    _model: Logistic
+    _model: Linear
 
     def _lengths(self) -> list[int]:
         return list(self.config.kmers) if self.config.kmer is None else [self.config.kmer]
@@ -49,31 +50,31 @@ class KmerLogReg(Method[KmerConfig]):
         """Fit for each length and penalty; the lowest validation loss decides."""
         best: Chosen | None = None
         for kmer in self._lengths():
-            chosen = choose_logistic(
-                (_features(train, kmer), np.array([e.label for e in train])),
-                (_features(val, kmer), np.array([e.label for e in val])),
-                n_classes=len(self.context.labels),
+            chosen = choose_linear(
+                self.context.kind,
+                (_features(train, kmer), truth(train)),
+                (_features(val, kmer), truth(val)),
+                n_outputs=len(self.context.labels),
                 seed=self.context.seed,
             )
             if best is None or chosen.loss < best.loss:
                 best, self._kmer = chosen, kmer
         assert best is not None
         self._model = best.model
-        self.validation = {
-            "accuracy": best.accuracy,
+        self.validation = best.validation | {
             "loss": best.loss,
             "strength": best.strength,
             "kmer": self._kmer,
         }
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log-probabilities over the classes, (N, C)."""
-        return self._model.log_probabilities(_features(examples, self._kmer))
+        """See `Method.scores`."""
+        return self._model.scores(_features(examples, self._kmer))
 
     @property
     def trainable_parameters(self) -> int:
-        """A weight per word and a bias, per class but one."""
-        return (len(self.context.labels) - 1) * (n_words(self._kmer) + 1)
+        """A weight per word and a bias, per output; of the classes one is implied."""
+        return self.context.free_outputs * (n_words(self._kmer) + 1)
 
     def state(self) -> dict[str, np.ndarray]:
         """The regression's arrays and the length of its words."""
@@ -84,7 +85,8 @@ class KmerLogReg(Method[KmerConfig]):
         if "kmer" not in state:
             raise InputError("the learned state has no array kmer")
         self._kmer = int(state["kmer"])
-        self._model = Logistic.from_state(state, len(self.context.labels))
+        model = MODELS[self.context.kind]
+        self._model = model.from_state(state, len(self.context.labels))
 
 
 def _features(examples: Sequence[Example], kmer: int) -> np.ndarray:

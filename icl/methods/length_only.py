@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from icl.feature_regression import FeatureRegression
-from icl.methods.base import MethodConfig, method
+from icl.methods.base import KINDS, MethodConfig, method
 from tasks.task import Example
 
 
@@ -15,7 +15,7 @@ class LengthOnlyConfig(MethodConfig):
     """No options."""
 
 
-@method("length_only", config=LengthOnlyConfig, uses_backbone=False)
+@method("length_only", config=LengthOnlyConfig, uses_backbone=False, kinds=KINDS)
 class LengthOnly(FeatureRegression[LengthOnlyConfig]):
     """Logistic regression on the logarithm of the length and its square."""
 

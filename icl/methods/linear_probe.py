@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from icl.feature_regression import FeatureRegression
-from icl.methods.base import MethodConfig, method
+from icl.methods.base import KINDS, MethodConfig, method
 from tasks.task import Example
 
 
@@ -15,7 +15,7 @@ class LinearProbeConfig(MethodConfig):
     """No options."""
 
 
-@method("linear_probe", config=LinearProbeConfig, label_words=False)
+@method("linear_probe", config=LinearProbeConfig, label_words=False, kinds=KINDS)
 class LinearProbe(FeatureRegression[LinearProbeConfig]):
     """Logistic regression on the backbone's mean-pooled frozen states, both strands averaged."""
 

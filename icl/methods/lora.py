@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from backbone.errors import InputError
 from icl.adapted import AdapterMethod
 from icl.adapters import lora_config
-from icl.methods.base import Context, method
+from icl.methods.base import KINDS, Context, method
 from icl.tuned import TunedConfig
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class LoraOptions(TunedConfig):
     alpha: float = field(default=16.0, metadata={"help": "an update is scaled by alpha / rank"})
 
 
-@method("lora", config=LoraOptions)
+@method("lora", config=LoraOptions, kinds=KINDS)
 class Lora(AdapterMethod[LoraOptions]):
     """LoRA on every linear map of a block; label words answer behind the query."""
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from backbone.errors import InputError
-from icl.logistic import validate
-from icl.methods.base import Method, MethodConfig, method
-from tasks.task import Example
+from icl.kinds import VALIDATION, validate
+from icl.linear_fits import log_odds
+from icl.methods.base import KINDS, Method, MethodConfig, method
+from tasks.task import Example, truth
 
 
 @dataclass
@@ -16,30 +17,42 @@ class MajorityConfig(MethodConfig):
     """No options."""
 
 
-@method("majority", config=MajorityConfig, uses_backbone=False)
+@method("majority", config=MajorityConfig, uses_backbone=False, kinds=KINDS)
 class Majority(Method[MajorityConfig]):
-    """The most frequent class of the training rows, whatever the sequence."""
+    """The most frequent class of the training rows, or their mean, whatever the sequence."""
 
     _frequencies: np.ndarray
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Count the classes, one added to each count so that none is impossible."""
-        counts = np.bincount([e.label for e in train], minlength=len(self.context.labels)) + 1.0
-        self._frequencies = counts / counts.sum()
-        accuracy, loss = validate(self.scores(val), np.array([e.label for e in val]))
-        self.validation = {"accuracy": accuracy, "loss": loss}
+        """Count the classes, one added to each count so that none is impossible.
+
+        Of several labels the log-odds are kept, of numbers the mean.
+        """
+        labels = truth(train)
+        if self.context.kind == "classes":
+            counts = np.bincount(labels, minlength=len(self.context.labels)) + 1.0
+            self._frequencies = counts / counts.sum()
+        elif self.context.kind == "multi_label":
+            self._frequencies = log_odds(labels)
+        else:
+            self._frequencies = labels.mean(keepdims=True)
+        loss, figure = validate(self.context.kind, self.scores(val), truth(val))
+        self.validation = {VALIDATION[self.context.kind]: figure, "loss": loss}
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """The logarithm of the training frequencies, (N, C), for every row alike."""
-        return np.tile(np.log(self._frequencies), (len(examples), 1))
+        """Of every row alike; see `Method.scores`."""
+        classes = self.context.kind == "classes"
+        return np.tile(
+            np.log(self._frequencies) if classes else self._frequencies, (len(examples), 1)
+        )
 
     @property
     def trainable_parameters(self) -> int:
-        """C frequencies that sum to one."""
-        return len(self.context.labels) - 1
+        """C frequencies that sum to one, L of their own, or one mean."""
+        return self.context.free_outputs
 
     def state(self) -> dict[str, np.ndarray]:
-        """The frequencies, (C,)."""
+        """The frequencies, (C,); log-odds, (L,); or the mean, (1,)."""
         return {"frequencies": self._frequencies}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:

@@ -30,6 +30,7 @@ def report(method="soft_prompt", tokens=None, accuracy=0.7, **changes):
         split_seed=0,
         backbone="bundled" if uses_backbone else None,
         labels=("no", "yes"),
+        kind="classes",
         metrics=dict.fromkeys(METRICS, estimate),
         validation={"accuracy": accuracy + 0.01, "loss": 0.6},
         details={},

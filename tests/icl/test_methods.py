@@ -51,7 +51,7 @@ def test_logistic_equals_scikit_learn(classes):
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
     reference.fit(features, labels)
     np.testing.assert_allclose(
-        model.log_probabilities(features), reference.predict_log_proba(features), atol=1e-6
+        model.scores(features), reference.predict_log_proba(features), atol=1e-6
     )
 
 
@@ -68,7 +68,7 @@ def test_logistic_gives_absent_classes_next_to_nothing(present):
     features = np.random.default_rng(0).normal(size=(20, 3))
     labels = np.resize(present, 20)
     model = fit_logistic(features, labels, strength=1.0, n_classes=3, seed=0)
-    probabilities = np.exp(model.log_probabilities(features))
+    probabilities = np.exp(model.scores(features))
     np.testing.assert_allclose(probabilities[:, present].sum(axis=1), 1, atol=1e-6)
 
 

@@ -1,0 +1,82 @@
+"""What a run says about leaks: how its rows are divided, and its metrics on rows that leak nothing.
+
+Relatives are sought among all training and validation rows of the division, whatever `n_train`
+draws of them, so that the clean rows of all runs on one division are the same.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from icl.config import RunConfig
+from icl.kinds import SHOWN, measured
+from icl.report import Report
+from tasks.kinship import NONE, kinship
+from tasks.metrics import Estimate
+from tasks.resplit import check_strict, redivided
+from tasks.task import Example, Splits, Task
+
+
+def divided(config: RunConfig, task: Task, data: Path | None) -> Splits:
+    """The rows of a run, divided as it asks for.
+
+    Raises:
+        InputError: If the rows cannot be had or divided so, or if `strict` is on and test rows are
+            copies of rows that are learned from.
+    """
+    splits = task.splits(config.split_seed, data)
+    splits = redivided(task, splits, config.split, config.split_seed, data)
+    if config.strict:
+        check_strict(task, kinship(splits))
+    return splits
+
+
+def clean_metrics(
+    task: Task,
+    examples: Sequence[Example],
+    scores: np.ndarray,
+    relation: np.ndarray,
+    metrics: dict[str, Estimate],
+) -> dict[str, Estimate] | None:
+    """The metrics of the rows without a relative among those that are learned from.
+
+    Args:
+        task: Whose rows they are.
+        examples: N evaluated rows.
+        scores: Of the rows, made once.
+        relation: (N,) closest relation of each, as `tasks.kinship.Kinship` has it.
+        metrics: Of all rows.
+
+    Returns:
+        The same metrics; None where no row is left.
+    """
+    clean = np.flatnonzero(relation == NONE)
+    if len(clean) == len(examples):
+        return metrics
+    if not len(clean):
+        return None
+    return measured(task, [examples[row] for row in clean], scores[clean])[0]
+
+
+def leak_lines(reports: Sequence[Report]) -> list[str]:
+    """What the reports of one task say beside the table, where evaluated rows have relatives."""
+    first = reports[0]
+    if not first.audit or first.n_clean == first.audit["rows"]:
+        return []
+    found = first.audit
+    learned = "train or validation" if first.evaluated_on == "test" else "train"
+    lines = [
+        f"of {found['rows']} {first.evaluated_on} rows {found['same']} are in {learned}, "
+        f"{found['reverse_complement']} as reverse complement, and {found['near']} have a "
+        f"near-duplicate there; {first.n_clean} are clean"
+    ]
+    metric = SHOWN[first.kind][0]
+    for report in reports:
+        if report.clean_metrics is not None:
+            one = report.clean_metrics[metric]
+            lines.append(
+                f"{report.method}, seed {report.seed}, {metric} on the clean rows: "
+                f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+            )
+    return lines
