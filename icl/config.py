@@ -233,9 +233,9 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """The settings that can change the result of a resolved configuration, as plain values.
 
     Where things are kept (`out`, `data`, `backbone`, paths of the task: their contents count, by
-    their sha256), how
-    often (`seeds`, `force`), what is run beside (`controls`), what is refused (`strict`) and, for a method that reads the
-    sequence alone, everything about the backbone, are not among them.
+    their sha256), how often (`seeds`, `force`), what is run beside (`controls`), what is refused
+    (`strict`), the official division and, for a method that reads the sequence alone, everything
+    about the backbone, are not among them.
     """
     settings = asdict(config) | {"task": result_options(config.task)}
     left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict"]

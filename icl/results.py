@@ -24,10 +24,11 @@ def results(runs: str | Path) -> pd.DataFrame:
     Columns are the fields of `icl.report.Report`, with these changes. An estimate, such as
     `gc_matched_accuracy` or one of `metrics`, is a column with its name and two more with the ends
     of its 95 % interval, NAME_low and NAME_high. What the method said about the validation rows is
-    in validation_NAME, what else it found in details_NAME; metrics on the clean rows are in clean_NAME
-    with their intervals, and relatives among what is learned from in audit_NAME. `k`, `prompt_tokens`, `shots` and
-    `tuning_samples` are Int64 and missing where a method has no such budget; `control` is None for
-    plain runs. `config` holds the options as nested dictionaries, `path` the report's file.
+    in validation_NAME, what else it found in details_NAME. Metrics on the clean rows are in
+    clean_NAME with their intervals, relatives among what is learned from in audit_NAME. `k`,
+    `prompt_tokens`, `shots`, `tuning_samples` and `n_clean` are Int64 and missing where they do not
+    apply; `control` is None for plain runs. `config` holds the options as nested dictionaries,
+    `path` the report's file.
 
     Args:
         runs: Folder of runs, or any folder above.

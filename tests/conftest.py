@@ -8,6 +8,20 @@ import pytest
 SHARED = Path(os.environ.get("ICL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_old_kinship(tmp_path_factory):
+    """What an earlier version of the code found about the same rows is not taken from the cache."""
+    import backbone.genome
+
+    folder = tmp_path_factory.mktemp("cache")
+    plain = backbone.genome.cache_folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            backbone.genome, "cache_folder", lambda kind: folder if kind == "kinship" else plain(kind)
+        )
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real DNA beside the checkout."""
