@@ -17,7 +17,9 @@ def no_old_kinship(tmp_path_factory):
     plain = backbone.genome.cache_folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            backbone.genome, "cache_folder", lambda kind: folder if kind == "kinship" else plain(kind)
+            backbone.genome,
+            "cache_folder",
+            lambda kind: folder if kind == "kinship" else plain(kind),
         )
         yield
 
