@@ -53,6 +53,8 @@ COLUMNS = (
     Column("seed", "Seed", "d"),
     Column("split_seed", "Split seed", "d"),
     Column("accuracy", "Accuracy", ".3f", interval=True),
+    Column("clean_accuracy", "Accuracy on clean rows", ".3f", interval=True),
+    Column("n_clean", "Clean rows", ","),
     Column("gc_matched_accuracy", "GC-matched", ".3f", interval=True),
     Column("auroc", "AUROC", ".3f", interval=True),
     Column("trainable_parameters", "Learned numbers", ","),

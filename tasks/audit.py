@@ -17,7 +17,7 @@ from tasks.kinship import Kinship, counted, kinship
 from tasks.places import Published, overlapping, places_of, published, texts_of
 from tasks.resplit import removed_by_class
 from tasks.shortcuts import Shortcut, shortcuts
-from tasks.task import Example, Splits, Task, label_text
+from tasks.task import Example, Kind, Splits, Task, label_text
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Audit:
     """
 
     task: str
-    kind: str
+    kind: Kind
     origin: str
     data_sha256: str
     relations: dict[str, dict[str, int]]

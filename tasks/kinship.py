@@ -135,7 +135,7 @@ def _closest(
     size = 1 + max(numbers.max(initial=0), other_numbers.max(initial=0), pairs.max(initial=0))
     there = np.zeros((2, size), dtype=bool)
     there[other_forward.astype(int), other_numbers] = True
-    either = there.any(axis=0)
+    either = there[0] | there[1]
     near = np.zeros(size, dtype=bool)
     near[pairs[either[pairs[:, 1]], 0]] = True
     near[pairs[either[pairs[:, 0]], 1]] = True

@@ -207,10 +207,10 @@ def _are_relatives(a: Text, b: Text, pairs: np.ndarray, shift: np.ndarray) -> np
     share = allowed / shared
     most = _SAMPLED * share + 4 * np.sqrt(_SAMPLED * share * (1 - share)) + 1
     good = np.ones(len(pairs), dtype=bool)
-    for block in _blocks(np.full(len(pairs), _SAMPLED)):
-        places = np.arange(_SAMPLED) * shared[block, None] // _SAMPLED
-        differ = _differ(a, b, from_a[block, None] + places, from_b[block, None] + places)
-        good[block] = differ.sum(axis=1) <= most[block]
+    for part in _blocks(np.full(len(pairs), _SAMPLED)):
+        places = np.arange(_SAMPLED) * shared[part, None] // _SAMPLED
+        differ = _differ(a, b, from_a[part, None] + places, from_b[part, None] + places)
+        good[part] = differ.sum(axis=1) <= most[part]
     rest = np.flatnonzero(good)
     for part in _blocks(shared[rest]):
         block = rest[part]
