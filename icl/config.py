@@ -59,6 +59,8 @@ class RunConfig:
     )
     strict: bool = _option(False, "refuse to run where test rows are copies of training rows")
     n_train: int | None = _option(None, "learn from a stratified subset of this many rows")
+    truncate: str = _option("none", "rows too long for the backbone: none, left, right, center")
+    max_bases: int | None = _option(None, "with truncate: bases of a row at most; else what fits")
     controls: list[str] = _option([], "also run these controls, as [a,b], or [all] that apply")
     control: str | None = _option(None, "run this control alone, without the plain run")
     other_task: str = _option("synthetic_easy", "whose rows the control demos_other_task shows")
@@ -146,6 +148,11 @@ def resolve(config: RunConfig) -> RunConfig:
         value = getattr(config, name)
         if value not in choices:
             raise InputError(f"{name}={value}: must be one of {', '.join(choices)}")
+    if config.max_bases is not None and config.truncate == "none":
+        raise InputError(
+            f"max_bases={config.max_bases}: say which bases of longer rows are dropped, with "
+            f"truncate=right (the end), left or center"
+        )
     prompt_tokens, shots = resolve_budget(entry(config), config)
     made = entry(config)
     config = replace(
@@ -245,6 +252,8 @@ def identity(config: RunConfig) -> dict[str, Any]:
         left_out += ["device", "precision", "batch_size", "verbalizer"]
     if config.control != OTHER_TASK:
         left_out += ["other_task"]
+    if config.truncate == "none":
+        left_out += ["truncate", "max_bases"]
     return {name: value for name, value in settings.items() if name not in left_out}
 
 
@@ -279,11 +288,13 @@ _LEAST = {
     "split_seed": 0,
     "seeds": 1,
     "n_train": 1,
+    "max_bases": 1,
     "threads": 1,
     "batch_size": 1,
 }
 _CHOICES = {
     "split": DIVISIONS,
+    "truncate": ("none", "left", "right", "center"),
     "evaluate": ("test", "val"),
     "device": ("cpu", "cuda", "mps"),
     "precision": ("float32", "bf16"),

@@ -23,7 +23,7 @@ def help_text() -> str:
     lines += [f"  {line}" for line in _EXAMPLES] + ["", "Tasks (task=)"]
     lines += _aligned({name: TASKS.get(name).description for name in TASKS.names()})
     lines += ["", "Methods (method=)"]
-    lines += _aligned({name: METHODS.get(name).summary for name in METHODS.names()})
+    lines += _aligned({name: _method(name) for name in METHODS.names()})
     lines += ["", "Controls (controls=[...], or control= for one alone)"]
     lines += _aligned({name: control.summary for name, control in CONTROLS.items()})
     lines += ["", "Options"]
@@ -35,6 +35,12 @@ def help_text() -> str:
         own = _options(METHODS.get(name).config, "method.")
         lines += ["", f"Options of method={name}", *own] if own else []
     return "\n".join(lines)
+
+
+def _method(name: str) -> str:
+    made = METHODS.get(name)
+    beyond = [kind for kind in made.kinds if kind != "classes"]
+    return f"{made.summary} [also {', '.join(beyond)}]" if beyond else made.summary
 
 
 def _options(schema: type, prefix: str) -> list[str]:

@@ -25,6 +25,7 @@ from icl.methods.base import Context, Method
 from icl.methods.catalog import METHODS
 from icl.report import LEARNED, Report, read_report
 from icl.run import other_rows
+from icl.truncate import Cut
 from tasks.task import Example, Kind
 
 if TYPE_CHECKING:
@@ -174,6 +175,9 @@ def job(cfg: DictConfig) -> None:
     else:
         intervals = read_bed(Path(config.bed).expanduser())
     sequences = [genome.sequence(i.record, i.start, i.end, i.strand) for i in intervals]
+    if "max_bases" in report.details:
+        cut = Cut(report.config["truncate"], report.details["max_bases"])
+        sequences = [cut.text(sequence) for sequence in sequences]
     answers = predict(method, sequences, strands=config.strands)
     out = Path(config.out).expanduser()
     write_text(out, table(intervals, report.labels, answers, report.kind))

@@ -120,5 +120,6 @@ def check_lengths(sequences: Sequence[str], most: int) -> None:
         if len(sequence) > most:
             raise InputError(
                 f"row {row}: {len(sequence)} nucleotides exceed the {most} that fit into the "
-                f"backbone's max_seq_len; use a backbone with a longer context"
+                f"backbone's max_seq_len; use a backbone with a longer context, or cut such rows "
+                f"with truncate=right, left or center"
             )

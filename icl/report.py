@@ -48,7 +48,9 @@ class Report:
             balanced_accuracy, mcc, macro_f1, auroc, ece; of several labels: auroc and auprc, over
             all and over each group; of numbers: pearson, spearman, r2, rmse.
         validation: What the method says about the validation rows.
-        details: The method's own facts, such as bases_shown or ece_before_calibration.
+        details: The method's own facts, such as bases_shown or ece_before_calibration; of several
+            labels auroc_by_label (value, low, high); with truncate rows_cut, how many rows were
+            cut, and max_bases, to how many bases.
         gc_matched_accuracy: Accuracy when GC content says nothing about the class; NaN for tasks
             without classes.
         full_vocabulary_accuracy: Accuracy when any token may be the answer, or None.

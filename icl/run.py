@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from omegaconf import DictConfig
@@ -48,6 +48,7 @@ from icl.report import (
     write_report,
 )
 from icl.summary import print_summary
+from icl.truncate import cut_of
 from tasks.catalog import TASKS
 from tasks.family import build_task, default_options, options_class
 from tasks.kinship import NONE, counted, kinship
@@ -110,11 +111,17 @@ def _run_once(
     watch: Watch,
 ) -> Finished:
     rows = _rows(config, splits)
+    cut = cut_of(config, task, load_backbone)
+    facts: dict[str, Any] = {}
+    if cut is not None:
+        parts = (rows.train, rows.val, rows.evaluated)
+        facts = {"rows_cut": sum(map(cut.count, parts)), "max_bases": cut.most}
+        rows = _Rows(*map(cut.rows, parts))
     method = _method(config, task, load_backbone, rows)
     method.check([*rows.train, *rows.val, *rows.evaluated])
     weights = _weights_sha256(config, load_backbone)
     name = run_hash(
-        options.identity(config),
+        options.identity(config if cut is None else replace(config, max_bases=cut.most)),
         data_sha256=splits.sha256,
         data_revision=splits.revision,
         weights_sha256=weights,
@@ -124,7 +131,7 @@ def _run_once(
         if (folder / REPORT).exists() and not config.force:
             return Finished(read_report(folder), folder, was_there=True)
         method.prepare(rows.train, rows.val)
-        report = _learn(config, task, splits, rows, method, weights, folder, watch)
+        report = _learn(config, task, splits, rows, method, weights, folder, facts, watch)
         return Finished(report, folder, was_there=False)
 
 
@@ -136,9 +143,10 @@ def _learn(
     method: Method,
     weights: str | None,
     folder: Path,
+    facts: dict[str, Any],
     watch: Watch,
 ) -> Report:
-    """Fits, scores and writes; the report comes last."""
+    """Fits, scores and writes; the report, with the `facts` that are known, comes last."""
     console = Console(stderr=True)
     budget = "" if config.k is None else f" k={config.k}"
     changed = "" if config.control is None else f", {config.control}"
@@ -169,7 +177,7 @@ def _learn(
             kind=task.kind,
             metrics=metrics,
             validation=method.validation,
-            details=method.details | before | details,
+            details=facts | method.details | before | details,
             gc_matched_accuracy=gc_matched(task, rows.evaluated, scores),
             full_vocabulary_accuracy=full_vocabulary,
             best_accuracy=task.best_accuracy,

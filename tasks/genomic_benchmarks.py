@@ -9,6 +9,31 @@ from tasks.registry import TASKS
 from tasks.sources import Layout, Part, PublishedSource
 from tasks.task import Task
 
+_LISTS = "github.com/ML-Bioinfo-CEITEC/genomic_benchmarks, datasets/NAME/{train,test}/*.csv.gz"
+_SUBSETS = (
+    "The local subset files are regions of a few chromosomes: too few rows to compare methods."
+)
+_FLAWS = {
+    "enhancer_ensembl": (
+        "75.5 % of the official test positives are exact copies of train rows. Recompute from the "
+        f"interval lists ({_LISTS}): look up region, start, end and strand of test/positive.csv.gz "
+        "in train/positive.csv.gz.",
+        "Some rows are shorter than 20 bases. Recompute: end minus start in the same lists.",
+        _SUBSETS,
+    ),
+    "promoter_nontata": (
+        "99 % of the official test negatives overlap a train interval by half or more. Recompute "
+        f"from the interval lists ({_LISTS}): intersect test/negative.csv.gz with the intervals of "
+        "train on the same region, and count those that share at least half of their bases.",
+    ),
+    "regulatory_ensembl": (
+        "Length alone gives 91.5 % accuracy on the official splits. Recompute from the interval "
+        f"lists ({_LISTS}): classify by end minus start, or run method=length_only.",
+    ),
+    "human_or_worm": (_SUBSETS,),
+}
+"""What is known to be wrong with the published splits, by task."""
+
 _CITATION = "Gresova et al. 2023, Genomic benchmarks, BMC Genomic Data 24:25"
 _NO_YES = ("negative", "positive")
 
@@ -37,8 +62,9 @@ def _add(name: str, official: str, labels: tuple[str, ...], description: str) ->
     hub = HubDataset(f"katarinagresova/Genomic_Benchmarks_{official}")
     source = PublishedSource(hub, _layouts(official))
     task = Task(
-        name, labels, source, description=description, citation=_CITATION, licence="Apache-2.0"
-    )
+        name, labels, source, description=description, citation=_CITATION, licence="Apache-2.0",
+        flaws=_FLAWS.get(name, ()),
+    )  # fmt: skip
     TASKS.add(name, task, aliases=(official,))
 
 

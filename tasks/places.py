@@ -5,16 +5,19 @@ coordinates. Here the tables are read again, and rows are known by their sequenc
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from backbone.dna import normalise
 from tasks.tables import column_names, read_columns
 from tasks.task import Example, Task
+
+if TYPE_CHECKING:
+    from backbone.genome import Interval
 
 COLUMNS = ("region", "start", "end")
 """Columns that hold an interval, 0-based and half-open."""
@@ -56,12 +59,26 @@ class HasTables(Protocol):
         ...
 
 
+@runtime_checkable
+class HasPlaces(Protocol):
+    """A source that cuts its rows out of a genome."""
+
+    def places(self) -> "Iterable[tuple[str, Interval]]":
+        """Each row's sequence, and where it is cut out."""
+        ...
+
+
 def published(task: Task, data: Path | None) -> list[Published]:
     """The rows of a task's tables as they are written; none where there are no such tables.
 
     Raises:
         InputError: If a table cannot be read.
     """
+    if isinstance(task.source, HasPlaces):
+        return [
+            Published(text, _place(at.record, str(at.start), str(at.end)))
+            for text, at in task.source.places()
+        ]
     if not isinstance(task.source, HasTables):
         return []
     return [row for table in task.source.tables(data) for row in _read(*table)]

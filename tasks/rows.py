@@ -73,7 +73,9 @@ def label_reader(task: Task) -> Callable[[object], Any]:
 
 
 def _class_reader(labels: tuple[str, ...]) -> Callable[[object], int]:
-    number = {str(i): i for i in range(len(labels))} | {name: i for i, name in enumerate(labels)}
+    number = {name: i for i, name in enumerate(labels)}
+    if not any(name.isdecimal() for name in labels):  # else a number is a name, and nothing more
+        number |= {str(i): i for i in range(len(labels))}
 
     def read(given: object) -> int:
         if str(given) not in number:

@@ -1,4 +1,3 @@
-import csv
 import gzip
 from pathlib import Path
 
@@ -186,26 +185,6 @@ def test_intervals_are_cut_out_of_a_genome_on_their_strand(tmp_path):
     write(tmp_path / "i.tsv", header + "chr1\t-1\t5\t+\t0\n")
     with pytest.raises(InputError, match="row 1 has the interval -1-5"):
         task.splits(0, tmp_path)
-
-
-@pytest.mark.parametrize("name", [n for n in TASKS.names() if not n.startswith("synthetic")])
-def test_real_files_load_with_the_counts_of_their_manifest(shared_data, name):
-    task = TASKS.get(name)
-    with (shared_data / "MANIFEST.tsv").open() as file:
-        counts = {row["path"]: row["rows"] for row in csv.DictReader(file, delimiter="\t")}
-    assert isinstance(task.source, PublishedSource)
-    layouts = [layout.parts() for layout in task.source.layouts]
-    complete = [
-        parts for parts in layouts
-        if all((shared_data / part.file).is_file() for part in parts.values())
-    ]  # fmt: skip
-    if not complete:
-        with pytest.raises(InputError, match="does not hold the task"):
-            task.splits(0, shared_data)
-        return
-    splits = task.splits(0, shared_data)
-    total = sum(int(counts[f"data/{part.file}"]) for part in complete[0].values())
-    assert len(splits.train) + len(splits.val) + len(splits.test) == total
 
 
 def test_enhancer_cohn_is_divided_evenly(shared_data):

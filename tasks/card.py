@@ -1,0 +1,120 @@
+"""One task's card: what it asks, where it comes from, what is wrong with it, and its rows."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import wrap
+
+import numpy as np
+
+from backbone.dna import gc_content
+from backbone.errors import InputError
+from tasks.task import Example, Kind, Splits, Task, truth
+
+WIDTH = 100
+
+SUITING: dict[Kind, str] = {
+    "classes": "every method",
+    "multi_label": (
+        "fine_tune, gc_only, ia3, kmer_logreg, length_only, linear_probe, lora, majority; prompts "
+        "take one label at a time, where the task has the option task.label=NAME"
+    ),
+    "regression": (
+        "fine_tune, gc_only, ia3, kmer_logreg, length_only, linear_probe, lora, majority"
+    ),
+}
+"""Methods by the kind of task that they can do, as `python -m icl.run` lists them."""
+
+SHOWN = 12
+"""Labels that are listed one by one."""
+
+
+def card(task: Task, split_seed: int, data: Path | None) -> list[str]:
+    """The lines of a task's card; rows only where the data can be had.
+
+    Args:
+        task: The task.
+        split_seed: Moves the division, where the task leaves it open.
+        data: As in `Task.splits`.
+    """
+    lines = [task.name, *_facts(task)]
+    try:
+        splits = task.splits(split_seed, data)
+    except InputError as error:
+        return [*lines, *_field("rows", f"not here: {error}")]
+    return [*lines, *_field("splits", splits.origin), *_rows(task, splits)]
+
+
+def _facts(task: Task) -> Iterator[str]:
+    labels = ", ".join(task.labels[:SHOWN])
+    more = f" and {len(task.labels) - SHOWN} more" if len(task.labels) > SHOWN else ""
+    named = {"classes": "classes", "multi_label": "labels", "regression": "number"}[task.kind]
+    facts = {
+        "what": task.description,
+        "kind": task.kind,
+        named: f"{len(task.labels)}: {labels}{more}",
+        "groups": "; ".join(f"{name} ({len(of)} labels)" for name, of in task.groups.items()),
+        "metric": task.metric,
+        "best": "" if task.best_accuracy is None else f"accuracy {task.best_accuracy}",
+        "source": _source(task),
+        "citation": task.citation,
+        "licence": task.licence,
+        "methods": SUITING[task.kind],
+        "flaws": "" if task.flaws else "none known; python -m tasks check looks for them",
+    }
+    for name, text in facts.items():
+        if text:
+            yield from _field(name, text)
+    for flaw in task.flaws:
+        yield from _field("flaw", flaw)
+
+
+def _source(task: Task) -> str:
+    """Where the rows come from, as far as the source says."""
+    hub = getattr(task.source, "hub", None)
+    layouts = getattr(task.source, "layouts", ())
+    places = [f"Hub data set {hub.repository}"] if hub is not None else []
+    places += [" + ".join(layout.files()) for layout in layouts]
+    return ", or ".join(places) or type(task.source).__name__
+
+
+def _rows(task: Task, splits: Splits) -> Iterator[str]:
+    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    for name, rows in parts.items():
+        lengths = [len(example.sequence) for example in rows]
+        middle = int(np.median(lengths))
+        spread = f"{min(lengths)} to {max(lengths)} (median {middle})"
+        size = f"{middle}" if min(lengths) == max(lengths) else spread
+        yield from _field(name, f"{len(rows):,} rows of {size} bases; {_labels(task, rows)}")
+    everything = [example for rows in parts.values() for example in rows]
+    yield from _field("GC", _gc(task, everything))
+    if splits.ambiguous_letters:
+        yield from _field("letters", f"{splits.ambiguous_letters:,} IUPAC letters read as N")
+    yield from _field("sha256", splits.sha256)
+
+
+def _labels(task: Task, rows: Sequence[Example]) -> str:
+    labels = truth(rows)
+    if task.kind == "regression":
+        return f"{task.labels[0]} from {labels.min():.4g} to {labels.max():.4g}"
+    if task.kind == "multi_label":
+        return f"{labels.sum(axis=1).mean():.1f} of {len(task.labels)} labels a row"
+    counts = Counter(labels.tolist())
+    return ", ".join(f"{name} {counts[i]:,}" for i, name in enumerate(task.labels))
+
+
+def _gc(task: Task, rows: Sequence[Example]) -> str:
+    """Mean GC content and its spread, of each class where there are some."""
+    shares = np.array([gc_content(example.sequence) for example in rows])
+    whole = f"{shares.mean():.3f} (standard deviation {shares.std():.3f})"
+    if task.kind != "classes":
+        return whole
+    labels = truth(rows)
+    by_class = [f"{name} {shares[labels == i].mean():.3f}" for i, name in enumerate(task.labels)]
+    return f"{whole}; {', '.join(by_class)}"
+
+
+def _field(name: str, text: str) -> list[str]:
+    """A name and its text, wrapped, with the text in one column."""
+    first, *rest = wrap(text, WIDTH - 12, break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"  {name:<10}{first}", *(f"{'':12}{line}" for line in rest)]
