@@ -7,16 +7,19 @@ here; `tasks.audit_words` says what they mean.
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from tasks.division import same_strand
 from tasks.kinship import Kinship, counted, kinship
-from tasks.places import Published, overlapping, places_of, published, texts_of
+from tasks.occurrence import occurring
+from tasks.places import Place, Published, overlapping, places_of, published, texts_of
+from tasks.pretraining import BUNDLED, exposure
 from tasks.resplit import removed_by_class
-from tasks.shortcuts import Shortcut, shortcuts
+from tasks.shortcuts import WORDS, Shortcut, shortcuts
+from tasks.statistics import Estimate
 from tasks.task import Example, Kind, Splits, Task, label_text
 
 
@@ -55,6 +58,27 @@ class Overlaps:
 
 
 @dataclass(frozen=True)
+class Pretraining:
+    """What is known of test rows and what the checkpoint saw in pretraining.
+
+    Attributes:
+        inside: Test rows that occur, letter by letter, in the sequences given as its corpus; None
+            if none were given.
+        seen: Test rows on chromosomes of which it saw some.
+        unseen: Test rows on other chromosomes.
+        seen_score: What counts of words, which saw nothing, give on the first, as a measure beside
+            a model's score there; None without such rows.
+        unseen_score: The same on the others.
+    """
+
+    inside: int | None
+    seen: int
+    unseen: int
+    seen_score: Estimate | None
+    unseen_score: Estimate | None
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found.
 
@@ -74,6 +98,7 @@ class Audit:
         lower_case: Share of lower-case letters in the published rows of each class; None where
             their text is not at hand.
         clean: Test rows that the clean split leaves out and keeps, by class.
+        pretraining: What the checkpoint saw of the test rows.
     """
 
     task: str
@@ -88,18 +113,28 @@ class Audit:
     unknown: dict[str, float]
     lower_case: dict[str, float] | None
     clean: dict[str, tuple[int, int]]
+    pretraining: Pretraining
 
 
-def audit(task: Task, splits: Splits, data: Path | None = None) -> Audit:
+def audit(
+    task: Task,
+    splits: Splits,
+    data: Path | None = None,
+    *,
+    regions: Path = BUNDLED,
+    corpus: Sequence[str] = (),
+) -> Audit:
     """Audit one division of a task.
 
     Args:
         task: Whose rows they are.
         splits: The rows.
         data: Where they come from: coordinates and the text as published are read there.
+        regions: BED file of what the checkpoint saw; see `tasks.pretraining`.
+        corpus: FASTA files, folders or globs of what it saw.
 
     Raises:
-        InputError: If the tables cannot be read.
+        InputError: If the tables or one of these files cannot be read.
     """
     related = kinship(splits)
     rows = published(task, data)
@@ -131,6 +166,7 @@ def audit(task: Task, splits: Splits, data: Path | None = None) -> Audit:
             else None
         ),
         clean=removed_by_class(task, splits, related),
+        pretraining=_pretraining(task, splits, places_of(rows), regions, corpus),
     )
 
 
@@ -176,6 +212,30 @@ def _overlaps(splits: Splits, rows: Sequence[Published]) -> Overlaps | None:
         whole=int((shares >= 1).sum()),
         chromosomes=len(chromosomes[0] & chromosomes[1]),
     )
+
+
+def _pretraining(
+    task: Task, splits: Splits, places: dict[str, Place], regions: Path, corpus: Sequence[str]
+) -> Pretraining:
+    inside = None
+    if corpus:
+        from backbone.genome import Genome, find_fasta
+
+        genome = Genome(find_fasta(corpus))
+        texts = (genome.letters(record).tobytes() for record in genome.records)
+        inside = int(occurring([example.sequence for example in splits.test], texts).sum())
+    found = exposure(splits.test, places, regions)
+    scores: list[Estimate | None] = []
+    for chosen in (found.seen, found.unseen):
+        test = tuple(e for e, take in zip(splits.test, chosen, strict=True) if take)
+        scores.append(_words_score(task, replace(splits, test=test)) if test else None)
+    return Pretraining(inside, int(found.seen.sum()), int(found.unseen.sum()), *scores)
+
+
+def _words_score(task: Task, splits: Splits) -> Estimate | None:
+    """What counts of words give on the test rows; None where too few to say."""
+    found = {one.name: one for one in shortcuts(task, splits, only=WORDS)}
+    return found[WORDS].score if WORDS in found else None
 
 
 def _mean_by_class(

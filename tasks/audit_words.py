@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.audit import Audit
-from tasks.shortcuts import METRIC, NUMBERS, Shortcut
+from tasks.shortcuts import METRIC, NUMBERS, WORDS, Shortcut
 from tasks.statistics import Estimate
 
 Finding = Literal["", "leak", "labels", "shortcut", "few"]
@@ -48,6 +48,7 @@ def lines(audit: Audit) -> list[Line]:
         *_overlaps(audit),
         *(_shortcut(audit, one) for one in audit.shortcuts),
         *_letters(audit),
+        *_pretraining(audit),
         *_clean(audit),
     ]
 
@@ -75,8 +76,7 @@ def verdict(audit: Audit) -> list[str]:
         sentences.append(f"SHORTCUT. {line.question}: {line.answer}. Show it beside any result.")
     if not named:
         sentences.append("No shortcut: length, GC content and odd letters say no more than chance.")
-    words = [one for one in audit.shortcuts if one.name.startswith("words")]
-    for one in words:
+    for one in (one for one in audit.shortcuts if one.name == WORDS):
         what = METRIC[audit.kind]
         sentences.append(f"To beat: counts of {one.name} letters, {what} {_estimate(one.score)}.")
     return sentences
@@ -146,6 +146,22 @@ def _letters(audit: Audit) -> Iterator[Line]:
         yield Line("share of lower case", "rows as published", "their text is not at hand")
     else:
         yield Line("share of lower case", "rows as published", _shares(audit.lower_case))
+
+
+def _pretraining(audit: Audit) -> Iterator[Line]:
+    found, rows = audit.pretraining, audit.relations["test"]["rows"]
+    if found.inside is not None:
+        yield Line("inside the pretraining corpus", "test rows", _of(found.inside, rows))
+    if not found.seen + found.unseen:
+        yield Line("seen in pretraining", "test rows", "coordinates are not known")
+        return
+    parts = (("seen", found.seen, found.seen_score), ("unseen", found.unseen, found.unseen_score))
+    for name, count, score in parts:
+        counts = (
+            f"; counts of {WORDS} letters {METRIC[audit.kind]} {_estimate(score)}" if score else ""
+        )
+        question = f"chromosomes {name} in pretraining"
+        yield Line(question, "test rows", f"{_of(count, rows)}{counts}")
 
 
 def _clean(audit: Audit) -> Iterator[Line]:

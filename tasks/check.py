@@ -28,6 +28,7 @@ from tasks.catalog import TASKS
 from tasks.family import build_task, options_class
 from tasks.files import write_text
 from tasks.kinship import NONE, kinship
+from tasks.pretraining import BUNDLED
 from tasks.task import Splits, Task
 
 COMMAND = "python -m tasks check NAME"
@@ -40,6 +41,8 @@ class Options:
 
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs", "folder that receives audit_NAME.json, .csv and clean_NAME.tsv")
+    pretraining: str = option(str(BUNDLED), "BED file of what a checkpoint saw: train or valid")
+    corpus: list[str] = option([], "FASTA files, folders or globs of what it saw, to search in")
     split_seed: int = option(0, "moves the division of the rows, where the task leaves it open")
 
 
@@ -64,7 +67,8 @@ def check(name: str, arguments: Sequence[str]) -> list[Path]:
     data = Path(folder).expanduser() if folder else None
     start = time.perf_counter()
     splits = task.splits(options.split_seed, data)
-    found = audit(task, splits, data)
+    regions = Path(options.pretraining).expanduser()
+    found = audit(task, splits, data, regions=regions, corpus=options.corpus)
     seconds = time.perf_counter() - start
     files = _write(Path(options.out).expanduser(), task, splits, found)
     _print(found, seconds)

@@ -85,12 +85,14 @@ def unknown(sequences: Sequence[str]) -> np.ndarray:
     return np.array([[sequence.count("N") / len(sequence)] for sequence in sequences])
 
 
+WORDS = f"words of {WORD}"
+
 FEATURES: dict[str, Features] = {
     "length": length,
     "GC content": gc,
     "N": unknown,
     "dinucleotides": dinucleotides,
-    f"words of {WORD}": words,
+    WORDS: words,
 }
 
 
@@ -99,7 +101,10 @@ NUMBERS = ("length", "N", "lower case")
 
 
 def shortcuts(
-    task: Task, splits: Splits, more: dict[str, Features] | None = None
+    task: Task,
+    splits: Splits,
+    more: dict[str, Features] | None = None,
+    only: str | None = None,
 ) -> list[Shortcut]:
     """Score every set of features, beginning with none at all: the most frequent class.
 
@@ -109,6 +114,7 @@ def shortcuts(
         task: Whose rows they are.
         splits: The rows.
         more: Further features, by name.
+        only: Name of the features to score alone, beside none at all.
 
     Returns:
         A score for each set of features in which training rows differ at all.
@@ -131,7 +137,8 @@ def shortcuts(
     constant = score(np.zeros((len(train), 1)), np.zeros((len(test), 1)), True)
     chance = {"classes": constant.value, "multi_label": 0.5, "regression": 0.0}[task.kind]
     found = [Shortcut("majority", constant, chance, len(test))]
-    for name, features in (FEATURES | (more or {})).items():
+    every = FEATURES | (more or {})
+    for name, features in every.items() if only is None else [(only, every[only])]:
         x, asked_x = features(texts), features(asked_texts)
         mean, scale = x.mean(axis=0), x.std(axis=0)
         if (scale > 1e-12).any():

@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from backbone.config import HyenaDNAConfig
 from backbone.dna import reverse_complement
+from backbone.model import random_model
 from icl.config import from_dict, identity, resolve
 from icl.report import Report, find_reports, read_report
 from icl.results import results
+from tasks.catalog import TASKS
 from tasks.metrics import evaluate
 from tasks.task import Example, make_splits
 
@@ -166,3 +169,26 @@ def test_reports_of_before_are_still_read(call, tiny, tmp_path):
     frame = results(tmp_path)
     assert np.isnan(frame["n_clean"].astype(float).iloc[0])
     assert from_dict(old.config).split == "official"
+
+
+def test_chromosomes_seen_in_pretraining_and_others_are_told_apart(
+    call, tiny, tmp_path, monkeypatch
+):
+    shape = {"d_model": 8, "n_layer": 1, "d_inner": 16, "max_seq_len": 64}
+    random_model(HyenaDNAConfig(**shape), seed=0).save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "pretraining.bed").write_text("chr1\t0\t9\ttrain\nchr2\t0\t9\tvalid\n")
+    rows = tiny.splits(TASKS.get("tiny_rows"), 0, None).test
+    lines = [f"{row.sequence}\tchr{1 + i % 3}:{i}-{i + 40}" for i, row in enumerate(rows)]
+    (tmp_path / "t.tsv").write_text("\n".join(["sequence\tid", *lines]))
+    monkeypatch.setattr(
+        type(tiny), "tables", lambda self, data: [(tmp_path / "t.tsv", "sequence")], raising=False
+    )
+    run = ("task=tiny_rows", "method=linear_probe", "threads=1", "out=runs")
+    assert call(*run, f"backbone={tmp_path}/model")[0] == 0
+    (path,) = find_reports(tmp_path / "runs")
+    details = read_report(path).details
+    assert (details["seen_rows"], details["unseen_rows"]) == (10, 20)
+    table = pd.read_csv(path.parent / "predictions.tsv", sep="\t")
+    right = (table["label"] == table["predicted"]).to_numpy()
+    assert details["seen_accuracy"] == pytest.approx(right[::3].mean())
+    assert details["unseen_accuracy"] == pytest.approx(np.delete(right, slice(0, 30, 3)).mean())
