@@ -25,7 +25,7 @@ from backbone.norm import gelu_, norm_backward, normed
 from backbone.reading import Read, kernels
 from backbone.tokens import MixTokens
 
-PIECE = 1024
+PIECE = 2048
 """Positions of the MLP at a time: their inner activations fit a core's cache."""
 
 DIRECT = 8

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from backbone.mixing import summed
 from backbone.norm import norm_backward, normed
 
-POSITIONS = 1024
+POSITIONS = 2048
 """Positions at a time: their projections fit a core's cache."""
 
 

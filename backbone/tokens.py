@@ -73,13 +73,8 @@ class MixTokens(torch.autograd.Function):
         x0, inner, mixed, lengths = ctx.saved_tensors
         width, head, size = x0.shape[1], mixed.shape[2], x0.shape[2] + for_after.shape[2]
         outer, for_spill = outer_gradient(for_gated, x0, for_after, lengths, size, ctx.shared[1])
-        for_inner = torch.stack(
-            [
-                torch.einsum("bdt,dt->bd", outer[..., i:], ctx.taps[:, : size - i])
-                for i in range(head)
-            ],
-            dim=2,
-        )
+        sums = [(outer[..., i:] * ctx.taps[:, : size - i]).sum(-1) for i in range(head)]
+        for_inner = torch.stack(sums, dim=2)
         gradients = for_gated[..., :head] * mixed, gates_backward(for_inner, inner, lengths)
         for_tail = x0.new_zeros(len(x0), *ctx.shared[0][1:])
         for part, gradient in zip(parts(width), gradients, strict=True):
