@@ -90,13 +90,12 @@ def _looked_up(ids: Tensor, table: Tensor, short: Short, size: int) -> tuple[Ten
     """
     gates, index = _by_grams(ids, table, short)
     (rows, length), width = ids.shape, len(gates) // 2
-    x0 = table.new_empty(rows, width, length)
+    index = index[:, None].expand(-1, width, -1)
+    outer, inner = (part.expand(rows, -1, -1) for part in gates.split(width))
     padded = table.new_empty(rows, width, size)
+    torch.gather(inner, 2, index, out=padded[..., :length])
     padded[..., length:] = 0
-    for row, outer, gated in zip(index, x0, padded, strict=True):
-        torch.index_select(gates[:width], 1, row, out=outer)
-        gated[:, :length] = gates[width:].index_select(1, row)
-    return x0, padded
+    return outer.gather(2, index), padded
 
 
 def _by_grams(ids: Tensor, table: Tensor, short: Short) -> tuple[Tensor, Tensor]:
