@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from backbone.hyena import transform_length
 from backbone.model import Block
 
 KEPT_BYTES = 512 << 20
@@ -33,16 +32,15 @@ class Filters:
                 self._taps[layer] = filters(grown)
         return self._taps[layer][:, :length]
 
-    def spectrum(self, layer: int, signal: int, filters: int) -> Tensor | None:
-        """Returns the transform of a layer's first `filters` taps, for signals of a length.
+    def spectrum(self, layer: int, filters: int, n: int) -> Tensor | None:
+        """Returns the transform of size n of a layer's first `filters` taps.
 
         None for filters that are trained: whoever convolves with them must differentiate it.
         """
         if self._trained(layer):
             return None
-        key = (layer, signal, filters)
+        key = (layer, filters, n)
         if key not in self._spectra:
-            n = transform_length(signal, filters)
             self._spectra[key] = torch.fft.rfft(self.taps(layer, filters), n=n)
             while self.kept_bytes > KEPT_BYTES and len(self._spectra) > 1:
                 self._spectra.popitem(last=False)

@@ -17,16 +17,19 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from backbone.filters import Filters
+from backbone.hyena import transform_length
 from backbone.layer import LayerState, last_positions, pick, spill_after
 from backbone.mixing import Ends, Mix, Short
 from backbone.model import Block
+from backbone.norm import gelu_, norm_backward, normed
+from backbone.reading import Read, kernels
+from backbone.tokens import MixTokens
 
-PIECE = 1024
+PIECE = 2048
 """Positions of the MLP at a time: their inner activations fit a core's cache."""
 
-# gelu(x) in its tanh form is x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)).
-LINEAR = 2 * (2 / torch.pi) ** 0.5
-CUBIC = 0.044715 * LINEAR
+DIRECT = 8
+"""So many positions of a convolution take a dot product each; for more a transform is cheaper."""
 
 
 class FusedLayer:
@@ -60,16 +63,19 @@ class FusedLayer:
         """Runs the operator up to its gates; with token ids the projections are looked up."""
         length, norm = hidden.shape[1], self.block.norm1
         weight = self.block.mixer.in_proj.weight
+        size = transform_length(length, length + room)
+        taps = self.filters.taps(self.index, length + room)
+        spectrum = self.filters.spectrum(self.index, length + room, size)
+        before, tail = None if state is None else state.spill, self._tail(state)
+        how = self._short(0), taps, spectrum, lengths, room
         if ids is None:
             projected = _Enter.apply(hidden, norm, weight)
+            gated, tail, spill = Mix.apply(projected, tail, before, *how)
         else:
-            projected = _looked_up(ids, weight @ norm(self.embeddings).t())
-        taps = self.filters.taps(self.index, length + room)
-        spectrum = self.filters.spectrum(self.index, length, length + room)
-        before, tail = None if state is None else state.spill, self._tail(state)
-        gated, tail, spill = Mix.apply(
-            projected, tail, before, self._short(0), taps, spectrum, lengths, room
-        )
+            table = weight @ norm(self.embeddings).t()
+            gated, spill = MixTokens.apply(ids, table, tail, before, *how)
+            ends = table[:, last_of(ids, lengths, tail.shape[2])].transpose(0, 1)
+            tail = _behind(ends, tail, lengths, length)
         return gated, self._state(tail, spill, before, lengths, length, room)
 
     def leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
@@ -82,14 +88,14 @@ class FusedLayer:
         """Returns the layer's state behind each row, and computes nothing else."""
         length, before = hidden.shape[1], None if state is None else state.spill
         past = self.block.mixer.past
-        tail = self._project(self._last(hidden, lengths, past), self._tail(state), lengths, length)
+        tail = self._project(last_of(hidden, lengths, past), self._tail(state), lengths, length)
         spill = self._convolved(hidden, state, lengths, 0, room)
         return self._state(tail, spill, before, lengths, length, room)
 
     def last(self, hidden: Tensor, state: LayerState | None, lengths: Tensor | None) -> Tensor:
         """Returns the residual stream (B, D) behind the block at each row's last position."""
         mixer, width = self.block.mixer, hidden.shape[2]
-        end = self._last(hidden, lengths, mixer.past + 1)
+        end = last_of(hidden, lengths, mixer.past + 1)
         recent = self._project(end, self._tail(state), lengths, hidden.shape[1])[:, :width]
         weight, bias = self._short(0)
         x0 = (recent * weight[:width]).sum(-1) + bias[:width]
@@ -109,15 +115,18 @@ class FusedLayer:
         count: int,
     ) -> Tensor:
         """Returns the segment's own convolution (B, D, count), from `first` behind its end on."""
-        length, width = hidden.shape[1:]
-        projected = _Enter.apply(hidden, self.block.norm1, self.block.mixer.in_proj.weight[width:])
-        size = length + first + count
-        spectrum = None
-        if count > Ends.DIRECT:
-            spectrum = self.filters.spectrum(self.index, length, size)
-        taps, tail = self.filters.taps(self.index, size), self._tail(state)[:, width:]
-        short = self._short(width)
-        return Ends.apply(projected, tail, short, taps, spectrum, lengths, first, count)
+        (length, width), norm = hidden.shape[1:], self.block.norm1
+        weight = self.block.mixer.in_proj.weight[width:]
+        taps = self.filters.taps(self.index, length + first + count)
+        (short, bias), tail = self._short(width), self._tail(state)[:, width:]
+        if count <= DIRECT:
+            backwards = kernels(taps, length, lengths, first, count)
+            how = short.t().contiguous(), bias
+            return Read.apply(hidden, tail.transpose(1, 2), norm, weight, how, backwards)
+        size = Ends.transform_length(length, first, count, lengths)
+        spectrum = self.filters.spectrum(self.index, taps.shape[1], size)
+        projected = _Enter.apply(hidden, norm, weight)
+        return Ends.apply(projected, tail, (short, bias), spectrum, lengths, first, count)
 
     def _short(self, start: int) -> Short:
         """Weights (C, w) and bias (C,) of the short filter, the projections' bias folded in."""
@@ -149,39 +158,32 @@ class FusedLayer:
             spill = spill + spill_after(before, lengths, length, room)
         return LayerState(tail + self._bias(), spill)
 
-    @staticmethod
-    def _last(hidden: Tensor, lengths: Tensor | None, count: int) -> Tensor:
-        """Returns the last positions (B, count, D) of each row; what precedes it is undefined."""
-        if lengths is None and hidden.shape[1] >= count:
-            return hidden[:, hidden.shape[1] - count :]
-        at = last_positions(hidden, lengths)[:, None] - torch.arange(count).flip(0)
-        index = at.clamp(min=0)[..., None].expand(-1, -1, hidden.shape[2])
-        return hidden.gather(1, index)
-
     def _project(self, end: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
         """Projects last positions (B, n, D) to (B, 3D, n), the tail's where a row is shorter."""
-        count = end.shape[1]
-        weight = self.block.mixer.in_proj.weight
-        projected = (self.block.norm1(end) @ weight.t()).transpose(1, 2)
-        if lengths is None:
-            missing = max(0, count - length)
-            if not missing:
-                return projected
-            lengths = torch.full((len(end),), length)
-        at = lengths[:, None] - torch.arange(count, 0, -1)
-        index = (at + tail.shape[2]).clamp(max=tail.shape[2] - 1).clamp(min=0)
-        earlier = tail.expand(len(end), -1, -1).gather(
-            2, index[:, None].expand(-1, tail.shape[1], -1)
-        )
-        return torch.where(at[:, None] < 0, earlier, projected)
+        projected = (self.block.norm1(end) @ self.block.mixer.in_proj.weight.t()).transpose(1, 2)
+        return _behind(projected, tail, lengths, length)
 
 
-def _looked_up(ids: Tensor, table: Tensor) -> Tensor:
-    """Returns columns (B, C, L) of a table (C, V) by ids (B, L)."""
-    found = table.new_empty(len(ids), len(table), ids.shape[1])
-    for row, target in zip(ids, found, strict=True):
-        torch.index_select(table, 1, row, out=target)
-    return found
+def last_of(values: Tensor, lengths: Tensor | None, count: int) -> Tensor:
+    """Returns the last `count` positions of each row of (B, L, ...); undefined before a row."""
+    length = values.shape[1]
+    if lengths is None and length >= count:
+        return values[:, length - count :]
+    at = last_positions(values, lengths)[:, None] - torch.arange(count).flip(0)
+    return values[torch.arange(len(values))[:, None], at.clamp(min=0)]
+
+
+def _behind(ends: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
+    """Returns the last projections (B, C, n) of each row, the tail's where a row is shorter."""
+    count, past = ends.shape[2], tail.shape[2]
+    if lengths is None:
+        if length >= count:
+            return ends
+        lengths = torch.full((len(ends),), length)
+    at = lengths[:, None] - torch.arange(count, 0, -1)
+    index = (at + past).clamp(0, past - 1)[:, None].expand(-1, tail.shape[1], -1)
+    earlier = tail.expand(len(ends), -1, -1).gather(2, index)
+    return torch.where(at[:, None] < 0, earlier, ends)
 
 
 class _Enter(torch.autograd.Function):
@@ -189,17 +191,17 @@ class _Enter(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, norm: nn.LayerNorm, weight: Tensor) -> Tensor:
-        normed, mean, scale = _normed(hidden, norm)
+        signal, mean, scale = normed(hidden, norm)
         ctx.save_for_backward(hidden, mean, scale)
         ctx.norm, ctx.weight = norm, weight
-        return torch.bmm(weight.expand(len(hidden), -1, -1), normed.transpose(1, 2))
+        return torch.bmm(weight.expand(len(hidden), -1, -1), signal.transpose(1, 2))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, mean, scale = ctx.saved_tensors
         back = torch.bmm(gradient.transpose(1, 2), ctx.weight.expand(len(hidden), -1, -1))
-        return _norm_backward(back, hidden, mean, scale, ctx.norm), None, None
+        return norm_backward(back, hidden, mean, scale, ctx.norm), None, None
 
 
 class _Leave(torch.autograd.Function):
@@ -209,13 +211,13 @@ class _Leave(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, gated: Tensor, block: Block) -> Tensor:
         out, mlp = block.mixer.out_proj, block.mlp
         weight = out.weight.t().expand(len(hidden), -1, -1)
-        stream = torch.baddbmm(hidden, gated.transpose(1, 2), weight).add_(out.bias)
+        stream = torch.baddbmm(hidden, gated.transpose(1, 2), weight)
         result = torch.empty_like(stream)
         wanted, kept = any(ctx.needs_input_grad), [stream]
         for piece, target in zip(_pieces(stream), _pieces(result), strict=True):
-            normed, mean, scale = _normed(piece, block.norm2)
-            inner = torch.addmm(mlp.fc1.bias, normed, mlp.fc1.weight.t())
-            slope = _gelu_(inner, wanted)
+            signal, mean, scale = normed(piece.add_(out.bias), block.norm2)
+            inner = torch.addmm(mlp.fc1.bias, signal, mlp.fc1.weight.t())
+            slope = gelu_(inner, wanted)
             torch.addmm(piece, inner, mlp.fc2.weight.t(), out=target)
             target.add_(mlp.fc2.bias)
             if slope is not None:
@@ -234,7 +236,7 @@ class _Leave(torch.autograd.Function):
         for i, (piece, outer, target) in enumerate(pieces):
             mean, scale, slope = kept[3 * i : 3 * i + 3]
             inner = (outer @ mlp.fc2.weight).mul_(slope) @ mlp.fc1.weight
-            inner = _norm_backward(inner, piece, mean, scale, block.norm2)
+            inner = norm_backward(inner, piece, mean, scale, block.norm2)
             torch.add(inner, outer, out=target)
         weight = block.mixer.out_proj.weight.t().expand(len(back), -1, -1)
         return back, torch.bmm(weight, back.transpose(1, 2)), None
@@ -242,33 +244,3 @@ class _Leave(torch.autograd.Function):
 
 def _pieces(hidden: Tensor) -> tuple[Tensor, ...]:
     return hidden.view(-1, hidden.shape[-1]).split(PIECE)
-
-
-def _normed(hidden: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.native_layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-
-
-def _norm_backward(
-    gradient: Tensor, hidden: Tensor, mean: Tensor, scale: Tensor, norm: nn.LayerNorm
-) -> Tensor:
-    shape, mask = norm.normalized_shape, [True, False, False]
-    return torch.ops.aten.native_layer_norm_backward(
-        gradient, hidden, shape, mean, scale, norm.weight, norm.bias, mask
-    )[0]
-
-
-def _gelu_(x: Tensor, slope: bool) -> Tensor | None:
-    """Replaces x by gelu(x); returns the derivative if it is wanted.
-
-    With a = x (LINEAR + CUBIC x^2) and s = sigmoid(a), gelu is x s and its derivative
-    s + s (1 - s) (3 a - 2 LINEAR x): one exponential serves both.
-    """
-    a = (x * x).mul_(CUBIC).add_(LINEAR).mul_(x)
-    if not slope:
-        x.mul_(a.sigmoid_())
-        return None
-    s = a.sigmoid()
-    a.mul_(3).add_(x, alpha=-2 * LINEAR).mul_(s)
-    a.addcmul_(a, s, value=-1).add_(s)
-    x.mul_(s)
-    return a

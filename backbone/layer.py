@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.filters import Filters
-from backbone.hyena import long_convolution, short_convolution
+from backbone.hyena import long_convolution, short_convolution, transform_length
 from backbone.model import Block
 
 
@@ -102,7 +102,8 @@ class ComposedLayer:
         x0, gated = self._gates(signal)
         gated = without_padding(gated, lengths)
         taps = self.filters.taps(self.index, length + room)
-        spectrum = self.filters.spectrum(self.index, length, length + room)
+        size = transform_length(length, length + room)
+        spectrum = self.filters.spectrum(self.index, length + room, size)
         return signal, long_convolution(gated, taps, spectrum), x0
 
     def _project(self, hidden: Tensor, state: LayerState | None) -> Tensor:

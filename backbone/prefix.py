@@ -28,8 +28,8 @@ from backbone.model import Block, HyenaDNA
 
 __all__ = ["LayerState", "PrefixEngine", "PrefixState"]
 
-POSITIONS = 4000
-"""Rows are taken so many positions at a time on a CPU, where more would leave its caches."""
+POSITIONS = 16_000
+"""Rows are taken so many positions at a time on a CPU, to bound what they need at once."""
 
 SEGMENT = 8192
 """Positions whose inner activations are computed anew at a time, with `checkpoint_prefix`."""
@@ -69,8 +69,8 @@ class PrefixEngine:
     """Encodes contexts and what follows them.
 
     Filters of a frozen model are evaluated once a length and kept, in the frequency domain too.
-    On a CPU, rows are encoded a few at a time, as many as their length alone decides: gradients
-    of a shared context add up over them.
+    On a CPU, rows are encoded some at a time, as many as their length alone decides: gradients of
+    a shared context add up over them.
     """
 
     def __init__(self, model: HyenaDNA, checkpoint_prefix: bool = False) -> None:

@@ -29,7 +29,7 @@ class Options:
     batch: int = option(8, "queries at a time; 256 in all follow one encoding of the prompt")
     threads: int = option(2, "threads of the arithmetic")
     device: str = option("cpu", "cpu, cuda or mps")
-    repeats: int = option(3, "the median of so many is taken, after one that is not counted")
+    repeats: int = option(3, "the median of so many; of one where a step takes over 20 s")
 
 
 def measure_all(options: Options) -> Path:

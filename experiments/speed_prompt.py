@@ -7,7 +7,7 @@ the batch's share of that. The plain path has no such part.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 EVALUATED = 256
 """Queries of one evaluation; the prompt is encoded once for all of them."""
 
-MEMORY_SHARE = 0.8
+MEMORY_SHARE = 0.65
 """Of the machine's memory, what the plain path may take."""
+
+SLOW = 20.0
+"""Seconds of a step that is timed once, not several times."""
 
 BARS: dict[tuple[int, int, int, Phase], float] = {
     (128, 16, 32, "train"): 1,
@@ -57,7 +60,7 @@ class Options:
     query_length: int = option(500, "bases of a query")
     threads: int = option(2, "threads of the arithmetic")
     device: str = option("cpu", "cpu, cuda or mps")
-    repeats: int = option(3, "the median of so many is taken, after one that is not counted")
+    repeats: int = option(3, "the median of so many; of one where a step takes over 20 s")
 
 
 @dataclass(frozen=True)
@@ -211,9 +214,7 @@ def rows_of(
         prefix = paths.encode_prefix()
     for phase in phases:
         work = {way: partial(paths.step, phase, way, prefix) for way in ways}
-        times = [
-            {way: seconds(work[way], device) for way in ways} for _ in range(options.repeats + 1)
-        ][1:]
+        times = taking_turns(work, device, options.repeats)
         medians = {way: median(taken[way] for taken in times) for way in ways}
         operations = arithmetic(work["engine"])
         floor_ratio = medians["engine"] / (operations / matmul_rate(device))
@@ -238,6 +239,15 @@ def rows_of(
             floor_ratio=floor_ratio,
             bar=BARS.get((shape.width, shape.prompt_tokens, shape.batch, phase)),
         )
+
+
+def taking_turns(
+    work: Mapping[Way, Callable[[], object]], device: str, repeats: int
+) -> list[dict[Way, float]]:
+    """Times each way, `repeats` rounds after one that is not counted; a slow one once."""
+    first = {way: seconds(once, device) for way, once in work.items()}
+    rounds = 1 if max(first.values()) > SLOW else repeats
+    return [{way: seconds(once, device) for way, once in work.items()} for _ in range(rounds)]
 
 
 def once(shape: Shape, phase: Phase, way: Way, device: str) -> None:

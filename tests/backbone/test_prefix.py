@@ -104,22 +104,23 @@ def test_reading_the_last_position_equals_reading_all(
     equal_with_gradients(read, expected, [prompt, queries])
 
 
-def test_token_ids_are_encoded_as_their_embeddings(way: str) -> None:
+@pytest.mark.parametrize("lengths", [[7, 1, 3], [2, 1, 2], [1, 1, 1]])
+def test_token_ids_are_encoded_as_their_embeddings(way: str, lengths: list[int]) -> None:
     model = tiny(3)
     engine = PrefixEngine(model)
     prompt = vectors(1, 6, seed=1).requires_grad_()
-    ids = torch.randint(12, (3, 7), generator=torch.Generator().manual_seed(0))
-    lengths = torch.tensor([7, 1, 3])
+    ids = torch.randint(12, (3, max(lengths)), generator=torch.Generator().manual_seed(0))
+    ends = torch.tensor(lengths)
     expected = plain(model, prompt, model.embed(ids), None)[:, 6:]
     state = engine.extend(None, prompt, room=9)
     equal_with_gradients(engine.encode(state, ids), expected, [prompt])
-    last = engine.encode_last(state, ids, lengths)
-    equal_with_gradients(last, expected[torch.arange(3), lengths - 1], [prompt])
+    last = engine.encode_last(state, ids, ends)
+    equal_with_gradients(last, expected[torch.arange(3), ends - 1], [prompt])
     end = vectors(1, 2, seed=2).requires_grad_()
-    rows = engine.extend(state, ids, room=2, lengths=lengths)
+    rows = engine.extend(state, ids, room=2, lengths=ends)
     for row, length in enumerate(lengths):
         query = torch.cat([model.embed(ids[row : row + 1, :length]), end], dim=1)
-        theirs = plain(model, prompt, query, None)[:, 6 + int(length) :]
+        theirs = plain(model, prompt, query, None)[:, 6 + length :]
         ours = engine.encode(rows.rows(torch.tensor([row])), end)
         equal_with_gradients(ours, theirs, [prompt, end])
 
