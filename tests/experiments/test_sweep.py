@@ -26,6 +26,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(sweep_storage, "GRACE", 5)
     monkeypatch.setattr(sweep_worker, "PAUSE", 0.1)
     monkeypatch.setattr("experiments.sweep.PAUSE", 0.1)
+    monkeypatch.setattr("experiments.sweep.SHARE", 1)
     monkeypatch.delenv("ICL_STORAGE", raising=False)
 
 
