@@ -189,12 +189,11 @@ def create(name: str, storage: RDBStorage, plan: Plan, claim: Claim) -> Queue:
                 raise InputError(f"study={name} is there and was not made by a sweep; name another")
             study.set_user_attr(PLAN, plan.to_json())
             study.set_metric_names(list(plan.objectives))
-    there, wanted = study.user_attrs[PLAN], plan.to_json()
-    if there != wanted:
-        names = [field for field in wanted if there.get(field) != wanted[field]]
-        said = "; ".join(f"{n} is {there.get(n)} there and {wanted[n]} here" for n in names)
-        what = "another search space" if "space" in names else "other options"
-        raise InputError(f"study={name} exists with {what} ({said}); give study=ANOTHER_NAME")
+    there = Plan.from_json(study.user_attrs[PLAN])
+    if there != plan:
+        what = "another search space" if there.space != plan.space else "other options"
+        said = "; ".join(there.differences(plan))
+        raise InputError(f"study={name} exists with {what}: {said}; give study=ANOTHER_NAME")
     return Queue(name, storage, plan, claim)
 
 
