@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from backbone.errors import InputError
@@ -29,7 +30,7 @@ from backbone.options import help_text
 from experiments.command import exit_code
 from experiments.sweep_claims import Claim, claims
 from experiments.sweep_crew import Crew, Interrupts, Process, started
-from experiments.sweep_queue import Queue, create
+from experiments.sweep_queue import Queue, best, create, is_done
 from experiments.sweep_recipe import SPACE, Options, Request, read_request
 from experiments.sweep_space import corners, grid
 from experiments.sweep_storage import open_storage, reached, shown
@@ -39,7 +40,9 @@ from icl import config as run_options
 from icl.files import write_text
 
 PAUSE = 0.5
-"""Seconds between two looks at how far the study is."""
+"""Least seconds between two looks at how far the study is."""
+SHARE = 0.05
+"""Most of its time that the parent looks: the cores are for the runs."""
 EVERY = 30.0
 """Seconds between two lines about it, where it is not shown live."""
 APART = 1_000_000
@@ -105,12 +108,11 @@ def sweep(request: Request, start: Start | None = None) -> list[Path]:
         print(f"study {name} in {shown(url)}: {len(cells)} cells", flush=True)
         is_whole = drive(queue, cells, request, ground)
         paths = [_written(queue, folder)]
-        if plan.mode == "grid" or not queue.best():
-            return paths
-        for trial in queue.best():
+        chosen = [] if plan.mode == "grid" else best(queue.cells(), plan.objectives)
+        for trial in chosen:
             print(f"chosen: {describe(trial, plan)}", flush=True)
-        if options.test_seeds and (is_whole or options.budget_seconds is not None):
-            paths.append(measure(queue, request, ground))
+        if chosen and options.test_seeds and (is_whole or options.budget_seconds is not None):
+            paths.append(measure(queue, chosen, request, ground))
         return paths
 
 
@@ -163,9 +165,13 @@ def drive(queue: Queue, cells: Cells, request: Request, ground: Ground) -> bool:
     begin = functools.partial(ground.start, words)
     screen, is_told = Screen(), False
     with Crew(begin, request.options.workers, logs) as crew:
-        while not queue.is_done():
+        while True:
+            began = time.monotonic()
             queue.take_up()
-            screen.show(line(queue, datetime.now()))
+            seen = queue.cells()
+            if is_done(seen):
+                break
+            screen.show(line(seen, queue.plan, datetime.now()))
             if ground.interrupts.count > 1:
                 crew.end()
                 break
@@ -178,20 +184,21 @@ def drive(queue: Queue, cells: Cells, request: Request, ground: Ground) -> bool:
                     break
             else:
                 crew.keep_up()
-            time.sleep(PAUSE)
-        screen.end(line(queue, datetime.now()))
+            ground.interrupts.wait(max(PAUSE, (time.monotonic() - began) / SHARE))
+        screen.end(line(queue.cells(), queue.plan, datetime.now()))
         if ground.interrupts.count:
             screen.end("stopped; the same command goes on from here")
             raise SystemExit(130)
         crew.let_finish()
-    return queue.is_done()
+    return is_done(queue.cells())
 
 
-def measure(queue: Queue, request: Request, ground: Ground) -> Path:
+def measure(queue: Queue, chosen: Sequence[FrozenTrial], request: Request, ground: Ground) -> Path:
     """Runs what a search chose on test rows, once for each of some fresh seeds.
 
     Args:
         queue: The study of the search.
+        chosen: Its trials.
         request: What was asked for.
         ground: Where all this happens.
 
@@ -203,7 +210,7 @@ def measure(queue: Queue, request: Request, ground: Ground) -> Path:
     fresh = range(first, first + request.options.test_seeds)
     cells = {
         trial.number * APART + seed: {**trial.params, "seed": seed}
-        for trial in queue.best()
+        for trial in chosen
         for seed in fresh
     }
     test = create(f"{queue.study_name}-test", ground.storage, plan, ground.claim)

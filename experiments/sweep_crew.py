@@ -146,6 +146,12 @@ class Interrupts:
         """Not yet."""
         self.count = 0
 
+    def wait(self, seconds: float) -> None:
+        """Waits so long, or until Ctrl-C is pressed."""
+        before, deadline = self.count, time.monotonic() + seconds
+        while self.count == before and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
+
     @contextmanager
     def heard(self) -> Iterator[Interrupts]:
         """Counts instead of raising KeyboardInterrupt."""

@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 
 from backbone.errors import InputError
-from experiments.sweep_space import Value, as_text
+from experiments.sweep_space import Value, as_text, values_as_text
 from icl import config as options
 from icl.cli import composed
 from icl.config import RunConfig
@@ -140,6 +140,26 @@ class Plan:
         """Eight hexadecimal digits that name the plan."""
         text = json.dumps(self.to_json(), sort_keys=False)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def differences(self, other: Plan) -> list[str]:
+        """What another plan has otherwise, an option each: `seed is [0] there and [0,1] here`."""
+        mine, others = self._in_words(), other._in_words()
+        return [
+            f"{name} is {mine.get(name, 'not')} there and {others.get(name, 'not')} here"
+            for name in dict.fromkeys([*mine, *others])
+            if mine.get(name) != others.get(name)
+        ]
+
+    def _in_words(self) -> dict[str, str]:
+        """Everything in the plan, by the names of the command line."""
+        return {
+            "mode": self.mode,
+            "objective": " and ".join(self.objectives),
+            "pruner": self.pruner,
+            "search_seed": str(self.seed),
+            **{name: text for name, _, text in (word.partition("=") for word in self.words)},
+            **{f"space.{name}": values_as_text(values) for name, values in self.space.items()},
+        }
 
     def measured(self) -> Plan:
         """The plan of the runs on test rows that follow a search, each cell with its own seed."""

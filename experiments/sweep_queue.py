@@ -130,20 +130,6 @@ class Queue(optuna.Study):
         last = {trial.user_attrs[CELL]: trial for trial in trials if CELL in trial.user_attrs}
         return dict(sorted(last.items()))
 
-    def is_done(self) -> bool:
-        """Whether no cell will move any more."""
-        return not any(is_open(trial) for trial in self.cells().values())
-
-    def best(self) -> list[FrozenTrial]:
-        """The best finished cell, the first of equals; of two objectives the Pareto front."""
-        complete = [t for t in self.cells().values() if t.state == TrialState.COMPLETE]
-        signs = [-1 if OBJECTIVES[name] == "maximize" else 1 for name in self.plan.objectives]
-        costs = [[s * v for s, v in zip(signs, t.values, strict=True)] for t in complete]
-        if len(signs) == 1:
-            return complete[costs.index(min(costs)) :][:1] if costs else []
-        front = _first_of_equals(costs, _undominated(costs))
-        return [complete[i] for i in sorted(front, key=lambda i: costs[i][::-1])]
-
 
 def is_lost(trial: FrozenTrial) -> bool:
     """Whether a cell's last trial ended without saying why, and may be tried again."""
@@ -154,6 +140,22 @@ def is_lost(trial: FrozenTrial) -> bool:
 def is_open(trial: FrozenTrial) -> bool:
     """Whether a cell's last trial is not its end."""
     return not trial.state.is_finished() or is_lost(trial)
+
+
+def is_done(cells: Mapping[int, FrozenTrial]) -> bool:
+    """Whether no cell will move any more."""
+    return not any(is_open(trial) for trial in cells.values())
+
+
+def best(cells: Mapping[int, FrozenTrial], objectives: Sequence[str]) -> list[FrozenTrial]:
+    """The best finished cell, the first of equals; of two objectives the Pareto front."""
+    complete = [t for t in cells.values() if t.state == TrialState.COMPLETE]
+    signs = [-1 if OBJECTIVES[name] == "maximize" else 1 for name in objectives]
+    costs = [[s * v for s, v in zip(signs, t.values, strict=True)] for t in complete]
+    if len(signs) == 1:
+        return complete[costs.index(min(costs)) :][:1] if costs else []
+    front = _first_of_equals(costs, _undominated(costs))
+    return [complete[i] for i in sorted(front, key=lambda i: costs[i][::-1])]
 
 
 def _undominated(costs: Sequence[Sequence[float]]) -> list[int]:
@@ -187,12 +189,11 @@ def create(name: str, storage: RDBStorage, plan: Plan, claim: Claim) -> Queue:
                 raise InputError(f"study={name} is there and was not made by a sweep; name another")
             study.set_user_attr(PLAN, plan.to_json())
             study.set_metric_names(list(plan.objectives))
-    there, wanted = study.user_attrs[PLAN], plan.to_json()
-    if there != wanted:
-        names = [field for field in wanted if there.get(field) != wanted[field]]
-        said = "; ".join(f"{n} is {there.get(n)} there and {wanted[n]} here" for n in names)
-        what = "another search space" if "space" in names else "other options"
-        raise InputError(f"study={name} exists with {what} ({said}); give study=ANOTHER_NAME")
+    there = Plan.from_json(study.user_attrs[PLAN])
+    if there != plan:
+        what = "another search space" if there.space != plan.space else "other options"
+        said = "; ".join(there.differences(plan))
+        raise InputError(f"study={name} exists with {what}: {said}; give study=ANOTHER_NAME")
     return Queue(name, storage, plan, claim)
 
 

@@ -94,6 +94,18 @@ def as_text(value: Any) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
+def values_as_text(values: BaseDistribution) -> str:
+    """What an option may be, as `read_values` reads it."""
+    if isinstance(values, CategoricalDistribution):
+        return f"[{','.join(map(as_text, values.choices))}]"
+    assert isinstance(values, IntDistribution | FloatDistribution)
+    ends = f"{as_text(values.low)},{as_text(values.high)}"
+    if isinstance(values, FloatDistribution):
+        return f"{'log' if values.log else 'uniform'}({ends})"
+    step = "" if values.step == 1 else f",{values.step}"
+    return f"{'logint' if values.log else 'int'}({ends}{step})"
+
+
 def grid(space: Space) -> list[dict[str, Value]]:
     """Every cell of a grid: a value for each option; the first option changes last.
 

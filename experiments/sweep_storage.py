@@ -55,15 +55,15 @@ def reached(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"storage={shown(url)}: its driver {error.name} is not installed; for PostgreSQL: "
-            "pip install 'genomic-icl[postgresql]'"
-        ) from error
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         root: BaseException = error
         while root.__cause__ is not None:
             root = root.__cause__
+        if isinstance(root, ModuleNotFoundError):
+            raise InputError(
+                f"storage={shown(url)}: its driver {root.name} is not installed; for PostgreSQL: "
+                "pip install 'genomic-icl[postgresql]'"
+            ) from error
         said = str(root).strip().partition("\n")[0]
         raise InputError(f"storage={shown(url)}: cannot be reached ({said})") from error
 

@@ -10,7 +10,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.sweep_plan import Plan
-from experiments.sweep_queue import LOST, WHY, Queue, is_open
+from experiments.sweep_queue import LOST, WHY, Queue, best, is_open
 from experiments.sweep_space import as_text
 
 
@@ -23,9 +23,10 @@ def table(queue: Queue) -> pd.DataFrame:
     failed, `chosen` in a search, and the `command` that repeats it. Of a finished grid it is a
     function of the plan, but for `seconds`, which are there only where they are an objective.
     """
-    best = {trial.number for trial in queue.best()}
+    cells = queue.cells()
+    chosen = {trial.number for trial in best(cells, queue.plan.objectives)}
     rows = []
-    for cell, trial in queue.cells().items():
+    for cell, trial in cells.items():
         row: dict[str, Any] = {"cell": cell}
         row |= {name: trial.params.get(name) for name in queue.plan.space}
         row["state"] = state(trial)
@@ -34,7 +35,7 @@ def table(queue: Queue) -> pd.DataFrame:
         row["run"] = " ".join(trial.user_attrs.get("runs", []))
         row["why"] = why(trial)
         if queue.plan.mode != "grid":
-            row["chosen"] = trial.number in best
+            row["chosen"] = trial.number in chosen
         rows.append(row | {"command": trial.user_attrs.get("command", "")})
     return pd.DataFrame(rows)
 
@@ -57,22 +58,22 @@ def why(trial: FrozenTrial) -> str:
     return trial.user_attrs.get(WHY, LOST)
 
 
-def line(queue: Queue, now: datetime) -> str:
+def line(cells: Mapping[int, FrozenTrial], plan: Plan, now: datetime) -> str:
     """How far a sweep is: done, running, pruned, failed, best so far, time left.
 
     Args:
-        queue: The study.
+        cells: Every cell's last trial.
+        plan: What the study is about.
         now: The time.
     """
-    cells = queue.cells()
     states = [state(trial) for trial in cells.values()]
     parts = [f"{states.count('complete')}/{len(states)} done"]
     parts += [f"{states.count(name)} {name}" for name in ("running", "pruned", "failed")]
-    best = queue.best()
-    if best and queue.plan.mode != "grid":
-        parts.append(f"best so far {describe(best[0], queue.plan)}")
-        if len(best) > 1:
-            parts[-1] += f" and {len(best) - 1} more on the front"
+    chosen = best(cells, plan.objectives)
+    if chosen and plan.mode != "grid":
+        parts.append(f"best so far {describe(chosen[0], plan)}")
+        if len(chosen) > 1:
+            parts[-1] += f" and {len(chosen) - 1} more on the front"
     left = seconds_left(cells, now)
     if left is not None:
         parts.append(f"about {left / 60:.0f} min left" if left >= 60 else "less than a minute left")

@@ -30,7 +30,7 @@ from omegaconf import MISSING, DictConfig
 
 from backbone.errors import InputError
 from experiments.sweep_claims import Claim, claims
-from experiments.sweep_queue import WHY, NothingWaitsError, Queue, join
+from experiments.sweep_queue import WHY, NothingWaitsError, Queue, is_done, join
 from experiments.sweep_storage import open_storage, reached
 from icl.cli import Command, launch, one_line
 from icl.config import RunConfig
@@ -233,7 +233,7 @@ def work(queue: Queue, objective: Objective, stop: Callable[[], bool]) -> None:
         try:
             queue.optimize(objective, n_trials=1, catch=(Exception,))
         except NothingWaitsError:
-            if queue.is_done():
+            if is_done(queue.cells()):
                 return
             time.sleep(PAUSE)
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):

@@ -328,6 +328,7 @@ const table = {
     const fits = (row) => state.tasks.has(row.dataset.task) && (state.methods.has(row.dataset.method) || !known.has(row.dataset.method));
     let count = 0;
     for (const row of this.rows) row.hidden = !fits(row) || ++count > this.limit;
+    $("table").classList.add("counted");
     const more = $("more");
     more.hidden = count <= this.limit;
     more.textContent = `Show all ${count.toLocaleString("en")} runs (now ${this.limit})`;

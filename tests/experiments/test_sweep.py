@@ -26,6 +26,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(sweep_storage, "GRACE", 5)
     monkeypatch.setattr(sweep_worker, "PAUSE", 0.1)
     monkeypatch.setattr("experiments.sweep.PAUSE", 0.1)
+    monkeypatch.setattr("experiments.sweep.SHARE", 1)
     monkeypatch.delenv("ICL_STORAGE", raising=False)
 
 
@@ -228,6 +229,7 @@ ONE = ("task=synthetic_easy", "method=soft_prompt")
             (*ONE, "space.k=[1]", "storage=postgresql+psycopg://u:secret@127.0.0.1:1/x"),
             "storage=postgresql+psycopg://u:***@127.0.0.1:1/x: ",
         ),
+        ((*ONE, "space.k=[1]", "storage=mysql://h/x"), "its driver MySQLdb is not installed"),
         (("recipe=soft_promt_curve",), "did you mean soft_prompt_curve?"),
         ((*ONE, "space.k=[1]", "mode=tpe", "evaluate=test"), "validation rows alone"),
         ((*ONE, "space.k=[1]", "mode=tpe", "against=shots", "pruner=median"), "two objectives"),
@@ -246,4 +248,7 @@ def test_a_study_with_another_search_space_is_refused(tmp_path, url, capsys):
     capsys.readouterr()
     assert main([*ONE, "space.prompt_tokens=[1,2]", "study=s", f"out={tmp_path}", f"storage={url}"])
     error = capsys.readouterr().err
-    assert "study=s exists with another search space" in error and error.count("\n") == 1
+    assert error == (
+        "error: study=s exists with another search space: space.prompt_tokens is [1] there and "
+        "[1,2] here; give study=ANOTHER_NAME\n"
+    )
