@@ -1,7 +1,7 @@
 """What a checkpoint saw in pretraining, and which rows of a task lie there.
 
-A checkpoint's folder may hold `pretraining.bed`: intervals with `train` (seen) or `valid` (held out)
-in the fourth column. Assemblies may differ from that of a task's coordinates, so what is compared
+A checkpoint's folder may hold `pretraining.bed`: intervals with `train` (seen) or `valid` (held
+out) in the fourth column. Assemblies may differ from that of a task's coordinates, so what is compared
 is chromosomes: rows on a chromosome of which some was seen, and rows on one of which none was.
 """
 
