@@ -58,7 +58,7 @@ def clean_metrics(
         return metrics
     if not len(clean):
         return None
-    return measured(task, [examples[row] for row in clean], scores[clean])[0]
+    return measured(task, [examples[row] for row in clean.tolist()], scores[clean])[0]
 
 
 def exposure_details(
@@ -89,7 +89,7 @@ def exposure_details(
     for name, rows in vars(exposure(examples, places, regions)).items():
         details[f"{name}_rows"] = int(rows.sum())
         if rows.any():
-            chosen = [examples[row] for row in np.flatnonzero(rows)]
+            chosen = [examples[row] for row in np.flatnonzero(rows).tolist()]
             one = measured(task, chosen, scores[rows])[0][metric]
             ends = {"": one.value, "_low": one.low, "_high": one.high}
             details |= {f"{name}_{metric}{end}": value for end, value in ends.items()}
