@@ -31,6 +31,8 @@ PRUNERS = ("median", "hyperband", "none")
 
 OBJECTIVES = {
     "validation_accuracy": "maximize",
+    "validation_auroc": "maximize",
+    "validation_r2": "maximize",
     "validation_loss": "minimize",
     "prompt_tokens": "minimize",
     "shots": "minimize",

@@ -194,6 +194,7 @@ def _check(options: Options) -> None:
         raise InputError(f"budget_seconds={options.budget_seconds}: must be more than 0")
     if not options.objective.startswith("validation_"):
         raise InputError(
-            f"objective={options.objective}: a search looks for validation_accuracy or "
-            "validation_loss; give what it costs as against="
+            f"objective={options.objective}: a search looks for validation_accuracy (of several "
+            "labels validation_auroc, of numbers validation_r2) or validation_loss; give what it "
+            "costs as against="
         )

@@ -34,7 +34,7 @@ from experiments.sweep_queue import WHY, NothingWaitsError, Queue, join
 from experiments.sweep_storage import open_storage, reached
 from icl.cli import Command, launch, one_line
 from icl.config import RunConfig
-from icl.kinds import SHOWN
+from icl.kinds import SHOWN, VALIDATION
 from icl.methods.base import Progress
 from icl.progress import Watch
 from icl.report import Report
@@ -157,9 +157,12 @@ class Objective:
             trial.set_user_attr("reused", all(done.was_there for done in plain))
             found = summary([done.report for done in plain])
             trial.set_user_attr("found", found)
-            values = [found[name] for name in plan.objectives]
+            values = [found.get(name) for name in plan.objectives]
             if not all(value is not None and math.isfinite(value) for value in values):
-                raise InputError(f"{plan.objectives} = {values}: cannot be compared")
+                raise InputError(
+                    f"{plan.objectives} = {values}: cannot be compared; there are "
+                    f"{', '.join(name for name in found if name.startswith('validation_'))}"
+                )
             return [float(value) for value in values if value is not None]
 
 
@@ -184,8 +187,8 @@ class _Pruning:
             self._trial.report(score, progress.epoch)
         if self._trial.should_prune():
             why = (
-                f"validation accuracy {progress.validation:.4f} at epoch {progress.epoch} of "
-                f"{progress.epochs}: behind earlier trials ({self._queue.plan.pruner})"
+                f"validation {progress.figure} {progress.validation:.4f} at epoch {progress.epoch} "
+                f"of {progress.epochs}: behind earlier trials ({self._queue.plan.pruner})"
             )
             self._trial.set_user_attr(WHY, why)
             raise optuna.TrialPruned(why)
@@ -205,7 +208,8 @@ def summary(reports: Sequence[Report]) -> dict[str, float | None]:
             shown = report.metrics[first]
             row |= {f"{first}_low": shown.low, f"{first}_high": shown.high}
         row["gc_matched_accuracy"] = report.gc_matched_accuracy.value
-        row |= {f"validation_{n}": report.validation.get(n) for n in ("accuracy", "loss")}
+        figures = dict.fromkeys(("accuracy", VALIDATION[report.kind], "loss"))
+        row |= {f"validation_{name}": report.validation.get(name) for name in figures}
         names = ("prompt_tokens", "shots", "trainable_parameters", "seconds")
         rows.append(row | {name: getattr(report, name) for name in names})
     return {name: _mean([row[name] for row in rows]) for name in rows[0]}

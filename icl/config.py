@@ -204,6 +204,8 @@ def _check_other_task(config: RunConfig) -> None:
     task, other = build_task(config.task), build_task(default_options(config.other_task))
     if other.name == task.name:
         raise InputError(f"other_task={other.name} is the task itself; give another one")
+    if other.kind != "classes":
+        raise InputError(f"other_task={other.name} is {SAID[other.kind]}; give one about classes")
     if len(other.labels) < len(task.labels):
         raise InputError(
             f"other_task={other.name} has {len(other.labels)} classes and {task.name} has "

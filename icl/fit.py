@@ -65,6 +65,7 @@ def tune(
     show: Callable[[Progress], None],
     folder: Path | None,
     exempt: Collection[str] = (),
+    figure: str = "accuracy",
 ) -> Tuned:
     """Tunes a module's parameters and leaves it with those of the best epoch on validation.
 
@@ -76,11 +77,12 @@ def tune(
         module: whose trainable parameters move.
         batches: gives, for an epoch from 1, functions that compute the loss of one step.
         steps: of an epoch; the learning rate falls as a cosine over `epochs * steps`.
-        validate: gives loss and accuracy on the validation rows.
+        validate: gives loss and accuracy (or what `figure` says) on the validation rows.
         config: how to tune.
         show: called after each epoch.
         folder: where the state is kept after each epoch, or None.
         exempt: names of parameters that weight decay spares.
+        figure: what the validation rows say beside the loss.
     """
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad and p.numel()}
     decayed = [p for name, p in parameters.items() if name not in exempt]
@@ -101,7 +103,7 @@ def tune(
         if loss < state.best.loss:
             state.best, state.kept = Tuned(loss, accuracy, state.epoch), _copy(parameters)
         mean = sum(losses) / max(1, len(losses))
-        show(Progress(state.epoch, config.epochs, mean, accuracy, state.best.accuracy))
+        show(Progress(state.epoch, config.epochs, mean, accuracy, state.best.accuracy, figure))
         state.save(folder, parameters, optimizer)
     with torch.no_grad():
         for name, parameter in parameters.items():

@@ -47,7 +47,7 @@ def shown(
 def describe(progress: Progress) -> str:
     """One epoch in words."""
     return (
-        f"loss {progress.loss:.4f}  validation accuracy {progress.validation:.4f} "
+        f"loss {progress.loss:.4f}  validation {progress.figure} {progress.validation:.4f} "
         f"(best {progress.best:.4f})"
     )
 

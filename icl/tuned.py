@@ -85,6 +85,7 @@ class TunedMethod(Method[TunedConfigT]):
             right = (scores.argmax(1) == labels).double().mean()
             return F.nll_loss(scores, labels).item(), right.item()
 
+        figure = VALIDATION[self.context.kind]
         best = tune(
             self.module,
             batches,
@@ -94,8 +95,8 @@ class TunedMethod(Method[TunedConfigT]):
             show=self.context.progress,
             folder=self.context.run_dir,
             exempt=without_decay(self.module),
+            figure=figure,
         )
-        figure = VALIDATION[self.context.kind]
         self.validation = {figure: best.accuracy, "loss": best.loss, "epoch": best.epoch}
 
     @property

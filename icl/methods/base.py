@@ -49,6 +49,7 @@ class Progress:
         validation: Accuracy on the validation rows after this epoch; mean AUROC for several labels,
             R2 for numbers.
         best: The best of it so far.
+        figure: What it is: accuracy, auroc or r2.
     """
 
     epoch: int
@@ -56,6 +57,7 @@ class Progress:
     loss: float
     validation: float
     best: float
+    figure: str = "accuracy"
 
 
 def silent(progress: Progress) -> None:

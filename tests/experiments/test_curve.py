@@ -9,6 +9,7 @@ from experiments import curve
 from experiments.points import COLUMNS
 from icl.report import write_report
 from icl.results import results
+from tasks.metrics import Estimate
 from tests.experiments.made_up import report
 
 
@@ -52,6 +53,25 @@ def test_one_run_keeps_its_own_interval(runs):
     (row,) = curve.aggregate(results(runs(report(tokens=4, accuracy=0.7)))).to_dict("records")
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.7, 0.68, 0.73))
     assert row["n_seeds"] == 1
+
+
+def test_numbers_and_several_labels_have_curves_of_their_own_metrics(runs):
+    numbers = dict(kind="regression", labels=("y",), validation={"r2": 0.2, "loss": 3.0})
+    several = dict(kind="multi_label", labels=("a", "b"), validation={"auroc": 0.7, "loss": 0.5})
+    undefined = Estimate(float("nan"), float("nan"), float("nan"))
+    folder = runs(
+        report("linear_probe", metrics={"pearson": Estimate(0.5, 0.4, 0.6)}, task="numbers",
+               gc_matched_accuracy=undefined, best_accuracy=None, **numbers),
+        report("linear_probe", metrics={"auroc": Estimate(0.8, 0.7, 0.9)}, task="several",
+               gc_matched_accuracy=undefined, best_accuracy=None, **several),
+        report(tokens=4),
+    )  # fmt: skip
+    table = results(folder)
+    (row,) = curve.aggregate(table, "pearson").to_dict("records")
+    assert (row["task"], row["mean"], row["low"]) == ("numbers", 0.5, 0.4)
+    assert set(curve.aggregate(table, "auroc")["task"]) == {"several", "made_up"}
+    assert curve.main([f"runs={folder}", "metric=pearson"]) in (0, None)
+    assert (folder / "curve_numbers_pearson.png").exists()
 
 
 def test_a_method_that_gives_the_same_at_every_seed_keeps_its_own_interval(runs):

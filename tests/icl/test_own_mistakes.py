@@ -1,5 +1,6 @@
 """Mistakes in one's own tables and intervals: one line, exit code 2, nothing on disk."""
 
+import numpy as np
 import pytest
 
 from icl.guide import help_text
@@ -49,7 +50,10 @@ def test_wrong_tables(name, call, tmp_path):
 @pytest.mark.parametrize("name", INTERVALS)
 def test_wrong_intervals(name, call, tmp_path):
     line, message = INTERVALS[name]
-    (tmp_path / "g.fa").write_text("".join(f">chr{i}\n{'ACGTT' * 20}\n" for i in (1, 2, 3)))
+    random = np.random.default_rng(0)
+    drawn = ("".join(random.choice(list("ACGT"), size=100)) for _ in range(3))
+    records = "".join(f">chr{i}\n{sequence}\n" for i, sequence in enumerate(drawn, start=1))
+    (tmp_path / "g.fa").write_text(records)
     (tmp_path / "x.bed").write_text("\n".join([*BED, line]) + "\n")
     refused(call, tmp_path, ["task=intervals", "task.genome=g.fa", "task.bed=x.bed"], message)
 

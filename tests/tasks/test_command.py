@@ -48,7 +48,7 @@ def test_show_prints_a_card_with_rows_where_there_are_data(capsys, tmp_path, mon
 def test_show_without_data_says_how_to_get_them(capsys, tmp_path):
     code, out, _ = run(capsys, "show", "chromatin_rice", f"data={tmp_path}")
     assert code == 0 and "not here: data folder" in out
-    assert "HM (22 labels)" in out and "task.label=NAME" in " ".join(out.split())
+    assert "HM (23 labels)" in out and "task.label=NAME" in " ".join(out.split())
 
 
 def test_show_takes_the_options_of_a_family(capsys, tmp_path):
@@ -64,7 +64,7 @@ def test_show_takes_the_options_of_a_family(capsys, tmp_path):
         (["show"], "show needs the name of a task"),
         (["show", "enhancer_chon"], "did you mean enhancer_cohn?"),
         (["show", "enhancer_cohn", "dta=x"], "did you mean data?"),
-        (["show", "chromatin_rice", "task.label=osa_AR"], "did you mean osa_ARF? There are 58"),
+        (["show", "chromatin_rice", "task.label=osa_TALF"], "did you mean osa_TALE? There are 58"),
         (["show", "table"], "give task.train=FILE"),
     ],
 )

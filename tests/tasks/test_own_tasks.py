@@ -4,6 +4,7 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backbone.dna import reverse_complement
@@ -125,7 +126,10 @@ def test_what_makes_no_task_is_one_line(tmp_path, options, message):
     assert "\n" not in str(error.value)
 
 
-CHROMOSOMES = {"chr1": "AACCGGTTAC" * 40, "chr2": "ACGTTGCAAC" * 40, "chr3": "GATTACAGGT" * 40}
+CHROMOSOMES = {
+    name: "".join(np.random.default_rng(i).choice(list("ACGT"), size=400))
+    for i, name in enumerate(("chr1", "chr2", "chr3"))
+}
 
 
 @pytest.fixture
@@ -184,7 +188,7 @@ def test_any_column_can_hold_the_labels(genome, tmp_path):
         ("chr1\t1\t10\ty\t0\t?", {}, r"line 61: strand must be \+, - or ., is '\?'"),
         ("chr1\t390\t410\ty", {}, "chr1:390-410.* is not inside its record, which has 400 bases"),
         ("1\t1\t10\ty", {}, "no record '1' but have 'chr1': two naming styles"),
-        ("chr1\t0\t10\ty", {"flank": 5}, "chr1:0-10 with flanks of 5 bases: .*not inside"),
+        ("chr1\t0\t10\ty", {"flank": 5}, "chr1:1-21 with flanks of 5 bases: .*not inside"),
         ("chr1\t1\t10\tw", {}, "class 'w' has no rows in .*1 row of it in all"),
         ("chr1\t1\t10", {}, "line 61: has 3 columns, and task.label=4 names the one with the lab"),
         ("chr1\t1\t10\ty", {"test_chromosomes": ["chr9"]}, "no interval on chr9; it has chr1"),

@@ -13,18 +13,21 @@ from tasks.family import build_task, default_options
 from tasks.sources import Layout, Part, PublishedSource
 from tasks.task import Task, truth
 
-OWN = ("table", "intervals")
-PUBLISHED = {
-    name: task
-    for name in TASKS.names()
-    if name not in OWN
-    and isinstance((task := build_task(default_options(name))).source, PublishedSource)
-}
-LAYOUTS = [
-    pytest.param(task, layout, id=f"{name}-{number}")
-    for name, task in PUBLISHED.items()
-    for number, layout in enumerate(task.source.layouts)
-]
+
+def published() -> dict[str, Task]:
+    """Every task that comes as tables; a family that needs options is none."""
+    found = {}
+    for name in TASKS.names():
+        try:
+            task = build_task(default_options(name))
+        except InputError:
+            continue
+        if isinstance(task.source, PublishedSource):
+            found[name] = task
+    return found
+
+
+PUBLISHED = published()
 TOO_FEW = ("nt_promoter_tata",)
 """Two rows of a class cannot be divided into three splits."""
 
@@ -41,11 +44,21 @@ def labels_in(folder: Path, part: Part) -> list[str]:
     return [row["label"] for row in rows if part.only is None or row[part.only[0]] == part.only[1]]
 
 
-@pytest.mark.parametrize(("task", "layout"), LAYOUTS)
-def test_real_files_load_as_they_are_listed(shared_data, task: Task, layout: Layout):
-    missing = [file for file in layout.files() if not (shared_data / file).is_file()]
-    if missing:
-        pytest.skip(f"not in the data folder: {', '.join(missing)}")
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_real_files_load_as_they_are_listed(shared_data, name):
+    task = PUBLISHED[name]
+    complete = [
+        layout
+        for layout in task.source.layouts
+        if all((shared_data / file).is_file() for file in layout.files())
+    ]
+    if not complete:
+        pytest.skip(f"no complete set of files for {name} in the data folder")
+    for layout in complete:
+        loads(shared_data, task, layout)
+
+
+def loads(shared_data: Path, task: Task, layout: Layout) -> None:
     source = PublishedSource(None, (layout,))
     if task.name in TOO_FEW:
         with pytest.raises(InputError, match="class 'positive' has no rows in .*too few rows"):
