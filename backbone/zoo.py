@@ -74,6 +74,17 @@ def resolve(name_or_path: str) -> Path:
     )
 
 
+def pretraining_regions(name_or_path: str) -> Path | None:
+    """The BED file that says what a checkpoint saw in pretraining; None where none lies with it.
+
+    Fourth column: train for what was seen, valid for what was held out.
+    """
+    if name_or_path.startswith(RANDOM) or name_or_path.partition("@")[0] in CHECKPOINTS:
+        return None
+    file = resolve(name_or_path) / "pretraining.bed"
+    return file if file.is_file() else None
+
+
 def _fetch(hub: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

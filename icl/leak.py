@@ -14,6 +14,8 @@ from icl.kinds import SHOWN, measured
 from icl.report import Report
 from tasks.kinship import NONE, kinship
 from tasks.metrics import Estimate
+from tasks.places import Place, places_of, published
+from tasks.pretraining import exposure
 from tasks.resplit import check_strict, redivided
 from tasks.task import Example, Splits, Task
 
@@ -56,7 +58,53 @@ def clean_metrics(
         return metrics
     if not len(clean):
         return None
-    return measured(task, [examples[row] for row in clean], scores[clean])[0]
+    return measured(task, [examples[row] for row in clean.tolist()], scores[clean])[0]
+
+
+def exposure_details(
+    config: RunConfig, task: Task, splits: Splits, data: Path | None, scores: np.ndarray
+) -> dict[str, float]:
+    """The first metric on chromosomes that the backbone saw in pretraining, and on others.
+
+    Args:
+        config: Of the run.
+        task: Whose rows they are.
+        splits: The rows.
+        data: Where they come from.
+        scores: Of the evaluated rows, made once.
+
+    Returns:
+        seen_rows and seen_METRIC with the ends of its interval, and the same for unseen; nothing
+        where it is not known what the backbone saw, or where the rows lie.
+    """
+    from backbone.zoo import pretraining_regions
+
+    regions = pretraining_regions(config.backbone)
+    places = {} if regions is None else _places(task, splits, data)
+    if regions is None or not places:
+        return {}
+    examples = splits.val if config.evaluate == "val" else splits.test
+    metric = SHOWN[task.kind][0]
+    details: dict[str, float] = {}
+    for name, rows in vars(exposure(examples, places, regions)).items():
+        details[f"{name}_rows"] = int(rows.sum())
+        if rows.any():
+            chosen = [examples[row] for row in np.flatnonzero(rows).tolist()]
+            one = measured(task, chosen, scores[rows])[0][metric]
+            ends = {"": one.value, "_low": one.low, "_high": one.high}
+            details |= {f"{name}_{metric}{end}": value for end, value in ends.items()}
+    return details
+
+
+_PLACES: dict[str, dict[str, Place]] = {}
+"""Where the rows of the last division lie, by its hash: the runs of a sweep share it."""
+
+
+def _places(task: Task, splits: Splits, data: Path | None) -> dict[str, Place]:
+    if splits.sha256 not in _PLACES:
+        _PLACES.clear()
+        _PLACES[splits.sha256] = places_of(published(task, data))
+    return _PLACES[splits.sha256]
 
 
 def leak_lines(reports: Sequence[Report]) -> list[str]:

@@ -32,7 +32,7 @@ from icl.controls import (
 from icl.files import save_arrays, write_text
 from icl.guide import help_text
 from icl.kinds import gc_matched, measured, predictions, uncalibrated
-from icl.leak import clean_metrics, divided
+from icl.leak import clean_metrics, divided, exposure_details
 from icl.machine import git_commit, peak_memory_bytes, prepare_arithmetic, versions
 from icl.methods.base import Context, Method
 from icl.methods.catalog import METHODS
@@ -161,6 +161,8 @@ def _learn(
         seconds = time.perf_counter() - start
         metrics, details = measured(task, rows.evaluated, scores)
         relation = kinship(splits).of(config.evaluate)
+        if weights:
+            details |= exposure_details(config, task, splits, data_folder(config), scores)
         before = uncalibrated(rows.evaluated, method.uncalibrated_scores(rows.evaluated))
         report = Report(
             task=task.name,

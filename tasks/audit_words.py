@@ -157,11 +157,10 @@ def _pretraining(audit: Audit) -> Iterator[Line]:
         return
     parts = (("seen", found.seen, found.seen_score), ("unseen", found.unseen, found.unseen_score))
     for name, count, score in parts:
-        counts = (
-            f"; counts of {WORDS} letters {METRIC[audit.kind]} {_estimate(score)}" if score else ""
-        )
-        question = f"chromosomes {name} in pretraining"
-        yield Line(question, "test rows", f"{_of(count, rows)}{counts}")
+        answer = _of(count, rows)
+        if score is not None:
+            answer += f"; counts of {WORDS} letters {METRIC[audit.kind]} {_estimate(score)}"
+        yield Line(f"chromosomes {name} in pretraining", "test rows", answer)
 
 
 def _clean(audit: Audit) -> Iterator[Line]:

@@ -41,7 +41,7 @@ class Options:
 
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs", "folder that receives audit_NAME.json, .csv and clean_NAME.tsv")
-    pretraining: str = option(str(BUNDLED), "BED file of what a checkpoint saw: train or valid")
+    pretraining: str | None = option(None, "BED file of what a checkpoint saw; else the bundled's")
     corpus: list[str] = option([], "FASTA files, folders or globs of what it saw, to search in")
     split_seed: int = option(0, "moves the division of the rows, where the task leaves it open")
 
@@ -67,7 +67,7 @@ def check(name: str, arguments: Sequence[str]) -> list[Path]:
     data = Path(folder).expanduser() if folder else None
     start = time.perf_counter()
     splits = task.splits(options.split_seed, data)
-    regions = Path(options.pretraining).expanduser()
+    regions = Path(options.pretraining).expanduser() if options.pretraining else BUNDLED
     found = audit(task, splits, data, regions=regions, corpus=options.corpus)
     seconds = time.perf_counter() - start
     files = _write(Path(options.out).expanduser(), task, splits, found)

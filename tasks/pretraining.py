@@ -1,8 +1,8 @@
 """What a checkpoint saw in pretraining, and which rows of a task lie there.
 
-A checkpoint's folder may hold `pretraining.bed`: intervals with `train` (seen) or `valid` (held out)
-in the fourth column. Assemblies may differ from that of a task's coordinates, so what is compared
-is chromosomes: rows on a chromosome of which some was seen, and rows on one of which none was.
+A checkpoint's folder may hold `pretraining.bed`: intervals with `train` (seen) or `valid` (held
+out) in the fourth column. Assemblies may differ from that of a task's coordinates, so chromosomes
+are compared: rows on a chromosome of which some was seen, and rows on one of which none was.
 """
 
 from collections.abc import Sequence
