@@ -16,7 +16,7 @@ from backbone.layer import window, window_index
 Short = tuple[Tensor, Tensor]
 """Weights (C, w) and bias (C,) of the short filter."""
 
-AT_ONCE = 1 << 20
+AT_ONCE = 1 << 18
 """Numbers that are transformed at once; more would leave the cache."""
 
 

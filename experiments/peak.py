@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from icl.machine import keep_freed_memory, peak_memory_bytes
+from icl.machine import peak_memory_bytes
 
 
 def peak_of(work: Callable[..., object], *arguments: object, threads: int, device: str) -> int:
@@ -37,7 +37,6 @@ def _report(
     device: str,
 ) -> None:
     torch.set_num_threads(threads)
-    keep_freed_memory()
     work(*arguments)
     sending.send(_peak(device))
 

@@ -1,6 +1,5 @@
 """What a run asks of its machine, and what the report says about it."""
 
-import ctypes
 import os
 import platform
 import resource
@@ -22,9 +21,6 @@ LIBRARIES = (
     "datasets",
     "hydra-core",
 )
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's malloc.h."""
 
 
 def prepare_arithmetic(threads: int, device: str) -> None:
@@ -51,19 +47,6 @@ def prepare_arithmetic(threads: int, device: str) -> None:
 
     threadpool_limits(limits=threads)
     torch.use_deterministic_algorithms(True)
-    keep_freed_memory()
-
-
-def keep_freed_memory() -> None:
-    """Asks glibc to keep what a step frees for the next one; without glibc nothing happens.
-
-    Memory that goes back to the system returns page by page, each a fault: up to a tenth of a
-    step's time. 32 MB is the largest block that every version keeps; larger ones still go back.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 32 << 20)
-        mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
 def peak_memory_bytes(device: str) -> int:
