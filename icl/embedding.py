@@ -71,9 +71,11 @@ def embed(
 
     def encode(sequence: str) -> tuple[Tensor]:
         most = model.config.max_seq_len
-        parts = [(len(p), _pooled(model, p, wanted, strands, device, precision))
-                 for p in pieces(sequence, most)]  # fmt: skip
-        return (sum((length / len(sequence)) * mean for length, mean in parts),)
+        means = [
+            len(piece) / len(sequence) * _pooled(model, piece, wanted, strands, device, precision)
+            for piece in pieces(sequence, most)
+        ]
+        return (torch.stack(means).sum(dim=0),)
 
     states = remembered(model, kind, sequences, encode, width)[0]
     return {name: states[:, i].numpy() for i, name in enumerate(wanted)}
