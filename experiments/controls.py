@@ -20,7 +20,7 @@ from backbone.errors import InputError
 from backbone.options import help_text, option, read_options
 from experiments.command import exit_code
 from experiments.progress import Planned, run_planned
-from icl.config import RunConfig, TaskConfig, VerbalizerConfig, resolve
+from icl.config import RunConfig, VerbalizerConfig, resolve
 from icl.files import write_text
 from icl.methods.catalog import METHODS
 from icl.report import correct_rows
@@ -28,6 +28,7 @@ from icl.run import Finished
 from icl.summary import control_lines
 from icl.verdict import Verdict, verdicts
 from tasks.catalog import TASKS
+from tasks.family import default_options
 from tasks.statistics import hierarchical_bootstrap
 
 COLUMNS = (
@@ -86,7 +87,7 @@ def configurations(options: Options, own: Mapping[str, Sequence[str]]) -> list[R
         found.append(
             resolve(
                 RunConfig(
-                    task=TaskConfig(name=options.task),
+                    task=default_options(options.task),
                     method=method,
                     k=budget,
                     shots=beside,

@@ -21,13 +21,13 @@ from backbone.errors import InputError
 from backbone.options import help_text, option, read_options
 from experiments.command import exit_code
 from experiments.progress import Planned, run_planned
-from icl.config import RunConfig, TaskConfig, VerbalizerConfig, resolve
+from icl.config import RunConfig, VerbalizerConfig, resolve
 from icl.files import write_text
 from icl.methods.catalog import METHODS
 from icl.report import correct_rows
 from icl.run import Finished, data_folder
 from icl.verdict import points
-from tasks.catalog import TASKS
+from tasks.family import build_task, default_options
 from tasks.division import same_sequence
 from tasks.metrics import Estimate, mean_over_draws
 from tasks.statistics import hierarchical_difference
@@ -97,7 +97,7 @@ def competitors(options: Options, own: Mapping[str, Any]) -> dict[str, RunConfig
         chosen = METHODS.get(method).config(name=method, **values)
         if method == options.method:
             settings["verbalizer"] = VerbalizerConfig(words=options.words)
-        return resolve(RunConfig(task=TaskConfig(name=options.task), method=chosen, **settings))
+        return resolve(RunConfig(task=default_options(options.task), method=chosen, **settings))
 
     baselines = ("majority", "gc_only", "kmer_logreg", "linear_probe")
     found = {name: config(name, {}) for name in baselines}
@@ -256,7 +256,7 @@ def headline(options: Options, own: Sequence[str] = ()) -> list[Path]:
     values = {f.name: getattr(given, f.name) for f in fields(schema) if f.name != "name"}
     planned = competitors(options, values)
     finished = run_all(planned, options.split_seeds)
-    task = TASKS.get(options.task)
+    task = build_task(default_options(options.task))
     data = data_folder(planned[PROMPT])
     divisions = [task.splits(seed, data) for seed in range(options.split_seeds)]
     sequences = [example.sequence for splits in divisions for example in splits.test]

@@ -10,6 +10,7 @@ from typing import Any
 from backbone.errors import InputError
 from icl.config import RunConfig
 from icl.methods.catalog import METHODS
+from tasks.family import default_options
 
 WITHOUT_EFFECT = {"k", "seeds", "controls", "out", "force", "data"}
 """Options that do not change what one run finds, or that another option says as well."""
@@ -36,7 +37,16 @@ def changed_options(config: Mapping[str, Any]) -> dict[str, Any]:
         budget, defaults = entry.budget, asdict(entry.config())
     if found.get("shots") == 0 and budget != "shots":
         del found["shots"]  # none beside the prompt tokens: the default
-    return found | dict(_changed(own, defaults, "method."))
+    return found | _changed_of_task(config["task"]) | dict(_changed(own, defaults, "method."))
+
+
+def _changed_of_task(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The task's own options; all of them for a task of another version."""
+    try:
+        defaults = asdict(default_options(values["name"]))
+    except InputError:
+        defaults = {"name": values["name"]}
+    return dict(_changed(values, defaults, "task."))
 
 
 def _changed(

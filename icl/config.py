@@ -15,6 +15,13 @@ from icl.controls import OTHER_TASK, applicable, check_control, controlled_backb
 from icl.methods.base import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
+from tasks.family import (
+    TaskConfig,
+    build_task,
+    default_options,
+    options_class,
+    result_options,
+)
 
 CONFIG_NAME = "run"
 GROUPS = ("task", "method")
@@ -24,13 +31,6 @@ def _option(default: Any, text: str) -> Any:
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata={"help": text})
     return field(default=default, metadata={"help": text})
-
-
-@dataclass
-class TaskConfig:
-    """Which task; a task with options of its own derives from it."""
-
-    name: str = MISSING
 
 
 @dataclass
@@ -86,7 +86,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name=CONFIG_NAME, node=_Command)
     for name in TASKS.names():
-        store.store(group="task", name=name, node=TaskConfig(name=name))
+        store.store(group="task", name=name, node=default_options(name))
     for name in METHODS.names():
         store.store(group="method", name=name, node=METHODS.get(name).config(name=name))
 
@@ -105,13 +105,13 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
     """The configuration that a report carries, as dataclasses again.
 
     Raises:
-        InputError: If an option is unknown to this version of the method.
+        InputError: If an option is unknown to this version of the task or method.
     """
     try:
         return RunConfig(
             **{
                 **values,
-                "task": TaskConfig(**values["task"]),
+                "task": options_class(values["task"]["name"])(**values["task"]),
                 "method": METHODS.get(values["method"]["name"]).config(**values["method"]),
                 "verbalizer": VerbalizerConfig(**values["verbalizer"]),
             }
@@ -188,7 +188,7 @@ def _controls(config: RunConfig) -> list[str]:
 
 def _check_other_task(config: RunConfig) -> None:
     """Its demonstrations stand for those of the task, so it must speak of as many classes."""
-    task, other = TASKS.get(config.task.name), TASKS.get(config.other_task)
+    task, other = build_task(config.task), build_task(default_options(config.other_task))
     if other.name == task.name:
         raise InputError(f"other_task={other.name} is the task itself; give another one")
     if len(other.labels) < len(task.labels):
@@ -206,11 +206,12 @@ def entry(config: RunConfig) -> MethodEntry:
 def identity(config: RunConfig) -> dict[str, Any]:
     """The settings that can change the result of a resolved configuration, as plain values.
 
-    Where things are kept (`out`, `data`, `backbone`: their contents count, by their sha256), how
+    Where things are kept (`out`, `data`, `backbone`, paths of the task: their contents count, by
+    their sha256), how
     often (`seeds`, `force`), what is run beside (`controls`) and, for a method that reads the
     sequence alone, everything about the backbone, are not among them.
     """
-    settings = asdict(config)
+    settings = asdict(config) | {"task": result_options(config.task)}
     left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls"]
     if not entry(config).uses_backbone:
         left_out += ["device", "precision", "batch_size", "verbalizer"]

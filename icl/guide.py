@@ -5,6 +5,7 @@ from icl.config import RunConfig
 from icl.controls import CONTROLS
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
+from tasks.family import options_class
 
 _EXAMPLES = (
     "python -m icl.run task=synthetic_easy method=soft_prompt k=16",
@@ -17,7 +18,7 @@ _EXAMPLES = (
 
 
 def help_text() -> str:
-    """Every task, every method with its options, every option of a run, and examples."""
+    """Every task and every method with its options, every option of a run, and examples."""
     lines = ["Fit one method on one task and report it, with a frozen backbone.", "", "Examples"]
     lines += [f"  {line}" for line in _EXAMPLES] + ["", "Tasks (task=)"]
     lines += _aligned({name: TASKS.get(name).description for name in TASKS.names()})
@@ -27,6 +28,9 @@ def help_text() -> str:
     lines += _aligned({name: control.summary for name, control in CONTROLS.items()})
     lines += ["", "Options"]
     lines += _options(RunConfig, "")
+    for name in TASKS.names():
+        own = _options(options_class(name), "task.")
+        lines += ["", f"Options of task={name}", *own] if own else []
     for name in METHODS.names():
         own = _options(METHODS.get(name).config, "method.")
         lines += ["", f"Options of method={name}", *own] if own else []

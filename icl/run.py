@@ -47,6 +47,7 @@ from icl.report import (
 )
 from icl.summary import print_summary
 from tasks.catalog import TASKS
+from tasks.family import build_task, default_options, options_class
 from tasks.metrics import evaluate, gc_matched_accuracy
 from tasks.task import Example, Splits, Task, subset
 
@@ -87,7 +88,7 @@ def run(config: RunConfig, watch: Watch = ALONE) -> list[Finished]:
         InputError: If options, data or backbone cannot be used; nothing is then written.
     """
     prepare_arithmetic(config.threads, config.device)
-    task = TASKS.get(config.task.name)
+    task = build_task(config.task)
     splits = task.splits(config.split_seed, data_folder(config))
     finished = []
     for one in [config, *(replace(config, control=name) for name in config.controls)]:
@@ -259,7 +260,7 @@ def other_rows(config: RunConfig) -> Callable[[], Sequence[Example]] | None:
     """Gives the training rows of the other task, where the run's control shows them."""
     if config.control != OTHER_TASK:
         return None
-    other, data = TASKS.get(config.other_task), data_folder(config)
+    other, data = build_task(default_options(config.other_task)), data_folder(config)
     return functools.cache(lambda: other.splits(config.split_seed, data).train)
 
 
@@ -319,7 +320,7 @@ COMMAND = Command(
     groups={
         "task": Group(
             canonical=lambda name: TASKS.get(name).name,
-            schema=lambda name: options.TaskConfig,
+            schema=options_class,
             names=TASKS.names,
         ),
         "method": Group(

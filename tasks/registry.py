@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from backbone.errors import InputError
 
 if TYPE_CHECKING:
+    from tasks.family import TaskFamily
     from tasks.task import Task
 
 T = TypeVar("T")
@@ -61,5 +62,8 @@ class Registry(Generic[T]):
         return name in self._values or name in self._aliases
 
 
-TASKS: "Registry[Task]" = Registry("task")
-"""All tasks. Import it from `tasks.catalog`, which fills it."""
+TASKS: "Registry[Task | TaskFamily]" = Registry("task")
+"""All tasks and families of tasks; `tasks.family.build_task` makes a task of a name and its options.
+
+Import it from `tasks.catalog`, which fills it.
+"""
