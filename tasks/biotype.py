@@ -7,7 +7,7 @@ stay together. Biotypes differ in length by far: a microRNA has 80 bases and an 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,18 @@ from scipy.sparse.csgraph import connected_components
 
 from backbone.errors import InputError
 from tasks.division import divide, same_sequence
+from tasks.family import TaskConfig, TaskFamily
+from tasks.registry import TASKS
 from tasks.sources import POOL_SHARES
-from tasks.task import Example, Splits, make_splits
-from tasks.transcripts import Transcript, crop, left_out, matched_lengths, read_transcripts
+from tasks.task import Example, Splits, Task, make_splits
+from tasks.transcripts import (
+    TABLES,
+    Transcript,
+    crop,
+    left_out,
+    matched_lengths,
+    read_transcripts,
+)
 
 DEFAULT_FILES = ("biotype/refseq_chr22_transcripts.tsv.gz",)
 REFSEQ = ("mRNA", "non-coding RNA", "microRNA")
@@ -132,3 +141,68 @@ def _at_most(
         places = [i for i, one in enumerate(rows) if one.biotype == name]
         kept += random.permutation(places)[:most].tolist()
     return [rows[i] for i in sorted(kept)]
+
+
+@dataclass
+class BiotypeConfig(TaskConfig):
+    """Which transcripts, which biotypes, how lengths are treated."""
+
+    files: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "tables, or Ensembl's cdna.all and ncrna FASTA; null: chr22 of RefSeq",
+            "path": True,
+        },
+    )
+    biotypes: list[str] | None = field(
+        default=None, metadata={"help": "the classes; null: those of RefSeq, or Ensembl's ten"}
+    )
+    gene: str | None = field(
+        default="title", metadata={"help": "column that tells the gene; null: none does"}
+    )
+    min_rows: int = field(default=20, metadata={"help": "rows that every biotype must have"})
+    max_rows: int | None = field(default=None, metadata={"help": "rows of a biotype at most"})
+    max_length: int | None = field(
+        default=None, metadata={"help": "crop longer transcripts to it, at random places"}
+    )
+    lengths: str = field(
+        default="whole",
+        metadata={"help": "whole, or matched: cropped to the lengths of the shortest biotype"},
+    )
+
+
+def build(options: BiotypeConfig) -> Task:
+    """The task of some options.
+
+    Raises:
+        InputError: For options that no task can have.
+    """
+    files = DEFAULT_FILES if options.files is None else tuple(options.files)
+    is_table = [file.endswith(TABLES) for file in files]
+    if not files or any(is_table) != all(is_table):
+        raise InputError("task.files: give tables, or FASTA files of Ensembl, and not both")
+    labels = tuple(options.biotypes or (REFSEQ if all(is_table) else ENSEMBL))
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise InputError("task.biotypes: give at least two, each once")
+    if options.lengths not in LENGTHS:
+        raise InputError(f"task.lengths={options.lengths}: must be one of {', '.join(LENGTHS)}")
+    for name in ("min_rows", "max_rows", "max_length"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"task.{name}={value}: must be 1 or more")
+    source = BiotypeSource(
+        files, options.gene, options.min_rows, options.max_rows, options.max_length, options.lengths
+    )
+    name = "biotype" if options.lengths == "whole" else f"biotype_{options.lengths}"
+    return Task(
+        name,
+        labels,
+        source,
+        metric="macro_f1",
+        description="kind of transcript",
+        citation="after Nguyen et al. 2023, HyenaDNA, arXiv 2306.15794",
+        licence="RefSeq: public domain; Ensembl: no restrictions",
+    )
+
+
+TASKS.add("biotype", TaskFamily("biotype", BiotypeConfig, build, "kind of transcript, by gene"))

@@ -6,7 +6,7 @@ gets easier with length, and much of it is composition: `kmer_logreg` belongs be
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
@@ -16,8 +16,10 @@ from backbone.errors import InputError
 from backbone.genome import Genome, find_fasta
 from tasks.cutting import cut_windows, shared_ends
 from tasks.division import apportion
+from tasks.family import TaskConfig, TaskFamily
 from tasks.regions import Regions, hold_out, names_record
-from tasks.task import Example, Splits, make_splits
+from tasks.registry import TASKS
+from tasks.task import Example, Splits, Task, make_splits
 
 ASSEMBLIES = {
     "human": "GCA_009914755.4 (T2T-CHM13v2.0)",
@@ -185,3 +187,73 @@ def _in_turn(classes: list[list[Example]]) -> list[Example]:
     """The classes' rows in turn, the first of each first."""
     longest = max(map(len, classes))
     return [rows[i] for i in range(longest) for rows in classes if i < len(rows)]
+
+
+@dataclass
+class SpeciesConfig(TaskConfig):
+    """Which genomes, which of their records are held out, how windows are cut."""
+
+    genomes: dict[str, list[str]] = field(
+        default_factory=dict,
+        metadata={
+            "help": "FASTA files by species, as {human:[h.fa],yeast:[y1.fa,y2.fa]}; "
+            "without any the paper's five, in species/NAME",
+            "path": True,
+        },
+    )
+    length: int = field(default=1000, metadata={"help": "bases of a window"})
+    train_rows: int = field(default=2000, metadata={"help": "windows of train, over all species"})
+    val_rows: int = field(default=400, metadata={"help": "windows of validation"})
+    test_rows: int = field(default=1000, metadata={"help": "windows of test"})
+    val_records: list[str] = field(
+        default_factory=list,
+        metadata={"help": "records or files held out for validation, * and ? allowed"},
+    )
+    test_records: list[str] = field(
+        default_factory=list,
+        metadata={"help": "the same for test; a genome without any is divided by split_seed"},
+    )
+    step: int | None = field(
+        default=None, metadata={"help": "bases between window starts; null: no window overlaps"}
+    )
+    max_unknown: float = field(default=0.1, metadata={"help": "largest share of N in a window"})
+
+
+def build(options: SpeciesConfig) -> Task:
+    """The task of some options.
+
+    Raises:
+        InputError: For options that no task can have.
+    """
+    genomes = options.genomes or PAPER_GENOMES
+    val, test = tuple(options.val_records), tuple(options.test_records)
+    if not options.genomes:
+        val, test = val or PAPER_VAL, test or PAPER_TEST
+    if len(genomes) < 2 or not all(genomes.values()):
+        raise InputError("task.genomes: give at least two species, each with its FASTA files")
+    rows = {name: getattr(options, f"{name}_rows") for name in ("train", "val", "test")}
+    for name, count in rows.items():
+        if count < len(genomes):
+            raise InputError(f"task.{name}_rows={count}: must be at least one a species")
+    if options.length < 1 or (options.step is not None and options.step < 1):
+        raise InputError(f"task.length={options.length}, task.step={options.step}: must be 1 or more")
+    if not 0 <= options.max_unknown < 1:
+        raise InputError(f"task.max_unknown={options.max_unknown}: must be from 0 to below 1")
+    files = {name: tuple(patterns) for name, patterns in genomes.items()}
+    source = SpeciesSource(
+        files, options.length, rows, val, test, options.step, options.max_unknown
+    )
+    return Task(
+        f"species_{options.length}",
+        tuple(files),
+        source,
+        description=f"species of {options.length:,} bases, regions held out",
+        citation="after Nguyen et al. 2023, HyenaDNA, arXiv 2306.15794",
+        licence="that of the genomes",
+    )
+
+
+TASKS.add(
+    "species",
+    TaskFamily("species", SpeciesConfig, build, "species from windows of any FASTA files"),
+)
