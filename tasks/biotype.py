@@ -50,7 +50,7 @@ class BiotypeSource:
         files: Tables or FASTA files; relative ones lie in the data folder.
         gene: See `tasks.transcripts.read_transcripts`.
         min_rows: Rows that each biotype must have.
-        max_rows: Rows of a biotype at most, drawn by `split_seed`; None for all.
+        max_rows: Rows of a biotype at most, drawn at random; None for all.
         max_length: Longer sequences are cropped to it at a random place; None leaves them.
         lengths: "whole", or "matched" to make length tell nothing.
     """
@@ -87,7 +87,8 @@ class BiotypeSource:
         """Read, crop and divide the transcripts; see `Task.splits`."""
         every = self.read(data)
         others = left_out(every, labels, self.min_rows)
-        random = np.random.default_rng([split_seed, 0])
+        # What is drawn and cropped is the same in every division: `split_seed` moves rows alone.
+        random = np.random.default_rng(0)
         number = {name: i for i, name in enumerate(labels)}
         rows = _at_most([one for one in every if one.biotype in number], self.max_rows, random)
         classes = [number[one.biotype] for one in rows]
