@@ -27,8 +27,8 @@ from icl.methods.catalog import METHODS
 from icl.report import correct_rows
 from icl.run import Finished, data_folder
 from icl.verdict import points
-from tasks.family import build_task, default_options
 from tasks.division import same_sequence
+from tasks.family import build_task, default_options
 from tasks.metrics import Estimate, mean_over_draws
 from tasks.statistics import hierarchical_difference
 

@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 
 from backbone.errors import InputError
 from tasks.rows import Rows, clean
+from tasks.task import Task
 
 
 class HubUnavailable(Exception):
@@ -32,7 +33,7 @@ class HubDataset:
     label: str = "label"
     config: str | None = None
 
-    def read(self, labels: tuple[str, ...]) -> tuple[dict[str, Rows], str | None]:
+    def read(self, task: Task) -> tuple[dict[str, Rows], str | None]:
         """Load all splits, from the Hub or, without a network, from the cache.
 
         Returns:
@@ -52,16 +53,16 @@ class HubDataset:
         except (*failures, datasets.exceptions.DatasetsError) as error:
             lines = str(error).splitlines() or [type(error).__name__]
             raise HubUnavailable(lines[0]) from error
-        rows = {name: self._rows(table, name, labels) for name, table in loaded.items()}
+        rows = {name: self._rows(table, name, task) for name, table in loaded.items()}
         return rows, _commit(loaded)
 
-    def _rows(self, table, name: str, labels: tuple[str, ...]) -> Rows:
+    def _rows(self, table, name: str, task: Task) -> Rows:
         where = f"Hub data set {self.repository}, {name}"
         for column in (self.sequence, self.label):
             if column not in table.column_names:
                 raise InputError(f"{where}: no column {column}; it has {table.column_names}")
         pairs = zip(table[self.sequence], table[self.label], strict=True)
-        return clean(pairs, labels, where, f"the {name} split of {self.repository}")
+        return clean(pairs, task, where, f"the {name} split of {self.repository}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from backbone.dna import gc_content
+from tasks.ranking import Ranking, mean_of_defined
 from tasks.statistics import (
     Estimate,
     bootstrap_weights,
@@ -70,9 +71,9 @@ class _Scored:
         # Rounded, so that rows whose scores differ by arithmetic alone are ties.
         log_p = np.round(scores - logsumexp(scores, axis=1, keepdims=True), 12)
         if self.classes == 2:
-            self.rankings = [_Ranking(scores[:, 1] - scores[:, 0], labels == 1)]
+            self.rankings = [Ranking(scores[:, 1] - scores[:, 0], labels == 1)]
         else:
-            self.rankings = [_Ranking(log_p[:, c], labels == c) for c in range(self.classes)]
+            self.rankings = [Ranking(log_p[:, c], labels == c) for c in range(self.classes)]
         confidence = np.exp(log_p.max(axis=1))
         rank = np.searchsorted(np.sort(confidence), confidence)
         _, bin_of_row = np.unique(rank * CALIBRATION_BINS // n, return_inverse=True)
@@ -84,7 +85,7 @@ class _Scored:
         confusion = np.zeros((len(weights), self.classes**2))
         confusion[:, self.cells] = weights @ self.in_cell
         metrics = _of_confusion(confusion.reshape(-1, self.classes, self.classes))
-        metrics["auroc"] = _mean([ranking.auroc(weights) for ranking in self.rankings])
+        metrics["auroc"] = mean_of_defined([ranking.auroc(weights) for ranking in self.rankings])
         metrics["ece"] = np.abs(weights @ self.excess_in_bin).sum(axis=1) / weights.sum(axis=1)
         return metrics
 
@@ -102,43 +103,10 @@ def _of_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
         mcc = np.where(spread > 0, covariance / np.sqrt(spread), 0.0)
     return {
         "accuracy": right.sum(axis=1) / total,
-        "balanced_accuracy": _mean(list(recall.T)),
+        "balanced_accuracy": mean_of_defined(list(recall.T)),
         "mcc": mcc,
-        "macro_f1": _mean(list(f1.T)),
+        "macro_f1": mean_of_defined(list(f1.T)),
     }
-
-
-class _Ranking:
-    """One class against the rest, by a score: rows sorted by it once, ties found once."""
-
-    def __init__(self, score: np.ndarray, positive: np.ndarray) -> None:
-        self.order = np.argsort(score, kind="stable")
-        self.positive = positive[self.order].astype(np.float64)
-        ranked = score[self.order]
-        # Not a difference: two scores of minus infinity are equal.
-        self.starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-
-    def auroc(self, weights: np.ndarray) -> np.ndarray:
-        """Probability that a positive ranks above a negative, ties one half, (r,); else NaN."""
-        ranked = weights[:, self.order]
-        positive = ranked * self.positive
-        negative = ranked - positive
-        if len(self.starts) < len(self.order):
-            positive = np.add.reduceat(positive, self.starts, axis=1)
-            negative = np.add.reduceat(negative, self.starts, axis=1)
-        up_to = np.cumsum(negative, axis=1)
-        pairs = positive.sum(axis=1) * up_to[:, -1]
-        above = np.einsum("rn,rn->r", positive, up_to - negative / 2)
-        return np.divide(above, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-
-
-def _mean(values: list[np.ndarray]) -> np.ndarray:
-    """Mean of C arrays (r,), leaving out NaN; NaN where all are."""
-    stacked = np.array(values)
-    defined = ~np.isnan(stacked)
-    count = defined.sum(axis=0)
-    total = np.where(defined, stacked, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
 
 
 def gc_matched_accuracy(

@@ -63,7 +63,7 @@ class Registry(Generic[T]):
 
 
 TASKS: "Registry[Task | TaskFamily]" = Registry("task")
-"""All tasks and families of tasks; `tasks.family.build_task` makes a task of a name and its options.
+"""All tasks and families of tasks. Import it from `tasks.catalog`, which fills it.
 
-Import it from `tasks.catalog`, which fills it.
+`tasks.family.build_task` makes a task of a name and its options.
 """

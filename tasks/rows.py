@@ -1,11 +1,13 @@
 """Rows as they come from one place, cleaned and checked against the labels of a task."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from backbone.dna import normalise
 from backbone.errors import InputError
-from tasks.task import Example
+from tasks.task import Example, Task
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,13 @@ class Rows:
     ambiguous_letters: int
 
 
-def clean(
-    rows: Iterable[tuple[str, object]], labels: tuple[str, ...], where: str, origin: str
-) -> Rows:
-    """Clean sequences and turn labels into numbers.
+def clean(rows: Iterable[tuple[str, object]], task: Task, where: str, origin: str) -> Rows:
+    """Clean sequences and read labels.
 
     Args:
-        rows: Pairs of sequence and label; a label is a class name or its number.
-        labels: Class names of the task, in order.
+        rows: Pairs of sequence and label. A label is a class name or its number; for a task of
+            several labels a 0 or 1 for each, as a list or as text without blanks; or a number.
+        task: Whose labels they are.
         where: File or data set, for messages.
         origin: See `Rows`.
 
@@ -40,16 +41,14 @@ def clean(
     Raises:
         InputError: For the first row that cannot be used; rows are counted from 1, without header.
     """
-    number = {str(i): i for i in range(len(labels))} | {name: i for i, name in enumerate(labels)}
+    read_label = label_reader(task)
     examples = []
     ambiguous_letters = 0
-    for row, (raw, label) in enumerate(rows, start=1):
-        if str(label) not in number:
-            declared = ", ".join(f"{i} ({name})" for i, name in enumerate(labels))
-            raise InputError(
-                f"{where}: row {row} has the label {str(label)!r}, which the task does not "
-                f"declare; its labels are {declared}"
-            )
+    for row, (raw, given) in enumerate(rows, start=1):
+        try:
+            label = read_label(given)
+        except InputError as error:
+            raise InputError(f"{where}: row {row} has the label {error}") from error
         try:
             sequence, ambiguous = normalise(raw.strip(), row)
         except InputError as error:
@@ -57,7 +56,57 @@ def clean(
         if not sequence:
             raise InputError(f"{where}: row {row} has an empty sequence; remove the row")
         ambiguous_letters += ambiguous
-        examples.append(Example(sequence, number[str(label)]))
+        examples.append(Example(sequence, label))
     if not examples:
         raise InputError(f"{where}: no rows below the header; give a table that has some")
     return Rows(tuple(examples), origin, ambiguous_letters)
+
+
+def label_reader(task: Task) -> Callable[[object], Any]:
+    """What turns a label as it is written into the label of an `Example`.
+
+    The function raises InputError for a label that does not fit the task; its message begins with
+    the label.
+    """
+    readers = {"classes": _class_reader, "multi_label": _labels_reader}
+    return _read_number if task.kind == "regression" else readers[task.kind](task.labels)
+
+
+def _class_reader(labels: tuple[str, ...]) -> Callable[[object], int]:
+    number = {str(i): i for i in range(len(labels))} | {name: i for i, name in enumerate(labels)}
+
+    def read(given: object) -> int:
+        if str(given) not in number:
+            declared = ", ".join(f"{i} ({name})" for i, name in enumerate(labels))
+            raise InputError(
+                f"{str(given)!r}, which the task does not declare; its labels are {declared}"
+            )
+        return number[str(given)]
+
+    return read
+
+
+def _labels_reader(labels: tuple[str, ...]) -> Callable[[object], tuple[int, ...]]:
+    value = {"0": 0, "1": 1}
+
+    def read(given: object) -> tuple[int, ...]:
+        letters = list(given) if isinstance(given, str) else [str(int(one)) for one in given]  # type: ignore[attr-defined]
+        if len(letters) != len(labels) or not value.keys() >= set(letters):
+            shown = "".join(letters)
+            shown = shown if len(shown) <= 20 else f"{shown[:20]}..."
+            raise InputError(
+                f"{shown!r} of {len(letters)} signs; the task has {len(labels)} labels, each 0 or 1"
+            )
+        return tuple(value[letter] for letter in letters)
+
+    return read
+
+
+def _read_number(given: object) -> float:
+    try:
+        number = float(str(given))
+    except ValueError as error:
+        raise InputError(f"{str(given)!r}, which is no number") from error
+    if not math.isfinite(number):
+        raise InputError(f"{str(given)!r}; numbers must be finite")
+    return number

@@ -12,7 +12,7 @@ from tasks.division import divide, same_sequence
 from tasks.hub import HubDataset, HubUnavailable
 from tasks.rows import Rows
 from tasks.tables import read_intervals, read_table
-from tasks.task import Example, Splits, make_splits
+from tasks.task import Example, Splits, Task, make_splits, strata
 
 POOL_SHARES = (0.7, 0.1, 0.2)
 """Train, validation and test of a source that comes in one piece."""
@@ -39,12 +39,12 @@ class Part:
         """What must be there."""
         return (self.file, self.genome) if self.genome else (self.file,)
 
-    def read(self, data: Path, labels: tuple[str, ...]) -> Rows:
+    def read(self, data: Path, task: Task) -> Rows:
         """The rows of the file."""
         origin = f"{self.what} ({Path(self.file).name})"
         if self.genome:
-            return read_intervals(data / self.file, data / self.genome, labels, origin)
-        return read_table(data / self.file, labels, origin)
+            return read_intervals(data / self.file, data / self.genome, task, origin)
+        return read_table(data / self.file, task, origin)
 
 
 @dataclass(frozen=True)
@@ -78,25 +78,25 @@ class PublishedSource:
     hub: HubDataset
     layouts: tuple[Layout, ...]
 
-    def splits(self, labels: tuple[str, ...], split_seed: int, data: Path | None) -> Splits:
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
         """Read the rows and divide them; see `Task.splits`."""
         if data is None:
-            return self._from_hub(labels, split_seed)
+            return self._from_hub(task, split_seed)
         data = data.expanduser()
         if data.is_file():
-            pool = read_table(data, labels, f"the table {data.name}")
-            return assemble(labels, {"pool": pool}, split_seed)
+            pool = read_table(data, task, f"the table {data.name}")
+            return assemble(task, {"pool": pool}, split_seed)
         if not data.is_dir():
             raise InputError(f"data folder {data} does not exist; data= names a folder or a table")
         for layout in self.layouts:
             if all((data / file).is_file() for file in layout.files()):
-                rows = {name: part.read(data, labels) for name, part in layout.parts().items()}
-                return assemble(labels, rows, split_seed)
+                rows = {name: part.read(data, task) for name, part in layout.parts().items()}
+                return assemble(task, rows, split_seed)
         raise InputError(f"data folder {data} does not hold the task; looked for {self._files()}")
 
-    def _from_hub(self, labels: tuple[str, ...], split_seed: int) -> Splits:
+    def _from_hub(self, task: Task, split_seed: int) -> Splits:
         try:
-            rows, revision = self.hub.read(labels)
+            rows, revision = self.hub.read(task)
         except HubUnavailable as error:
             raise InputError(
                 f"Hub data set {self.hub.repository} cannot be had ({error}). Three ways to get "
@@ -111,7 +111,7 @@ class PublishedSource:
                 f"Hub data set {self.hub.repository} has the splits {', '.join(rows)}; "
                 f"test and train or validation are needed"
             )
-        return assemble(labels, known, split_seed, revision)
+        return assemble(task, known, split_seed, revision)
 
     def _files(self) -> str:
         """The files of every layout, in words."""
@@ -119,7 +119,7 @@ class PublishedSource:
 
 
 def assemble(
-    labels: tuple[str, ...],
+    task: Task,
     rows: Mapping[str, Rows],
     split_seed: int,
     revision: str | None = None,
@@ -127,7 +127,7 @@ def assemble(
     """Make train, validation and test out of what a source has, and say how.
 
     Args:
-        labels: Class names of the task.
+        task: Whose rows they are.
         rows: `pool` alone, or `test` with `train`, `dev` or both.
         split_seed: Moves every division made here.
         revision: Commit of the rows, if they have one.
@@ -152,7 +152,7 @@ def assemble(
     if "test" in rows:
         origin = f"{origin}; test is {rows['test'].origin}"
     ambiguous_letters = sum(part.ambiguous_letters for part in rows.values())
-    return make_splits(labels, train, val, test, origin, revision, ambiguous_letters)
+    return make_splits(task, train, val, test, origin, revision, ambiguous_letters)
 
 
 def _divided(
@@ -160,7 +160,7 @@ def _divided(
 ) -> tuple[list[tuple[Example, ...]], str]:
     """The parts, and a note where rows were kept together because they are the same sequence."""
     groups = same_sequence([example.sequence for example in rows.examples])
-    parts = divide([example.label for example in rows.examples], groups, shares, seed)
+    parts = divide(strata(rows.examples), groups, shares, seed)
     repeated = len(groups) - len(np.unique(groups))
     note = (
         f", {repeated} rows that repeat another sequence or its reverse complement kept with it"
@@ -196,7 +196,7 @@ class GeneratedSource:
     n_test: int = 1000
     seed: int = 0
 
-    def splits(self, labels: tuple[str, ...], split_seed: int, data: Path | None) -> Splits:
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
         """Draw the rows; `data` has nothing to say here."""
         random = np.random.default_rng([self.seed, split_seed])
         sizes = (self.n_train, self.n_val, self.n_test)
@@ -206,4 +206,4 @@ class GeneratedSource:
             f"{self.n_train}, {self.n_val} and {self.n_test} rows drawn by {name}, "
             f"seed={self.seed}, split_seed={split_seed}"
         )
-        return make_splits(labels, train, val, test, origin)
+        return make_splits(task, train, val, test, origin)

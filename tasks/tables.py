@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from backbone.errors import InputError
 from tasks.rows import Rows, clean
+from tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +18,7 @@ SEPARATORS = {".tsv": "\t", ".csv": ","}
 """What a table file may be called, each also with `.gz`, and what stands between its columns."""
 
 
-def read_table(path: Path, labels: tuple[str, ...], origin: str) -> Rows:
+def read_table(path: Path, task: Task, origin: str) -> Rows:
     """Read a table with the columns `sequence` and `label`.
 
     Nothing is taken for a missing value: "NA" is a sequence of two letters.
@@ -26,10 +27,10 @@ def read_table(path: Path, labels: tuple[str, ...], origin: str) -> Rows:
         InputError: If the file is damaged or no table, or one of its rows cannot be used.
     """
     table = read_columns(path, ["sequence", "label"])
-    return clean(zip(table["sequence"], table["label"], strict=True), labels, str(path), origin)
+    return clean(zip(table["sequence"], table["label"], strict=True), task, str(path), origin)
 
 
-def read_intervals(path: Path, genome: Path, labels: tuple[str, ...], origin: str) -> Rows:
+def read_intervals(path: Path, genome: Path, task: Task, origin: str) -> Rows:
     """Read a table with the columns region, start, end, strand and label, and cut the rows out.
 
     Intervals are 0-based and half-open; on strand "-" the reverse complement is taken.
@@ -37,7 +38,7 @@ def read_intervals(path: Path, genome: Path, labels: tuple[str, ...], origin: st
     Args:
         path: The table; `region` names a record of the genome.
         genome: FASTA file, plain or bgzip.
-        labels: Class names of the task, in order.
+        task: Whose rows they are.
         origin: See `Rows`.
 
     Raises:
@@ -63,7 +64,7 @@ def read_intervals(path: Path, genome: Path, labels: tuple[str, ...], origin: st
             except InputError as error:
                 raise InputError(f"{path}: row {row}: {error}") from error
 
-    return clean(cut(), labels, str(path), origin)
+    return clean(cut(), task, str(path), origin)
 
 
 def read_columns(path: Path, names: list[str]) -> "pd.DataFrame":

@@ -1,15 +1,20 @@
-"""What a task is: labelled DNA in three splits, with its classes declared in order."""
+"""What a task is: labelled DNA in three splits, with its labels declared in order."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from backbone.errors import InputError
 from tasks.division import stratified_sample
 
 SplitName = Literal["train", "val", "test"]
+Kind = Literal["classes", "multi_label", "regression"]
+"""What a row's label is: one of several classes, each of several labels or not, or a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +23,12 @@ class Example:
 
     Attributes:
         sequence: Cleaned DNA over ACGTN.
-        label: Index into the labels of its task.
+        label: By the kind of its task: the index of a class (int), a 0 or 1 for every label
+            (tuple of int), or a number (float).
     """
 
     sequence: str
-    label: int
+    label: Any
 
 
 @dataclass(frozen=True)
@@ -51,24 +57,28 @@ class Splits:
 class Source(Protocol):
     """Where the rows of a task come from."""
 
-    def splits(self, labels: tuple[str, ...], split_seed: int, data: Path | None) -> Splits:
-        """Read or draw the rows and divide them; see `Task.splits`."""
+    def splits(self, task: "Task", split_seed: int, data: Path | None) -> Splits:
+        """Read or draw the rows of a task and divide them; see `Task.splits`."""
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """A question about DNA with a fixed set of answers.
+    """A question about DNA.
 
     Attributes:
-        name: Name in the registry.
-        labels: Class names in order; `Example.label` is an index into them.
+        name: Name in the registry, or of what a family built; reports carry it.
+        labels: Names in order: of the classes, of the labels that a row has or has not, or, alone,
+            of the number that is predicted.
         source: Where the rows come from.
         metric: The metric that its literature reports.
         description: One line for the help.
         citation: Paper or data set to cite.
         licence: Terms of the data, as their publisher states them.
         best_accuracy: The accuracy that no classifier can beat on average, where it is known.
+        kind: What a row's label is.
+        groups: Labels that are also reported together, by the name of their group.
+        flaws: What is known to be wrong with the data, a sentence each, with how to find it again.
     """
 
     name: str
@@ -79,6 +89,9 @@ class Task:
     citation: str = ""
     licence: str = ""
     best_accuracy: float | None = None
+    kind: Kind = "classes"
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    flaws: tuple[str, ...] = ()
 
     def splits(self, split_seed: int, data: Path | None = None) -> Splits:
         """Read the task's rows and divide them.
@@ -93,7 +106,7 @@ class Task:
         Raises:
             InputError: If the rows cannot be had or used, with what is wrong and what to do.
         """
-        return self.source.splits(self.labels, split_seed, data)
+        return self.source.splits(self, split_seed, data)
 
     def split(self, name: SplitName, seed: int, data: Path | None = None) -> tuple[Example, ...]:
         """One of the three splits; see `splits`."""
@@ -102,7 +115,7 @@ class Task:
 
 
 def make_splits(
-    labels: tuple[str, ...],
+    task: Task,
     train: Sequence[Example],
     val: Sequence[Example],
     test: Sequence[Example],
@@ -113,20 +126,52 @@ def make_splits(
     """Put three lists of rows together, with their hash.
 
     Raises:
-        InputError: If a class has no row in one of the splits.
+        InputError: If a split has no rows, or lacks a class.
     """
     digest = sha256()
-    for name, rows in (("train", train), ("val", val), ("test", test)):
-        present = {example.label for example in rows}
-        for label, text in enumerate(labels):
-            if label not in present:
-                raise InputError(f"class {text!r} has no rows in {name}: too few rows ({origin})")
+    parts = {"train": train, "val": val, "test": test}
+    if task.kind == "classes":
+        _check_classes(task.labels, parts, origin)
+    for name, rows in parts.items():
+        if not rows:
+            raise InputError(f"there are no rows in {name}: too few rows ({origin})")
         digest.update(f">{name}\n".encode())
-        digest.update("".join(f"{row.label}\t{row.sequence}\n" for row in rows).encode())
+        lines = (f"{label_text(row.label)}\t{row.sequence}\n" for row in rows)
+        digest.update("".join(lines).encode())
     return Splits(
         tuple(train), tuple(val), tuple(test), origin, digest.hexdigest(), revision,
         ambiguous_letters,
     )  # fmt: skip
+
+
+def _check_classes(
+    labels: tuple[str, ...], parts: Mapping[str, Sequence[Example]], origin: str
+) -> None:
+    counts = {name: Counter(row.label for row in rows) for name, rows in parts.items()}
+    for label, text in enumerate(labels):
+        total = sum(count[label] for count in counts.values())
+        for name, count in counts.items():
+            if not count[label]:
+                rows = "1 row" if total == 1 else f"{total} rows"
+                raise InputError(
+                    f"class {text!r} has no rows in {name}: too few rows, {rows} of it in all "
+                    f"({origin}); give more, or leave the class out"
+                )
+
+
+def label_text(label: Any) -> str:
+    """A row's label as text, in one form for every kind: `1`, `0110` or `0.25`."""
+    return "".join(map(str, label)) if isinstance(label, tuple) else str(label)
+
+
+def strata(examples: Sequence[Example]) -> list[int]:
+    """Numbers by which rows are divided in proportion: their classes, or all alike, (N,)."""
+    return [e.label if isinstance(e.label, int | np.integer) else 0 for e in examples]
+
+
+def truth(examples: Sequence[Example]) -> np.ndarray:
+    """The labels of rows of one task: classes or numbers (N,), or 0 and 1 for L labels (N, L)."""
+    return np.array([example.label for example in examples])
 
 
 def subset(examples: Sequence[Example], n: int, seed: int) -> tuple[Example, ...]:
@@ -135,5 +180,5 @@ def subset(examples: Sequence[Example], n: int, seed: int) -> tuple[Example, ...
     Raises:
         InputError: If `n` is more than there are rows or less than there are classes.
     """
-    rows = stratified_sample([example.label for example in examples], n, seed)
+    rows = stratified_sample(strata(examples), n, seed)
     return tuple(examples[row] for row in rows)

@@ -89,14 +89,14 @@ def test_options_that_make_no_comparison_are_refused(options, own):
 class FewRows:
     """Class 1 is richer in G and C."""
 
-    def splits(self, labels: tuple[str, ...], split_seed: int, data: Path | None) -> Splits:
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
         random = np.random.default_rng(0)
         shares = ([0.4, 0.1, 0.1, 0.4], [0.1, 0.4, 0.4, 0.1])
         rows = [
             Example("".join(random.choice(list("ACGT"), 24, p=shares[i % 2])), i % 2)
             for i in range(40)
         ]
-        return make_splits(labels, rows[:16], rows[16:24], rows[24:], "of a test")
+        return make_splits(task, rows[:16], rows[16:24], rows[24:], "of a test")
 
 
 @pytest.fixture

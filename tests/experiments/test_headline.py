@@ -117,7 +117,7 @@ def test_options_that_make_no_comparison_are_refused(bad):
 class FewRows:
     """Class 1 is richer in G and C; two divisions of one pool of rows."""
 
-    def splits(self, labels: tuple[str, ...], split_seed: int, data: Path | None) -> Splits:
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
         random = np.random.default_rng(0)
         shares = ([0.4, 0.1, 0.1, 0.4], [0.1, 0.4, 0.4, 0.1])
         pool = [
@@ -126,7 +126,7 @@ class FewRows:
         ]
         cut = 20 * split_seed
         rows = pool[cut:] + pool[:cut]
-        return make_splits(labels, rows[:24], rows[24:36], rows[36:], f"{split_seed} of a test")
+        return make_splits(task, rows[:24], rows[24:36], rows[36:], f"{split_seed} of a test")
 
 
 @pytest.fixture

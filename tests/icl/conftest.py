@@ -19,7 +19,7 @@ class Composition:
     read: int = 0
     data: Path | None = None
 
-    def splits(self, labels: tuple[str, ...], split_seed: int, data: Path | None) -> Splits:
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
         self.read += 1
         self.data = data
         generator = np.random.default_rng(split_seed)
@@ -31,7 +31,7 @@ class Composition:
                 for i in range(n)
             ]
 
-        return make_splits(labels, rows(40), rows(20), rows(30), origin="drawn for a test")
+        return make_splits(task, rows(40), rows(20), rows(30), origin="drawn for a test")
 
 
 @pytest.fixture

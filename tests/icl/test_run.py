@@ -11,6 +11,7 @@ from backbone.errors import InputError
 from icl.methods.majority import Majority
 from icl.report import Report, find_reports, read_report
 from icl.results import results
+from tasks.catalog import TASKS
 from tasks.metrics import evaluate
 
 RUN = ("task=tiny_rows", "method=gc_only")
@@ -82,7 +83,7 @@ def test_evaluate_val_never_looks_at_a_test_row(call, tiny, tmp_path, monkeypatc
 
         monkeypatch.setattr(Majority, name, spied)
     call("task=tiny_rows", "method=majority", "evaluate=val")
-    splits = tiny.splits(("poor", "rich"), 0, None)
+    splits = TASKS.get("tiny_rows").splits(0)
     assert seen == {e.sequence for e in (*splits.train, *splits.val)}
     assert read_report(only_report(tmp_path)).evaluated_on == "val"
 
