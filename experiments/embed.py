@@ -1,7 +1,7 @@
-"""The backbone as a featurizer: embeddings of every layer, a map of them, and what probes find.
+"""The backbone as a featurizer: embeddings of every layer, a map of them, and what classifiers find.
 
 `python -m experiments.embed task=biotype backbone=bundled data=DIR` writes, below `out`,
-embeddings.safetensors (an array (N, D) a layer), rows.tsv (what row is what), probes.csv with the
+embeddings.safetensors (an array (N, D) a layer), rows.tsv (what row is what), f1_by_layer_TASK.csv with the
 macro-F1 of classifiers on every layer and on baselines that read no backbone, and two pictures:
 a 2-D map, and F1 by layer.
 """
@@ -28,7 +28,7 @@ from experiments.embed_picture import draw_f1, draw_map
 from icl.embedding import Precision, Strands, embed, layer_names
 from icl.files import save_arrays, write_text
 from icl.machine import prepare_arithmetic
-from icl.probes import PROBES
+from icl.classifiers import CLASSIFIERS
 from icl.projection import PROJECTIONS, project
 from prompts.similarity import kmer_vectors
 from tasks.catalog import TASKS
@@ -52,10 +52,10 @@ class Options:
     backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs-embed", "folder of what is written")
-    divisions: int = option(5, "split_seed=0, 1, ...: probes are fitted on each")
+    divisions: int = option(5, "split_seed=0, 1, ...: classifiers are fitted on each")
     layers: list[str] = option([], "some of embedding, block_1, ..., final_norm; [] for all")
     strands: str = option("both", "both (averaged), or forward")
-    probes: list[str] = option(list(PROBES), "classifiers on the embeddings")
+    classifiers: list[str] = option(list(CLASSIFIERS), "what is fitted on the embeddings")
     map: str = option("tsne", f"the 2-D map: {' or '.join(PROJECTIONS)}, or none")
     map_layer: str | None = option(None, "layer of the map; by default the best on validation")
     seed: int = option(0, "moves the map and the classifiers")
@@ -100,10 +100,10 @@ def pool_of(task: Task, data: Path | None, divisions: int) -> Pool:
     return Pool(list(sequences), np.array(labels), found, origin)
 
 
-def probe_table(
+def f1_table(
     features: Mapping[str, Sequence[np.ndarray]],
     pool: Pool,
-    probes: Sequence[str],
+    classifiers: Sequence[str],
     classes: int,
     seed: int,
 ) -> pd.DataFrame:
@@ -113,26 +113,29 @@ def probe_table(
         features: By name one table (N, F) of the pool's rows, or several, between which the
             validation rows of each division choose.
         pool: The rows.
-        probes: Names of classifiers.
+        classifiers: Their names.
         classes: Number of classes.
         seed: Of the classifiers.
 
     Returns:
-        A row for each name and classifier: features, probe, f1, low, high, accuracy,
+        A row for each name and classifier: features, classifier, f1, low, high, accuracy,
         validation_f1, divisions. The interval is Student's t over divisions; of one division it is
         the bootstrap over its test rows.
     """
     rows = []
     for name, tables in features.items():
-        for probe in probes:
-            found = [_probe(tables, pool, d, PROBES[probe], classes, seed) for d in pool.divisions]
+        for classifier in classifiers:
+            found = [
+                _scored(tables, pool, d, CLASSIFIERS[classifier], classes, seed)
+                for d in pool.divisions
+            ]
             f1 = found[0][1]["macro_f1"]
             if len(found) > 1:
                 f1 = mean_over_draws([metrics["macro_f1"].value for _, metrics in found])
             rows.append(
                 {
                     "features": name,
-                    "probe": probe,
+                    "classifier": classifier,
                     "f1": f1.value,
                     "low": f1.low,
                     "high": f1.high,
@@ -144,7 +147,7 @@ def probe_table(
     return pd.DataFrame(rows)
 
 
-def _probe(
+def _scored(
     tables: Sequence[np.ndarray],
     pool: Pool,
     division: Mapping[str, np.ndarray],
@@ -173,7 +176,7 @@ def baselines(sequences: Sequence[str]) -> dict[str, list[np.ndarray]]:
 
 
 def run(options: Options, own: Sequence[str] = ()) -> list[Path]:
-    """Embeds, probes, draws and writes; returns the paths of what was written.
+    """Embeds, classifies, draws and writes; returns the paths of what was written.
 
     Args:
         options: What the command line set.
@@ -203,12 +206,14 @@ def run(options: Options, own: Sequence[str] = ()) -> list[Path]:
     )
     beside = baselines(pool.sequences)
     features = {**{layer: [table] for layer, table in states.items()}, **beside}
-    table = probe_table(features, pool, options.probes, len(task.labels), options.seed)
+    table = f1_table(features, pool, options.classifiers, len(task.labels), options.seed)
     print(table.round(3).to_string(index=False), flush=True)
 
     out = Path(options.out).expanduser()
     out.mkdir(parents=True, exist_ok=True)
-    save_arrays(out / "embeddings.safetensors", {n: t.astype(np.float32) for n, t in states.items()})
+    save_arrays(
+        out / "embeddings.safetensors", {n: t.astype(np.float32) for n, t in states.items()}
+    )
     write_text(out / "rows.tsv", _rows(task, pool).to_csv(sep="\t", index=False))
     facts = f"backbone {options.backbone} · {len(pool.sequences):,} rows"
     figure = draw_f1(table, task.name, list(states), [KMER_COUNTS, LENGTH_AND_GC], facts)
@@ -235,8 +240,8 @@ def _check(options: Options) -> None:
             raise InputError(f"{name}={getattr(options, name)}: must be {' or '.join(choices)}")
     if options.map not in (*PROJECTIONS, "none"):
         raise InputError(f"map={options.map}: must be {', '.join(PROJECTIONS)} or none")
-    if unknown := set(options.probes) - set(PROBES) or not options.probes:
-        raise InputError(f"probes={unknown or []}: give some of {', '.join(PROBES)}")
+    if unknown := set(options.classifiers) - set(CLASSIFIERS) or not options.classifiers:
+        raise InputError(f"classifiers={unknown or []}: give some of {', '.join(CLASSIFIERS)}")
     if options.divisions < 1:
         raise InputError(f"divisions={options.divisions}: must be 1 or more")
 

@@ -1,4 +1,4 @@
-"""Pictures of embeddings: a 2-D map, and what probes find in every layer."""
+"""Pictures of embeddings: a 2-D map, and what classifiers find in every layer."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def draw_f1(
     """Draws macro-F1 by layer, one line a classifier, and baselines as horizontal lines.
 
     Args:
-        table: As `experiments.embed.probe_table` makes it.
+        table: As `experiments.embed.f1_table` makes it.
         task: Name of the task.
         layers: Those of the backbone, in order.
         beside: Features that no backbone made.
@@ -91,11 +91,11 @@ def draw_f1(
     axes.tick_params(colors="#404040", labelsize=FONT_SIZE)
 
     written = []
-    probes = list(dict.fromkeys(table["probe"]))
+    classifiers = list(dict.fromkeys(table["classifier"]))
     right = axes.get_xlim()[1]
-    lines = [(name, probe) for name in beside for probe in probes]
-    for number, (name, probe) in enumerate(lines):
-        row = table[(table["features"] == name) & (table["probe"] == probe)].iloc[0]
+    lines = [(name, classifier) for name in beside for classifier in classifiers]
+    for number, (name, classifier) in enumerate(lines):
+        row = table[(table["features"] == name) & (table["classifier"] == classifier)].iloc[0]
         color, style = BASELINES[number % len(BASELINES)]
         axes.axhline(row["f1"], color=color, linestyle=style, linewidth=1.1)
         place = 1.012 + 0.011 * number
@@ -103,22 +103,22 @@ def draw_f1(
             [place, place], [row["low"], row["high"]], color=color, linewidth=1.6,
             solid_capstyle="butt", transform=axes.get_yaxis_transform(), clip_on=False,
         )  # fmt: skip
-        written.append(Label(f"{name}, {probe} {row['f1']:.3f}", (right, row["f1"]), color))
-    shifts = np.linspace(-0.06, 0.06, len(probes)) if len(probes) > 1 else np.zeros(1)
-    for number, (probe, shift) in enumerate(zip(probes, shifts, strict=True)):
+        written.append(Label(f"{name}, {classifier} {row['f1']:.3f}", (right, row["f1"]), color))
+    shifts = np.linspace(-0.06, 0.06, len(classifiers)) if len(classifiers) > 1 else np.zeros(1)
+    for number, (classifier, shift) in enumerate(zip(classifiers, shifts, strict=True)):
         color, style, marker = LINES[number % len(LINES)]
-        line = table[table["probe"] == probe].set_index("features").loc[list(layers)]
+        line = table[table["classifier"] == classifier].set_index("features").loc[list(layers)]
         x, y = np.arange(len(layers)) + shift, line["f1"].to_numpy(float)
         axes.vlines(x, line["low"], line["high"], color=color, linewidth=1.4, alpha=0.7)
         axes.plot(
             x, y, color=color, linestyle=style, marker=marker, markersize=7,
             markeredgecolor="white", linewidth=2.0,
         )  # fmt: skip
-        written.append(Label(f"backbone, {probe} {y[-1]:.3f}", (x[-1], y[-1]), color))
+        written.append(Label(f"backbone, {classifier} {y[-1]:.3f}", (x[-1], y[-1]), color))
     write_labels(axes, written)
     divisions = int(table["divisions"].max())
     over = f"95 % over {divisions} divisions" if divisions > 1 else "95 % bootstrap over test rows"
-    _title(figure, 0.09, f"{task}: macro-F1 of probes by layer", f"{facts} · bars: {over}")
+    _title(figure, 0.09, f"{task}: macro-F1 by layer", f"{facts} · bars: {over}")
     return figure
 
 

@@ -169,11 +169,15 @@ def read_words(words: Sequence[str]) -> tuple[Options, dict[str, list[str]]]:
     own: dict[str, list[str]] = {}
     for name, value in (recipe | given).items():
         owner, dot, option_name = name.partition(".")
-        if dot:
-            own.setdefault(owner, []).append(f"{option_name}={value}")
-        else:
+        if not dot:
             rest.append(f"{name}={value}")
-    return read_options(Options, rest), own
+        else:
+            own.setdefault(owner, []).append(f"{option_name}={value}")
+    options = read_options(Options, rest)
+    asked = {name.partition(".")[0] for name in given}
+    # Of a recipe's methods those that are not run have no say.
+    used = {"task", *options.methods, *asked}
+    return options, {owner: words for owner, words in own.items() if owner in used}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

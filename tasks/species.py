@@ -38,6 +38,16 @@ PAPER_TEST = ("chr5", "chr7", "chr9", "chr10", "chr11")
 """The chromosomes that the paper's repository holds out, of every species."""
 
 
+FLAWS = (
+    "base composition alone tells several species apart: gc_only and kmer_logreg on the same rows "
+    "say how far it goes, and belong beside every figure",
+    "the human genome is what backbones are pretrained on: name what yours did not see in "
+    "task.test_records, or say that it has seen the test windows",
+    "repeats and duplications put near copies of a held-out region into others of its genome: "
+    "python -m tasks check counts them",
+)
+
+
 @dataclass(frozen=True)
 class SpeciesSource:
     """Windows of genomes, the same for the same seed and files.
@@ -60,13 +70,13 @@ class SpeciesSource:
     step: int | None = None
     max_unknown: float = 0.1
 
-    def splits(self, labels: tuple[str, ...], split_seed: int, data: Path | None) -> Splits:
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
         """Cut the windows; see `Task.splits`."""
-        genomes = {name: self._open(name, data) for name in labels}
+        genomes = {name: self._open(name, data) for name in task.labels}
         self._check_patterns(genomes)
         examples: dict[str, list[list[Example]]] = {part: [] for part in self.rows}
         origins = []
-        for label, name in enumerate(labels):
+        for label, name in enumerate(task.labels):
             # Seeded by name: what is drawn from one genome does not depend on the others.
             key = crc32(name.encode())
             try:
@@ -78,7 +88,7 @@ class SpeciesSource:
                     self.test,
                 )
                 for part, rows in self.rows.items():
-                    count = apportion(rows, [1] * len(labels))[label]
+                    count = apportion(rows, [1] * len(genomes))[label]
                     windows = self._cut(genomes[name], regions, part, count, [split_seed, key])
                     examples[part].append([Example(window, label) for window in windows])
             except InputError as error:
@@ -89,7 +99,7 @@ class SpeciesSource:
             f"windows of {self.length:,} bases, on a random strand each, split_seed={split_seed}; "
             + "; ".join(origins)
         )
-        return make_splits(labels, train, val, test, origin)
+        return make_splits(task, train, val, test, origin)
 
     def _open(self, name: str, data: Path | None) -> Genome:
         patterns = [Path(pattern).expanduser() for pattern in self.genomes[name]]
@@ -236,7 +246,9 @@ def build(options: SpeciesConfig) -> Task:
         if count < len(genomes):
             raise InputError(f"task.{name}_rows={count}: must be at least one a species")
     if options.length < 1 or (options.step is not None and options.step < 1):
-        raise InputError(f"task.length={options.length}, task.step={options.step}: must be 1 or more")
+        raise InputError(
+            f"task.length={options.length}, task.step={options.step}: must be 1 or more"
+        )
     if not 0 <= options.max_unknown < 1:
         raise InputError(f"task.max_unknown={options.max_unknown}: must be from 0 to below 1")
     files = {name: tuple(patterns) for name, patterns in genomes.items()}
@@ -250,6 +262,7 @@ def build(options: SpeciesConfig) -> Task:
         description=f"species of {options.length:,} bases, regions held out",
         citation="after Nguyen et al. 2023, HyenaDNA, arXiv 2306.15794",
         licence="that of the genomes",
+        flaws=FLAWS,
     )
 
 

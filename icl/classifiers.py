@@ -41,7 +41,7 @@ def boosting(train: Rows, val: Rows, test: np.ndarray, n_classes: int, seed: int
     return found
 
 
-PROBES: dict[str, Callable[[Rows, Rows, np.ndarray, int, int], np.ndarray]] = {
+CLASSIFIERS: dict[str, Callable[[Rows, Rows, np.ndarray, int, int], np.ndarray]] = {
     "logistic": logistic,
     "boosting": boosting,
 }
