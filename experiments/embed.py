@@ -1,9 +1,9 @@
-"""The backbone as a featurizer: embeddings of every layer, a map of them, and what classifiers find.
+"""The backbone as a featurizer: embeddings of every layer, a map, and what classifiers find.
 
 `python -m experiments.embed task=biotype backbone=bundled data=DIR` writes, below `out`,
-embeddings.safetensors (an array (N, D) a layer), rows.tsv (what row is what), f1_by_layer_TASK.csv with the
-macro-F1 of classifiers on every layer and on baselines that read no backbone, and two pictures:
-a 2-D map, and F1 by layer.
+embeddings.safetensors (an array (N, D) a layer), rows.tsv (what row is what), and two pictures with
+their tables: f1_by_layer, the macro-F1 of classifiers on every layer and on baselines that read no
+backbone, and a 2-D map.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from backbone.zoo import load
 from experiments.command import exit_code
 from experiments.curve import save
 from experiments.embed_picture import draw_f1, draw_map
+from icl.classifiers import CLASSIFIERS
 from icl.embedding import Precision, Strands, embed, layer_names
 from icl.files import save_arrays, write_text
 from icl.machine import prepare_arithmetic
-from icl.classifiers import CLASSIFIERS
 from icl.projection import PROJECTIONS, project
 from prompts.similarity import kmer_vectors
 from tasks.catalog import TASKS

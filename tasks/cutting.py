@@ -66,8 +66,8 @@ def cut_windows(
         found.append(reverse_complement(text) if random.random() < 0.5 else text)
     if len(found) < rows:
         raise InputError(
-            f"{rows} windows of {length} bases are wanted and there are {len(found)} of {len(order)}"
-            f" with at most {max_unknown:.0%} N"
+            f"{rows} windows of {length} bases are wanted and there are {len(found)} "
+            f"with at most {max_unknown:.0%} N"
         )
     return found
 

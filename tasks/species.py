@@ -31,7 +31,7 @@ ASSEMBLIES = {
 """The five species of the paper, with the assemblies that its repository names (NCBI GenBank)."""
 
 PAPER_GENOMES = {name: (f"species/{name}",) for name in ASSEMBLIES}
-"""Their folders below the data folder, one FASTA file a chromosome: chr1.fna.gz, chr2.fna.gz, ..."""
+"""Their folders below the data folder, a FASTA file a chromosome: chr1.fna.gz, chr2.fna.gz, ..."""
 
 PAPER_VAL = ("chr1", "chr3", "chr12", "chr13")
 PAPER_TEST = ("chr5", "chr7", "chr9", "chr10", "chr11")
@@ -117,8 +117,8 @@ class SpeciesSource:
         pair = shared_ends(genome)
         if pair and not any(all(_named(p, one, genome) for one in pair) for p in self._held()):
             raise InputError(
-                f"{name}: records {pair[0]} and {pair[1]} hold the same DNA, which could then be in "
-                f"train and in test; give one of their files alone"
+                f"{name}: records {pair[0]} and {pair[1]} hold the same DNA, which could then be "
+                f"in train and in test; give one of their files alone"
             )
         return genome
 
