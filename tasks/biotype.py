@@ -44,7 +44,7 @@ LENGTHS = ("whole", "matched")
 
 FLAWS = (
     "biotypes differ in length by far, and a model learns it: task.lengths=matched crops all to "
-    "the lengths of the shortest, and python -m experiments.embed shows what length and GC alone give",
+    "the lengths of the shortest; python -m experiments.embed shows what length and GC alone give",
     "chr22 of RefSeq has 746 mRNA, 131 non-coding RNA and 32 microRNA, and of three other types 5, "
     "3 and 1 row, which cannot be divided and are left out: read macro-F1 with its interval",
     "genes of one family stay apart only if their sequences differ: python -m tasks check counts "

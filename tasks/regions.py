@@ -123,12 +123,12 @@ def divide_records(
 def _whole_records(records: list[Record], shares: Mapping[str, float]) -> Regions:
     """Test takes records until it has its share, then validation; train has the rest."""
     total, left = sum(record.length for record in records), list(records)
-    weight = sum(shares.values())
+    share_of = dict(zip(shares, apportion(total, list(shares.values())), strict=True))
     regions: Regions = {}
     parts = list(shares)
     while len(parts) > 1:
         part = parts.pop()
-        wanted, given = shares[part] / weight * total, 0
+        wanted, given = share_of[part], 0
         regions[part] = []
         # One record is left for each of the other splits.
         while given < wanted and len(left) > len(parts):
