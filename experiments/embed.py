@@ -240,8 +240,9 @@ def _check(options: Options) -> None:
             raise InputError(f"{name}={getattr(options, name)}: must be {' or '.join(choices)}")
     if options.map not in (*PROJECTIONS, "none"):
         raise InputError(f"map={options.map}: must be {', '.join(PROJECTIONS)} or none")
-    if unknown := set(options.classifiers) - set(CLASSIFIERS) or not options.classifiers:
-        raise InputError(f"classifiers={unknown or []}: give some of {', '.join(CLASSIFIERS)}")
+    if not options.classifiers or not set(options.classifiers) <= set(CLASSIFIERS):
+        given = ", ".join(options.classifiers)
+        raise InputError(f"classifiers=[{given}]: give some of {', '.join(CLASSIFIERS)}")
     if options.divisions < 1:
         raise InputError(f"divisions={options.divisions}: must be 1 or more")
 

@@ -38,7 +38,7 @@ def test_splits_never_share_a_position_and_lie_a_window_apart(lengths, length, s
     assert set(regions) == set(SHARES)
     every = [(one, part) for part, some in regions.items() for one in some]
     for one, part in every:
-        assert 0 <= one.start and one.start + length <= one.end <= one.record.length
+        assert one.start >= 0 and one.start + length <= one.end <= one.record.length
         for other, another in every:
             if part != another and one.record == other.record:
                 apart = max(one.start - other.end, other.start - one.end)
