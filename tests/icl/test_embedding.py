@@ -14,7 +14,7 @@ NAMES = ("embedding", "block_1", "block_2", "final_norm")
 
 
 def hooked(model, sequence: str) -> dict[str, np.ndarray]:
-    """Mean over positions of one strand, from hooks on the modules of `forward`, without padding."""
+    """Mean over positions of one strand, by hooks on the modules of `forward`, without padding."""
     found = {}
 
     def keep(name):

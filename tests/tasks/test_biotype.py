@@ -61,7 +61,7 @@ def test_ensembl_s_headers_say_biotype_and_gene(tmp_path):
     path = tmp_path / "x.cdna.all.fa.gz"
     text = (
         ">ENST1.1 cdna chromosome:GRCh38:7:1:9:1 gene:ENSG7.2 gene_biotype:protein_coding "
-        "transcript_biotype:retained_intron gene_symbol:ABC description:a [Source:HGNC;Acc:HGNC:1]\n"
+        "transcript_biotype:retained_intron gene_symbol:ABC description:a [Source:HGNC;Acc:H:1]\n"
         "ACGT\nAC\n>ENST2.1 ncrna gene:ENSG8.1 transcript_biotype:lncRNA\nGGG\n"
     )
     path.write_bytes(gzip.compress(text.encode()))
