@@ -1,12 +1,12 @@
 """Windows of equal length, cut from the regions of a genome."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from backbone.dna import reverse_complement
 from backbone.errors import InputError
-from backbone.genome import Genome
+from backbone.genome import Genome, Record
 from tasks.regions import Stretch
 
 IN_MEMORY = 1 << 28
@@ -72,24 +72,23 @@ def cut_windows(
     return found
 
 
-def shared_ends(genome: Genome) -> tuple[str, str] | None:
-    """Finds two records of different files that hold the same DNA: their names, or None.
+def shared_ends(genome: Genome) -> Iterator[tuple[Record, Record]]:
+    """Gives the pairs of records of different files that hold the same DNA.
 
     The first and the last bases of every record are looked for in the records of the other files.
     Genomes too large for memory are not looked at.
     """
     if sum(record.length for record in genome.records) > IN_MEMORY:
-        return None
+        return
     if len({record.path for record in genome.records}) == 1:
-        return None
+        return
     text = {record: genome.letters(record).tobytes() for record in genome.records}
     for one in genome.records:
         ends = [text[one][:PROBE], text[one][-PROBE:]]
         probes = [end for end in ends if len(end) == PROBE and b"N" not in end]
         for other in genome.records:
             if other.path != one.path and any(_holds(text[other], probe) for probe in probes):
-                return one.name, other.name
-    return None
+                yield one, other
 
 
 def _holds(text: bytes, probe: bytes) -> bool:

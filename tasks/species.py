@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from backbone.errors import InputError
-from backbone.genome import Genome, find_fasta
+from backbone.genome import Genome, Record, find_fasta
 from tasks.cutting import cut_windows, shared_ends
 from tasks.division import apportion
 from tasks.family import TaskConfig, TaskFamily
@@ -114,22 +114,21 @@ class SpeciesSource:
         except InputError as error:
             raise InputError(f"{name}: {error}. {where_to_get(name)}".rstrip()) from error
         genome = Genome(files)
-        pair = shared_ends(genome)
-        if pair and not any(all(_named(p, one, genome) for one in pair) for p in self._held()):
-            raise InputError(
-                f"{name}: records {pair[0]} and {pair[1]} hold the same DNA, which could then be "
-                f"in train and in test; give one of their files alone"
-            )
+        for pair in shared_ends(genome):
+            if not any(
+                all(_named(patterns, r) for r in pair) for patterns in (self.val, self.test)
+            ):
+                raise InputError(
+                    f"{name}: records {pair[0].name} and {pair[1].name} hold the same DNA, which "
+                    f"could then be in train and in test; give one of their files alone"
+                )
         return genome
-
-    def _held(self) -> tuple[tuple[str, ...], ...]:
-        return self.val, self.test
 
     def _check_patterns(self, genomes: Mapping[str, Genome]) -> None:
         records = [record for genome in genomes.values() for record in genome.records]
         for option, patterns in (("val_records", self.val), ("test_records", self.test)):
             for pattern in patterns:
-                if not any(names_record(pattern, record) for record in records):
+                if not any(_named((pattern,), record) for record in records):
                     some = ", ".join(record.name for record in records[:5])
                     raise InputError(
                         f"task.{option}: no record and no file is called {pattern}; "
@@ -167,13 +166,8 @@ def where_to_get(name: str) -> str:
     )
 
 
-def _named(patterns: tuple[str, ...], record: str, genome: Genome) -> bool:
-    return any(
-        names_record(pattern, one)
-        for pattern in patterns
-        for one in genome.records
-        if one.name == record
-    )
+def _named(patterns: tuple[str, ...], record: Record) -> bool:
+    return any(names_record(pattern, record) for pattern in patterns)
 
 
 def _described(regions: Regions) -> str:

@@ -101,8 +101,11 @@ def test_the_interval_is_student_s_t_over_divisions(data, tmp_path):
 
 
 def test_the_picture_labels_every_line():
-    rows = [(m, n, 0.5 + i / 20, 0.4, 1.02, 3, 200, 125, 5, 1.0)
-            for m in ("kmer_logreg", "linear_probe") for i, n in enumerate((250, 500, 1000))]  # fmt: skip
+    rows = [
+        (method, length, 0.5 + i / 20, 0.4, 1.02, 3, 200, 125, 5, 1.0)
+        for method in ("kmer_logreg", "linear_probe")
+        for i, length in enumerate((250, 500, 1000))
+    ]
     table = pd.DataFrame(rows, columns=list(command.COLUMNS))
     axes = draw(table, "species", list("abcde"), "bundled").axes[0]
     assert {t.get_text() for t in axes.texts} == {

@@ -68,8 +68,8 @@ def test_a_mapping_is_an_option_and_reaches_the_task(call, tmp_path):
     for name in ("one", "two"):
         bases = "".join(np.random.default_rng(len(name)).choice(list("ACGT"), 900))
         (tmp_path / f"{name}.fa").write_text(f">{name}\n{bases}\n")
-    words = ["task=species", f"task.genomes={{one:[{tmp_path}/one.fa],two:[{tmp_path}/two.fa]}}",
-             "task.length=20", "task.train_rows=8", "task.val_rows=2", "task.test_rows=4"]  # fmt: skip
+    words = ["task=species", f"task.genomes={{one:[{tmp_path}/one.fa],two:[{tmp_path}/two.fa]}}"]
+    words += ["task.length=20", "task.train_rows=8", "task.val_rows=2", "task.test_rows=4"]
     code, out, err = call(*words, "method=majority")
     assert code == 0 and "species_20" in out, err
     code, _, err = call(*[*words, "task.genomes=one.fa"], "method=majority")
