@@ -189,6 +189,8 @@ def run(options: Options, own: Sequence[str] = ()) -> list[Path]:
     prepare_arithmetic(options.threads, options.device)
     name = TASKS.get(options.task).name
     task = build_task(replace(read_options(options_class(options.task), own), name=name))
+    if task.kind != "classes":
+        raise InputError(f"task={options.task} is {task.kind}: classifiers need a task of classes")
     folder = options.data or os.environ.get("ICL_DATA")
     pool = pool_of(task, Path(folder).expanduser() if folder else None, options.divisions)
     model = load(options.backbone, options.device)
