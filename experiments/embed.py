@@ -251,7 +251,8 @@ def _check(options: Options) -> None:
 
 def _best_layer(table: pd.DataFrame, layers: Sequence[str]) -> str:
     of_layers = table[table["features"].isin(layers)]
-    return str(of_layers.loc[of_layers["validation_f1"].idxmax(), "features"])
+    best = int(of_layers["validation_f1"].to_numpy(float).argmax())
+    return str(of_layers["features"].iloc[best])
 
 
 def _rows(task: Task, pool: Pool) -> pd.DataFrame:

@@ -96,8 +96,8 @@ def draw_f1(
     lines = [(name, classifier) for name in beside for classifier in classifiers]
     for number, (name, classifier) in enumerate(lines):
         row = table[(table["features"] == name) & (table["classifier"] == classifier)].iloc[0]
-        color, style = BASELINES[number % len(BASELINES)]
-        axes.axhline(row["f1"], color=color, linestyle=style, linewidth=1.1)
+        color, dashes = BASELINES[number % len(BASELINES)]
+        axes.axhline(row["f1"], color=color, linestyle=dashes, linewidth=1.1)
         place = 1.012 + 0.011 * number
         axes.plot(
             [place, place], [row["low"], row["high"]], color=color, linewidth=1.6,
@@ -123,9 +123,10 @@ def draw_f1(
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:
-    low, high = table[["f1", "low"]].min(axis=None), table[["f1", "high"]].max(axis=None)
-    margin = 0.06 * max(float(high - low), 0.02)
-    return max(0.0, float(low) - margin), min(1.0, float(high)) + margin
+    values = table[["f1", "low", "high"]].to_numpy(float)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.06 * max(high - low, 0.02)
+    return max(0.0, low - margin), min(1.0, high) + margin
 
 
 def _title(figure: Figure, left: float, title: str, facts: str) -> None:

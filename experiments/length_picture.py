@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from experiments.picture import BASELINES, FONT_SIZE, LINES, Label, write_labels
@@ -35,7 +36,7 @@ def draw(table: pd.DataFrame, task: str, labels: Sequence[str], backbone: str) -
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_xlim(ticks[0] / 1.15, ticks[-1] * 1.15)
     chance = 1 / len(labels)
-    low = min(chance, float(table[["accuracy", "low"]].min(axis=None)))
+    low = min(chance, float(np.nanmin(table[["accuracy", "low"]].to_numpy(float))))
     axes.set_ylim(max(0.0, low - 0.04), 1.02)
     axes.set_xlabel("bases of a window", fontsize=FONT_SIZE + 1)
     axes.set_ylabel("accuracy on the test split", fontsize=FONT_SIZE + 1)
@@ -47,21 +48,17 @@ def draw(table: pd.DataFrame, task: str, labels: Sequence[str], backbone: str) -
 
     axes.axhline(chance, color="#7A7A7A", linestyle=":", linewidth=1.0)
     written = [Label(f"chance {chance:.3f}", (axes.get_xlim()[1], chance), "#7A7A7A")]
-    models, baselines = iter(LINES), iter(BASELINES)
+    models, baselines = iter(LINES), iter((color, dashes, "x") for color, dashes in BASELINES)
     for method, line in table.groupby("method", sort=True):
         line = line.sort_values("length")
         values = [line[name].to_numpy(float) for name in ("length", "accuracy", "low", "high")]
         length, mean, bottom, top = values
-        if METHODS.get(str(method)).uses_backbone:
-            color, style, marker = next(models)
-            width = 2.0
-        else:
-            color, style = next(baselines)
-            marker, width = "x", 1.2
+        is_model = METHODS.get(str(method)).uses_backbone
+        color, style, marker = next(models) if is_model else next(baselines)
         axes.fill_between(length, bottom, top.clip(max=1.0), color=color, alpha=0.12, linewidth=0)
         axes.plot(
-            length, mean, color=color, linestyle=style, marker=marker, linewidth=width,
-            markersize=6, markeredgecolor=color if marker == "x" else "white",
+            length, mean, color=color, linestyle=style, marker=marker, linewidth=2.0 if is_model else 1.2,
+            markersize=6, markeredgecolor="white" if is_model else color,
         )  # fmt: skip
         written.append(Label(f"{method} {mean[-1]:.3f}", (length[-1], mean[-1]), color))
     write_labels(axes, written)
