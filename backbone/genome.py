@@ -103,20 +103,29 @@ class Genome:
             InputError: if the file is damaged, or holds a letter that is no nucleotide.
         """
         if record not in self._letters:
-            try:
-                text = self._files[record.path].fetch(record.name, 1, record.length)
-            except _READ_ERRORS as error:
-                raise _damaged(record.path, error) from error
-            if len(text) != record.length:
-                raise _damaged(record.path, f"record {record.name} ends early")
-            try:
-                clean, _ = normalise(text)
-            except InputError as error:
-                where = str(error).removeprefix("row 0, ")
-                raise InputError(f"{record.path}, record {record.name}, {where}") from error
-            letters = np.frombuffer(clean.encode("ascii"), dtype=np.uint8)
-            self._letters[record] = letters
+            self._letters[record] = self.stretch(record, 0, record.length)
         return self._letters[record]
+
+    def stretch(self, record: Record, start: int, end: int) -> np.ndarray:
+        """Returns a part of a record, as `letters` does, without reading or keeping the rest.
+
+        Raises:
+            InputError: if the file is damaged, or holds a letter that is no nucleotide.
+        """
+        if record in self._letters:
+            return self._letters[record][start:end]
+        try:
+            text = self._files[record.path].fetch(record.name, start + 1, end)
+        except _READ_ERRORS as error:
+            raise _damaged(record.path, error) from error
+        if len(text) != end - start:
+            raise _damaged(record.path, f"record {record.name} ends early")
+        try:
+            clean, _ = normalise(text)
+        except InputError as error:
+            where = str(error).removeprefix("row 0, ")
+            raise InputError(f"{record.path}, record {record.name}, {where}") from error
+        return np.frombuffer(clean.encode("ascii"), dtype=np.uint8)
 
     def sequence(self, record: str, start: int, end: int, strand: str = "+") -> str:
         """Returns the bases of an interval; on strand "-" their reverse complement.

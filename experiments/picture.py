@@ -127,7 +127,7 @@ def draw(table: pd.DataFrame, facts: Facts, against: str = "prompt_tokens") -> F
         *_baselines(axes, flat, against),
         *_curves(axes, curves, against),
     ]
-    _write_labels(axes, labels)
+    write_labels(axes, labels)
     _title(axes, table, facts, against)
     return figure
 
@@ -275,7 +275,7 @@ def short(count: float) -> str:
     return f"{count:.0f}"
 
 
-def _write_labels(axes: Axes, labels: list[Label]) -> None:
+def write_labels(axes: Axes, labels: list[Label]) -> None:
     """Places the labels beside the axes, apart from each other, each tied to its line's end."""
     bottom, top = axes.get_ylim()
     heights = np.array([(label.end[1] - bottom) / (top - bottom) for label in labels])

@@ -91,6 +91,8 @@ def as_text(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{as_text(one)}' for name, one in value.items())}}}"
     return repr(value) if isinstance(value, float) else str(value)
 
 

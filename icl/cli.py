@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, get_origin, get_type_hints
 
 import hydra
 from hydra import compose, initialize
@@ -247,6 +247,10 @@ def _override(
     is_text = known[name] <= {str, str | None}
     if is_text and value.startswith("~") and os.path.expanduser(value) == value:
         raise InputError(f"{key}={value}: there is no home folder {value.partition('/')[0]}")
+    if any(get_origin(kind) is dict for kind in known[name]):
+        if not value.startswith("{"):
+            raise InputError(f"{key}={value}: give names with their values, as {key}={{a:[x,y]}}")
+        return f"++{name}={value}"  # else Hydra takes no name that the default lacks
     if known[name] <= {list[str], list[str] | None} and not value.startswith(("[", "null")):
         raise InputError(f"{key}={value}: give a list, as {key}=[{value}]")
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""

@@ -1,5 +1,6 @@
 """The registries of tasks and probes, filled: importing a module of tasks registers its own."""
 
+import tasks.biotype
 import tasks.boolean
 import tasks.chromatin
 import tasks.copying
@@ -10,6 +11,7 @@ import tasks.own_intervals
 import tasks.own_table
 import tasks.recall
 import tasks.single_tables
+import tasks.species
 import tasks.synthetic  # noqa: F401
 from tasks.episode import PROBES
 from tasks.packages import load_packages

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
 from icl import config as options
@@ -61,3 +62,17 @@ def test_help_lists_a_family_with_its_options(windows):
     text = help_text()
     assert "Options of task=windows\n  task.length=40" in text
     assert "FASTA file of the windows" in text
+
+
+def test_a_mapping_is_an_option_and_reaches_the_task(call, tmp_path):
+    for name in ("one", "two"):
+        bases = "".join(np.random.default_rng(len(name)).choice(list("ACGT"), 900))
+        (tmp_path / f"{name}.fa").write_text(f">{name}\n{bases}\n")
+    words = ["task=species", f"task.genomes={{one:[{tmp_path}/one.fa],two:[{tmp_path}/two.fa]}}"]
+    words += ["task.length=20", "task.train_rows=8", "task.val_rows=2", "task.test_rows=4"]
+    code, out, err = call(*words, "method=majority")
+    assert code == 0 and "species_20" in out, err
+    code, _, err = call(*[*words, "task.genomes=one.fa"], "method=majority")
+    assert code == 2 and err == (
+        "error: task.genomes=one.fa: give names with their values, as task.genomes={a:[x,y]}\n"
+    )
