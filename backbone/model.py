@@ -13,6 +13,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from backbone.config import HyenaDNAConfig
 from backbone.errors import InputError
 from backbone.hyena import HyenaFilter, HyenaOperator
+from backbone.pieces import in_pieces
 
 
 class Mlp(nn.Module):
@@ -44,7 +45,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps the residual stream (B, L, D) to (B, L, D)."""
         x = x + self.dropout(self.mixer(self.norm1(x)))
-        return x + self.dropout(self.mlp(self.norm2(x)))
+        changed = in_pieces(lambda some: self.mlp(self.norm2(some)), x.flatten(0, 1))
+        return x + self.dropout(changed.view_as(x))
 
 
 class Backbone(nn.Module):
