@@ -1,8 +1,8 @@
-"""The part of the Hyena operator that mixes positions: x0 * (h conv (x1 * v)), a few channels at a time.
+"""What mixes positions in a Hyena operator: x0 * (h conv (x1 * v)), a few channels at a time.
 
-Source: Poli et al. 2023 (arXiv 2302.10866), equation 4, for order 2. Channels do not meet here, so a
-few of them go through short convolution, gates and transforms together, in buffers that stay in the
-caches, or at least in memory that the process already holds. The backward pass computes short
+Source: Poli et al. 2023 (arXiv 2302.10866), equation 4, for order 2. Channels do not meet here, so
+a few of them go through short convolution, gates and transforms together, in buffers that stay in
+the caches, or at least in memory that the process already holds. The backward pass computes short
 convolutions and transforms again in the same way: what is kept is the projections, the filters and
 the convolution's result. Nothing but shapes decides which channels go together.
 """

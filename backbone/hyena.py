@@ -9,14 +9,13 @@ transforms run along the last axis.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from backbone.config import HyenaDNAConfig
 from backbone.gates import gated_convolution
 from backbone.pieces import in_pieces
-from backbone.transforms import fast_length, transform_length
+from backbone.transforms import transform_length
 
 # The window exp(-t |delta|) + SHIFT: the exponential reaches TARGET at t = FAST (and SLOW) of the
 # context; the shift keeps every lag reachable.
@@ -189,9 +188,8 @@ class HyenaFilter(nn.Module):
                 hidden = sine(layer(hidden))
         window = torch.exp(-t[:, 0] * self.decay()[:, None]) + SHIFT
         taps = self.implicit_filter[last].weight @ hidden.t() * window
-        if t[0] > 0:
-            return taps
-        return torch.cat([taps[:, :1] + self.bias[:, None], taps[:, 1:]], dim=1)
+        skip = self.bias[:, None] * (t[0] == 0)
+        return torch.cat([taps[:, :1] + skip, taps[:, 1:]], dim=1)
 
 
 class HyenaOperator(nn.Module):
