@@ -18,10 +18,13 @@ from torch.autograd.function import once_differentiable
 from backbone.transforms import transform_length
 
 AT_ONCE = {"cpu": 1 << 18}
-"""Numbers that are transformed at once, by device type."""
+"""Numbers that are transformed at once, by device type: what fits a core's caches."""
 
 AT_ONCE_ELSEWHERE = 1 << 27
 """The same on accelerators, where memory is the only bound."""
+
+TOGETHER, MOST = 8, 1 << 20
+"""So many transforms at once are faster than fewer, while they are no more than MOST numbers."""
 
 LEAST = 2
 """Transforms at once, at least: a single one takes a slower way through the library."""
@@ -103,7 +106,8 @@ def gated_convolution(projected: Tensor, weight: Tensor, bias: Tensor, taps: Ten
 def _groups(rows: int, width: int, n: int, device: str) -> Iterator[slice]:
     """Divides the channels into groups of as many as are transformed together."""
     at_once = AT_ONCE.get(device, AT_ONCE_ELSEWHERE)
-    size = max(at_once // (rows * n), -(-LEAST // rows))
+    transforms = max(at_once // n, min(TOGETHER, MOST // n), LEAST)
+    size = max(1, transforms // rows)
     for start in range(0, width, size):
         yield slice(start, min(start + size, width))
 
