@@ -176,7 +176,7 @@ class HyenaFilter(nn.Module):
 
     def _evaluate(self, length: int) -> Tensor:
         features, t = self.positions(length)
-        return in_pieces(self._taps, features, t, dim=1)
+        return in_pieces(self._taps, features, t, modules=[self], dim=1)
 
     def _taps(self, features: Tensor, t: Tensor) -> Tensor:
         """Returns the filters (D, P) at some positions, whose lags are t (P, 1)."""

@@ -45,7 +45,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps the residual stream (B, L, D) to (B, L, D)."""
         x = x + self.dropout(self.mixer(self.norm1(x)))
-        changed = in_pieces(lambda some: self.mlp(self.norm2(some)), x.flatten(0, 1))
+        rows, modules = x.flatten(0, 1), (self.norm2, self.mlp)
+        changed = in_pieces(lambda some: self.mlp(self.norm2(some)), rows, modules=modules)
         return x + self.dropout(changed.view_as(x))
 
 

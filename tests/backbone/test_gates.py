@@ -117,7 +117,7 @@ def test_pieces_keep_nothing_of_their_inside(monkeypatch: pytest.MonkeyPatch) ->
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = pieces.in_pieces(lambda some: some.sin().exp(), x)
+        result = pieces.in_pieces(lambda some: some.sin().exp(), x, modules=[])
     assert sum(kept) <= x.numel()
     result.sum().backward()
     assert torch.allclose(x.grad, x.detach().cos() * x.detach().sin().exp(), atol=1e-6)
