@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-WHOLE = 1 << 13
+WHOLE = 1 << 14
 """Up to so many positions are worked on at once, with all activations kept."""
 
 PIECE = {"cpu": 1 << 11}
@@ -62,7 +62,7 @@ class _Pieces(torch.autograd.Function):
             ctx.work, ctx.dim, ctx.weights = work, dim, tensors[count:]
             ctx.random, ctx.autocast = _random_state(device), _autocast_of(device)
         result = None
-        for start, piece in _pieces(inputs):
+        for start, piece in pieces_of(inputs):
             found = work(*piece)
             if result is None:
                 shape = list(found.shape)
@@ -82,7 +82,7 @@ class _Pieces(torch.autograd.Function):
         ]
         for_weights: list[Tensor] = [torch.zeros_like(weight) for weight in ctx.weights]
         with _repeated(ctx.random), ctx.autocast(), torch.enable_grad():
-            for start, piece in _pieces(inputs):
+            for start, piece in pieces_of(inputs):
                 own = [x.detach().requires_grad_(w) for x, w in zip(piece, wanted, strict=True)]
                 result = ctx.work(*own)
                 moving = [x for x in own if x.requires_grad]
@@ -98,7 +98,7 @@ class _Pieces(torch.autograd.Function):
         return None, None, None, *for_inputs, *for_weights
 
 
-def _pieces(inputs: Sequence[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
+def pieces_of(inputs: Sequence[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
     """Yields where each piece starts, and the inputs' pieces."""
     size = PIECE.get(inputs[0].device.type, PIECE_ELSEWHERE)
     for start in range(0, len(inputs[0]), size):

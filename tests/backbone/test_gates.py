@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from backbone import gates, pieces
+from backbone import gates, normed_mlp, pieces
 from backbone.config import HyenaDNAConfig
 from backbone.gates import gated_convolution
 from backbone.hyena import HyenaFilter
@@ -88,6 +88,7 @@ def test_a_model_has_the_published_forms_loss_and_gradients(
     whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "WHOLE", whole)
+    monkeypatch.setattr(normed_mlp, "WHOLE", whole)
     monkeypatch.setattr(pieces, "PIECE", {"cpu": 7})
     monkeypatch.setattr(gates, "AT_ONCE", {"cpu": 1})
     config = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=60, initializer_range=0.4)
@@ -121,3 +122,28 @@ def test_pieces_keep_nothing_of_their_inside(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(kept) <= x.numel()
     result.sum().backward()
     assert torch.allclose(x.grad, x.detach().cos() * x.detach().sin().exp(), atol=1e-6)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_gelu_and_its_slope_are_torchs(wanted: bool) -> None:
+    x = torch.linspace(-12, 12, 401, dtype=torch.float64, requires_grad=True)
+    expected = F.gelu(x, approximate="tanh")
+    found = x.detach().clone()
+    slope = normed_mlp.gelu_(found, wanted)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+    assert (slope is not None) == wanted
+    if slope is not None:
+        (derivative,) = torch.autograd.grad(expected.sum(), x)
+        assert torch.allclose(slope, derivative, rtol=0, atol=1e-12)
+
+
+def test_random_work_in_pieces_is_repeated_for_its_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pieces, "WHOLE", 1)
+    monkeypatch.setattr(pieces, "PIECE", {"cpu": 3})
+    x = torch.ones(20, 5, requires_grad=True)
+    result = pieces.in_pieces(lambda some: F.dropout(some, 0.5), x, modules=[])
+    result.sum().backward()
+    assert 0 < int((result == 0).sum()) < 100
+    assert torch.equal(x.grad, result.detach())  # each is 0 or 2, and so is its derivative
