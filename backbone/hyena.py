@@ -7,28 +7,19 @@ transforms run along the last axis.
 """
 
 import math
-from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from backbone.config import HyenaDNAConfig
+from backbone.gates import gated_convolution
+from backbone.pieces import in_pieces
+from backbone.transforms import transform_length
 
 # The window exp(-t |delta|) + SHIFT: the exponential reaches TARGET at t = FAST (and SLOW) of the
 # context; the shift keeps every lag reachable.
 TARGET, FAST, SLOW, SHIFT = 1e-2, 0.3, 1.5, 0.05
-
-
-ODD = (1, 3, 5, 9, 15, 25, 27)
-"""Odd factors of transform lengths: with more of them a transform takes longer than it saves."""
-
-
-@lru_cache(maxsize=4096)
-def fast_length(least: int) -> int:
-    """Returns a length >= `least` that transforms fast: a power of two times one of ODD, even."""
-    return min(odd << max(1, ((least - 1) // odd).bit_length()) for odd in ODD)
 
 
 class _LongConvolution(torch.autograd.Function):
@@ -63,11 +54,6 @@ class _LongConvolution(torch.autograd.Function):
             spectrum = torch.einsum("bdf,bdf->df", gradient_f, signal_f.conj())
             for_filters = torch.fft.irfft(spectrum, n=n)[..., :filter_length]
         return for_signal, for_filters, None
-
-
-def transform_length(signal: int, filters: int) -> int:
-    """Returns a fast size in which a signal and a filter convolve without wrapping around."""
-    return fast_length(signal + filters - 1)
 
 
 def long_convolution(signal: Tensor, filters: Tensor, spectrum: Tensor | None = None) -> Tensor:
@@ -190,15 +176,20 @@ class HyenaFilter(nn.Module):
 
     def _evaluate(self, length: int) -> Tensor:
         features, t = self.positions(length)
+        return in_pieces(self._taps, features, t, modules=[self], dim=1)
+
+    def _taps(self, features: Tensor, t: Tensor) -> Tensor:
+        """Returns the filters (D, P) at some positions, whose lags are t (P, 1)."""
         sine = self.implicit_filter["1"]
         last = str(2 * self.config.num_inner_mlps + 2)
         hidden = features
         for name, layer in self.implicit_filter.items():
             if name not in ("1", last):
                 hidden = sine(layer(hidden))
-        taps = self.implicit_filter[last](hidden) * (torch.exp(-t * self.decay()) + SHIFT)
-        skip = F.pad(self.bias[:, None], (0, length - 1))
-        return taps.transpose(0, 1) + skip
+        window = torch.exp(-t[:, 0] * self.decay()[:, None]) + SHIFT
+        taps = self.implicit_filter[last].weight @ hidden.t() * window
+        skip = self.bias[:, None] * (t[0] == 0)
+        return torch.cat([taps[:, :1] + skip, taps[:, 1:]], dim=1)
 
 
 class HyenaOperator(nn.Module):
@@ -220,9 +211,9 @@ class HyenaOperator(nn.Module):
         """Projects (B, L, D) to (B, 3D, L), channels first, without a copy to transpose."""
         if type(self.in_proj) is not nn.Linear:  # an adapter wraps it, and must be heard
             return self.in_proj(u).transpose(1, 2)
-        projected = torch.matmul(self.in_proj.weight, u.transpose(1, 2))
-        assert self.in_proj.bias is not None
-        return projected + self.in_proj.bias[:, None]
+        weight, bias = self.in_proj.weight, self.in_proj.bias
+        assert bias is not None
+        return torch.baddbmm(bias[:, None], weight.expand(len(u), -1, -1), u.transpose(1, 2))
 
     @property
     def past(self) -> int:
@@ -231,10 +222,14 @@ class HyenaOperator(nn.Module):
 
     def merge(self, gated: Tensor) -> Tensor:
         """Projects gated (B, D, L) back to the residual stream, (B, L, D)."""
-        return self.out_proj(gated.transpose(1, 2))
+        if type(self.out_proj) is not nn.Linear:
+            return self.out_proj(gated.transpose(1, 2))
+        weight = self.out_proj.weight.t().expand(len(gated), -1, -1)
+        return torch.baddbmm(self.out_proj.bias, gated.transpose(1, 2), weight)
 
     def forward(self, u: Tensor) -> Tensor:
         """Mixes (B, L, D) along L, causally; returns (B, L, D)."""
-        x0, x1, v = self.short_filter(F.pad(self.project(u), (self.past, 0))).chunk(3, dim=1)
-        filters = self.filter_fn(u.shape[1])
-        return self.merge(x0 * long_convolution(x1 * v, filters))
+        short = self.short_filter
+        assert short.bias is not None
+        taps = self.filter_fn(u.shape[1])
+        return self.merge(gated_convolution(self.project(u), short.weight[:, 0], short.bias, taps))

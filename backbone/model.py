@@ -13,6 +13,8 @@ from transformers.modeling_outputs import CausalLMOutput
 from backbone.config import HyenaDNAConfig
 from backbone.errors import InputError
 from backbone.hyena import HyenaFilter, HyenaOperator
+from backbone.normed_mlp import normed_mlp, serves
+from backbone.pieces import in_pieces
 
 
 class Mlp(nn.Module):
@@ -44,7 +46,14 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps the residual stream (B, L, D) to (B, L, D)."""
         x = x + self.dropout(self.mixer(self.norm1(x)))
-        return x + self.dropout(self.mlp(self.norm2(x)))
+        return x + self.dropout(self._normed_mlp(x.flatten(0, 1)).view_as(x))
+
+    def _normed_mlp(self, x: Tensor) -> Tensor:
+        """Runs norm and MLP on positions (N, D)."""
+        norm, mlp = self.norm2, self.mlp
+        if serves(x, norm, mlp.fc1, mlp.fc2):
+            return normed_mlp(x, norm, mlp.fc1, mlp.fc2)
+        return in_pieces(lambda some: mlp(norm(some)), x, modules=(norm, mlp))
 
 
 class Backbone(nn.Module):

@@ -4,14 +4,26 @@ import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from icl.machine import peak_memory_bytes
 
+T = TypeVar("T")
+
 
 def peak_of(work: Callable[..., object], *arguments: object, threads: int, device: str) -> int:
     """Runs work(*arguments) in a fresh process and returns the most memory that process held.
+
+    Raises:
+        RuntimeError: if the process ended without an answer, as when it ran out of memory.
+    """
+    return apart(_without_result, work, *arguments, threads=threads, device=device)[1]
+
+
+def apart(work: Callable[..., T], *arguments: object, threads: int, device: str) -> tuple[T, int]:
+    """Runs work(*arguments) in a fresh process; returns its result and that process's peak.
 
     Raises:
         RuntimeError: if the process ended without an answer, as when it ran out of memory.
@@ -29,6 +41,10 @@ def peak_of(work: Callable[..., object], *arguments: object, threads: int, devic
         process.join()
 
 
+def _without_result(work: Callable[..., object], *arguments: object) -> None:
+    work(*arguments)
+
+
 def _report(
     sending: Connection,
     work: Callable[..., object],
@@ -37,8 +53,8 @@ def _report(
     device: str,
 ) -> None:
     torch.set_num_threads(threads)
-    work(*arguments)
-    sending.send(_peak(device))
+    result = work(*arguments)
+    sending.send((result, _peak(device)))
 
 
 def _peak(device: str) -> int:

@@ -3,23 +3,27 @@
 Usage:
     python -m experiments.speed prompt [key=value ...]     (prompt --help lists the options)
     python -m experiments.speed k_shot [key=value ...]
+    python -m experiments.speed pretrain [key=value ...]
 
 `prompt` measures what a shared prompt costs: one training step and the evaluation of one batch, on
 the plain path (prompt and query concatenated, the whole sequence through all layers, as published)
 and with the prefix engine, and each one's peak memory. Table and picture grow row by row.
 `k_shot` measures the evaluation of queries behind fixed demonstrations in the same two ways.
+`pretrain` measures a training step against its length, up to a million tokens, beside the operator
+as published and a Transformer. A length that is in the table already is not measured again.
 """
 
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments import speed_k_shot, speed_prompt
+from experiments import speed_k_shot, speed_pretrain, speed_prompt
 from experiments.command import run_command
 
 COMMANDS: dict[str, tuple[type, Callable[..., Path]]] = {
     "prompt": (speed_prompt.Options, speed_prompt.measure_all),
     "k_shot": (speed_k_shot.Options, speed_k_shot.measure_all),
+    "pretrain": (speed_pretrain.Options, speed_pretrain.measure_all),
 }
 """Subcommands: the options of each, and what measures and returns the table's path."""
 

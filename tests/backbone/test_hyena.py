@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from backbone.config import HyenaDNAConfig
 from backbone.errors import InputError
-from backbone.hyena import HyenaFilter, fast_length, long_convolution
+from backbone.hyena import HyenaFilter, long_convolution
 from backbone.model import random_model
+from backbone.transforms import fast_length
 
 CONFIG = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=64)
 

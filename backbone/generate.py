@@ -1,0 +1,186 @@
+"""Generates DNA from a HyenaDNA: `python -m backbone.generate key=value ...`.
+
+Each token costs much less than a pass over the whole sequence (`backbone.online`), and is drawn
+from exactly the distribution that the full pass gives: softmax of the logits over the letters that
+may come, at a temperature, cut to its nucleus (Holtzman et al. 2020, arXiv 1904.09751, section
+3.1).
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbone import zoo
+from backbone.dna import normalise
+from backbone.errors import InputError
+from backbone.model import HyenaDNA
+from backbone.online import OnlineModel
+from backbone.options import help_text, option, read_options
+from backbone.tokenizer import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, encode_dna
+
+LINE = 80
+"""Bases on a line of FASTA."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        temperature: logits are divided by it; 0 takes the most probable token.
+        top_p: only the most probable tokens are drawn whose probabilities first sum to it.
+        seed: row b draws from the stream (seed, b), whatever other rows there are.
+        tokens: ids that may come; all others have probability 0.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    tokens: tuple[int, ...] = NUCLEOTIDES
+
+    def check(self) -> None:
+        """Refuses settings out of range.
+
+        Raises:
+            InputError: naming the first.
+        """
+        if self.temperature < 0:
+            raise InputError(f"temperature={self.temperature}: must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p={self.top_p}: must be more than 0 and at most 1")
+        if self.seed < 0:
+            raise InputError(f"seed={self.seed}: must be 0 or more")
+        if not self.tokens:
+            raise InputError("tokens is empty: name at least one letter that may come")
+
+
+def generate(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) -> Tensor:
+    """Draws tokens behind prompts.
+
+    Args:
+        model: the backbone.
+        prompt: (B, P) token ids. A model predicts what follows a token: with P = 0 the first token
+            is drawn evenly from those that may come.
+        count: how many tokens to draw.
+        sampling: how.
+
+    Returns:
+        (B, count) token ids, without the prompt.
+
+    Raises:
+        InputError: for settings out of range, or more tokens than the model's max_seq_len.
+    """
+    sampling.check()
+    most = model.config.max_seq_len
+    if count < 1 or prompt.shape[1] + count > most:
+        raise InputError(
+            f"{prompt.shape[1]} prompt tokens and {count} more: must be at least one more, and "
+            f"together at most this checkpoint's max_seq_len of {most}"
+        )
+    steps = list(tokens_of(model, prompt, count, sampling))
+    return torch.stack(steps, dim=1)
+
+
+def tokens_of(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) -> Iterator[Tensor]:
+    """Yields the tokens (B,) of `generate` as they are drawn."""
+    rows, device = len(prompt), prompt.device
+    streams = [np.random.default_rng((sampling.seed, row)) for row in range(rows)]
+    allowed = torch.tensor(sampling.tokens, device=device)
+    online = OnlineModel(model, prompt[:, :-1], room=count)
+    if prompt.shape[1]:
+        logits = online.step(prompt[:, -1])
+    else:
+        logits = torch.zeros(rows, model.config.padded_vocab_size, device=device)
+    for left in range(count - 1, -1, -1):
+        uniform = torch.tensor([stream.random() for stream in streams], device=device)
+        chosen = draw(logits[:, allowed], uniform, sampling.temperature, sampling.top_p)
+        yield allowed[chosen]
+        if left:
+            logits = online.step(allowed[chosen])
+
+
+def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Draws an index for each row of logits (B, V) with its number (B,), uniform on [0, 1)."""
+    if temperature == 0:
+        return logits.argmax(1)
+    probabilities, order = nucleus(logits, temperature, top_p)
+    reached = probabilities.cumsum(1) <= uniform[:, None]
+    # Rounding may leave the sum short of the number: then the last of the nucleus is meant.
+    at = torch.minimum(reached.sum(1), (probabilities > 0).sum(1) - 1)
+    return order.gather(1, at[:, None])[:, 0]
+
+
+def nucleus(logits: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    """Returns the probabilities (B, V) in falling order, zero outside the nucleus, and the order.
+
+    The nucleus is the smallest set of the most probable tokens that holds at least `top_p`.
+    """
+    scaled = (logits.double() / temperature).softmax(1)
+    probabilities, order = scaled.sort(dim=1, descending=True, stable=True)
+    earlier = probabilities.cumsum(1) - probabilities
+    kept = probabilities * (earlier < top_p)
+    return kept / kept.sum(1, keepdim=True), order
+
+
+@dataclass
+class Options:
+    """What the command line can set."""
+
+    backbone: str = option("bundled", "a bundled or published name, or a folder")
+    prompt: str = option("", "bases to continue; without any, the first base is drawn evenly")
+    bases: int = option(1000, "bases to generate")
+    count: int = option(1, "sequences to generate")
+    temperature: float = option(1.0, "0 takes the most probable base at every position")
+    top_p: float = option(1.0, "draw from the most probable bases that hold this share")
+    seed: int = option(0, "of the draws")
+    tokens: list[str] = option(list("ACGT"), "tokens that may come; N and [SEP] are others")
+    device: str = option("cpu", "cpu, cuda or mps")
+
+
+def run(options: Options) -> Iterator[str]:
+    """Yields the lines of a FASTA file with what was generated, prompts in front.
+
+    Raises:
+        InputError: for options that cannot be used.
+    """
+    for name in options.tokens:
+        if name not in TOKEN_ID:
+            raise InputError(f"tokens: {name!r} is none of {', '.join(TOKENS)}")
+    if options.count < 1:
+        raise InputError(f"count={options.count}: must be at least 1")
+    clean, _ = normalise(options.prompt) if options.prompt else ("", 0)
+    allowed = tuple(TOKEN_ID[name] for name in options.tokens)
+    sampling = Sampling(options.temperature, options.top_p, options.seed, allowed)
+    sampling.check()
+    model = zoo.load(options.backbone, options.device)
+    prompt = torch.from_numpy(encode_dna(clean)).to(options.device)
+    found = generate(model, prompt.expand(options.count, -1), options.bases, sampling)
+    for row, ids in enumerate(found.cpu()):
+        yield (
+            f">generated_{row + 1} backbone={options.backbone} prompt={len(clean)} "
+            f"temperature={options.temperature:g} top_p={options.top_p:g} seed={options.seed}"
+        )
+        text = clean + decode_dna(ids)
+        yield from (text[i : i + LINE] for i in range(0, len(text), LINE))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code."""
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(Options, "python -m backbone.generate"))
+        return 0
+    try:
+        for line in run(read_options(Options, arguments)):
+            print(line)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
