@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("backbone", "tasks", "prompts", "icl", "experiments")
-TORCH_FREE_BACKBONE = {"backbone.errors", "backbone.dna", "backbone.genome"}
+TORCH_FREE_BACKBONE = {"backbone.alphabet", "backbone.errors", "backbone.dna", "backbone.genome"}
 MAY_IMPORT = {
     "backbone": set(),
     "tasks": {"backbone"},
