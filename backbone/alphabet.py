@@ -45,8 +45,10 @@ class Alphabet:
                 f"position {position + 1}: {sequence[position]!r} is no {self.kind}; "
                 f"use {', '.join(self.letters)} or another IUPAC code"
             )
-        to_unknown = dict.fromkeys(self.ambiguous, self.unknown)
-        return upper.translate(str.maketrans({**to_unknown, **self.aliases}))
+        read_as: dict[str, str | int | None] = {}
+        read_as.update(dict.fromkeys(self.ambiguous, self.unknown))
+        read_as.update(self.aliases)
+        return upper.translate(str.maketrans(read_as))
 
 
 DNA = Alphabet("dna", "nucleotide letter", "ACGTN", "RYSWKMBDHV", {"U": "T"}, "TGCAN")

@@ -40,6 +40,19 @@ class Rows:
         """Some of the rows."""
         return Rows(self.inputs[rows], self.targets[rows])
 
+    def share(self, rank: int, count: int) -> "Rows":
+        """Every `count`-th row, from `rank` on; equally many for each rank.
+
+        Where they do not divide, the first row stands in without a target.
+        """
+        mine = self[slice(rank, None, count)]
+        if len(mine) * count >= len(self):
+            return mine
+        return Rows(
+            np.concatenate([mine.inputs, self.inputs[:1]]),
+            np.concatenate([mine.targets, np.full_like(self.targets[:1], IGNORED)]),
+        )
+
 
 class Source(Protocol):
     """What a model is trained on."""

@@ -263,7 +263,7 @@ class Windows:
         return self._regions[index][offset : offset + length]
 
     def _is_usable(self, window: np.ndarray) -> bool:
-        unknown, masked = (np.count_nonzero(kind) for kind in self._kinds(window))
+        unknown, masked = (int(np.count_nonzero(kind)) for kind in self._kinds(window))
         return (
             unknown <= self.max_unknown * len(window)
             and masked <= self.max_soft_masked * len(window)
