@@ -234,7 +234,8 @@ def _open(path: Path) -> pyfaidx.Faidx:
     beside = Path(f"{path}.fai"), Path(f"{path}.gzi")
     needed = beside if path.suffix in BGZF_SUFFIXES else beside[:1]
     changed = path.stat().st_mtime
-    if all(index.is_file() and index.stat().st_mtime >= changed for index in needed):
+    current = all(index.is_file() and index.stat().st_mtime >= changed for index in needed)
+    if current and (len(needed) > 1 or _ends_where(path, beside[0])):
         return _faidx(path, *beside)
     cached = _cached_index(path)
     with tempfile.TemporaryDirectory(dir=cached[0].parent) as folder:
@@ -245,6 +246,19 @@ def _open(path: Path) -> pyfaidx.Faidx:
             for source, target in zip(fresh[: len(needed)], cached, strict=False):
                 os.replace(source, target)
     return _faidx(path, *cached)
+
+
+def _ends_where(path: Path, index: Path) -> bool:
+    """Whether a plain file ends where an index says: a copy may be newer than its index's date."""
+    try:
+        rows = [line.split("\t")[1:5] for line in index.read_text(encoding="utf-8").splitlines()]
+        length, offset, bases, width = map(int, max(rows, key=lambda row: int(row[1])))
+        breaks = (length - 1) // bases * (width - bases)
+    except (ValueError, IndexError, ZeroDivisionError):
+        return False
+    with path.open("rb") as file:
+        file.seek(offset + length + breaks)
+        return file.tell() <= path.stat().st_size and not file.read().strip()
 
 
 def _faidx(path: Path, fai: Path, gzi: Path) -> pyfaidx.Faidx:

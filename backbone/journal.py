@@ -68,4 +68,5 @@ def _drop_later_lines(metrics: Path, step: int) -> None:
 
 def _stays(line: dict[str, Any], step: int) -> bool:
     """Whether a line lies before what is to come: a run that had ended scores its end again."""
-    return line["step"] <= step and not (line["step"] == step and "final_valid_perplexity" in line)
+    is_end = any(key.startswith("final_valid_perplexity") for key in line)
+    return line["step"] < step or (line["step"] == step and not is_end)

@@ -77,7 +77,13 @@ def pretrain(config: PretrainConfig, show: Callable[[Status], None] = unseen) ->
     """
     check_pretraining(config)
     torch.set_num_threads(config.threads)
-    return train(Trainer(config, source_of(config)), show)
+    source = source_of(config)
+    trainer = Trainer(config, source)
+    _run(trainer, show)
+    if isinstance(source, MixedSource):
+        _score_each(trainer, source)
+    trainer.processes.leave()
+    return trainer.out / "model"
 
 
 def train(trainer: Trainer, show: Callable[[Status], None]) -> Path:
@@ -87,11 +93,28 @@ def train(trainer: Trainer, show: Callable[[Status], None]) -> Path:
         InputError: if the disk is full.
         NonFiniteLossError: if training diverges.
     """
+    _run(trainer, show)
+    trainer.processes.leave()
+    return trainer.out / "model"
+
+
+def _run(trainer: Trainer, show: Callable[[Status], None]) -> None:
     for status in trainer.run():
         if trainer.processes.is_first:
             show(status)
-    trainer.processes.leave()
-    return trainer.out / "model"
+
+
+def _score_each(trainer: Trainer, source: MixedSource) -> None:
+    """Logs the perplexity on everything that is held out of each genome."""
+    length = trainer.config.valid_length or trainer.config.max_seq_len
+    found = {name: one.held_out(length, sys.maxsize) for name, one in source.sources.items()}
+    scores = {
+        f"final_valid_perplexity.{name}": trainer.evaluate(rows)
+        for name, rows in found.items()
+        if rows is not None
+    }
+    if scores:
+        trainer.log(step=trainer.step, tokens=trainer.tokens, **scores)
 
 
 def command(
