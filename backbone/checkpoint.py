@@ -1,84 +1,143 @@
 """Training checkpoints: folders that `load()` reads as models, with the trainer's state beside.
 
-A checkpoint appears under its name only when it is complete. The random state needs no saving,
-because windows and dropout depend on (seed, step) alone.
+A checkpoint appears under its name only when it is complete and on the disk. Random states need no
+saving: windows and dropout are functions of (seed, step, row), and seed and step are in the state.
 """
 
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 
 from backbone.errors import InputError
 from backbone.model import HyenaDNA
-from backbone.tokenizer import DNATokenizer
+from backbone.tokenizer import SequenceTokenizer
 
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "trainer.json"
+_HEAD = "lm_head.weight"
 
 
-def export(model: HyenaDNA, folder: Path) -> None:
-    """Writes the model and its tokenizer in the layout of the Hugging Face Hub.
+def export(weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, to: Path) -> None:
+    """Writes a model and its tokenizer in the layout of the Hugging Face Hub.
 
     A folder of that name is replaced once the new one is complete.
+
+    Args:
+        weights: of the whole model, under the names of its parameters.
+        shape: gives the configuration, and which weights are tied.
+        tok: the tokenizer.
+        to: the folder.
+
+    Raises:
+        InputError: if it cannot be written.
     """
-    fresh = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    _write_model(model, fresh)
-    _rename(fresh, folder)
+    with _whole(to) as fresh:
+        _write_model(weights, shape, tok, fresh)
+
+
+def gather(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Collects what is to be saved on the CPU; all processes of a group must call it.
+
+    Args:
+        model: as it is trained, whole or sharded.
+        optimizer: of its parameters.
+
+    Returns:
+        The weights, and the optimizer's state as "parameter/key"; both whole.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(model, options=options)
+    moments: Any = get_optimizer_state_dict(model, optimizer, options=options)["state"]
+    named = {
+        f"{name}/{key}": value for name, values in moments.items() for key, value in values.items()
+    }
+    return weights, named
 
 
 def save(
-    folder: Path, model: HyenaDNA, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    folder: Path,
+    weights: dict[str, Tensor],
+    moments: dict[str, Tensor],
+    shape: HyenaDNA,
+    tok: SequenceTokenizer,
+    state: dict[str, Any],
 ) -> Path:
     """Writes a checkpoint to `folder/step-<step>` and returns that path.
 
     Args:
         folder: of all checkpoints of a run.
-        model: its weights are saved.
-        optimizer: its state is saved, under the names of the parameters.
+        weights: of the model, from `gather`.
+        moments: of the optimizer, from `gather`.
+        shape: gives the model's configuration.
+        tok: the tokenizer.
         state: what else is needed to go on, as JSON; "step" names the checkpoint.
+
+    Raises:
+        InputError: if it cannot be written, as on a full disk; other checkpoints are untouched.
     """
     target = folder / f"step-{state['step']:08d}"
-    fresh = folder / f".{target.name}.part"
-    shutil.rmtree(fresh, ignore_errors=True)
-    _write_model(model, fresh)
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"{name}/{key}"] = value.contiguous()
-    save_file(tensors, fresh / OPTIMIZER)
-    (fresh / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    _rename(fresh, target)
+    with _whole(target) as fresh:
+        _write_model(weights, shape, tok, fresh)
+        save_file({name: value.contiguous() for name, value in moments.items()}, fresh / OPTIMIZER)
+        (fresh / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
     return target
 
 
-def restore(checkpoint: Path, model: HyenaDNA, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Puts weights and optimizer back as they were saved, and returns the saved state.
+
+    Args:
+        checkpoint: its folder.
+        model: as it is trained, whole or sharded.
+        optimizer: of its parameters.
 
     Raises:
         InputError: if the checkpoint is damaged or holds other parameters.
     """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     try:
-        weights = load_file(checkpoint / WEIGHTS)
+        weights: dict[str, Any] = dict(load_file(checkpoint / WEIGHTS))
         moments = load_file(checkpoint / OPTIMIZER)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                parameter.copy_(weights[name])
-                found = {k: v for k, v in moments.items() if k.startswith(f"{name}/")}
-                optimizer.state[parameter] = {
-                    key.rpartition("/")[2]: value.to(parameter.device)
-                    for key, value in found.items()
-                }
+        now = get_model_state_dict(model, options=options)
+        if _HEAD in now and _HEAD not in weights:  # tied: saved once
+            weights[_HEAD] = weights["hyena.backbone.embeddings.word_embeddings.weight"]
+        if weights.keys() != now.keys():
+            raise KeyError(min(weights.keys() ^ now.keys()))
+        set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True))
+        held = get_optimizer_state_dict(model, optimizer, options=options)
+        held["state"] = _by_parameter(moments)
+        set_optimizer_state_dict(
+            model, optimizer, held, options=StateDictOptions(full_state_dict=True)
+        )
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(f"{checkpoint} is damaged ({reason}); delete it to go on") from error
     return read_state(checkpoint)
+
+
+def _by_parameter(moments: dict[str, Tensor]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in moments.items():
+        parameter, _, key = name.rpartition("/")
+        found.setdefault(parameter, {})[key] = value
+    return found
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -98,15 +157,68 @@ def all_of(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
+def best_of(folder: Path) -> Path | None:
+    """Returns the checkpoint with the lowest perplexity on held-out rows, if any was scored."""
+    scored = [(read_state(path).get("valid_perplexity"), path) for path in all_of(folder)]
+    known = [(perplexity, path) for perplexity, path in scored if perplexity is not None]
+    return min(known)[1] if known else None
+
+
 def prune(folder: Path, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints."""
+    """Deletes all but the newest `keep` checkpoints and the best one."""
+    best = best_of(folder)
     for old in all_of(folder)[:-keep]:
-        shutil.rmtree(old)
+        if old != best:
+            shutil.rmtree(old)
 
 
-def _write_model(model: HyenaDNA, folder: Path) -> None:
-    model.save_pretrained(folder)
-    DNATokenizer(model_max_length=model.config.max_seq_len).save_pretrained(folder)
+@contextmanager
+def storing(what: Path) -> Iterator[None]:
+    """Turns what a full or failing disk raises into one line.
+
+    Raises:
+        InputError: naming what could not be written and how to go on.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(
+            f"cannot write {what}: {reason}; make room and give the same command to go on "
+            f"from the last good checkpoint"
+        ) from error
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """Gives a folder to fill, which gets its name when it is complete and on the disk."""
+    fresh = target.with_name(f".{target.name}.part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        with storing(target):
+            fresh.mkdir()
+            yield fresh
+            for path in fresh.iterdir():
+                _to_disk(path)
+            _rename(fresh, target)
+            _to_disk(target.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_model(
+    weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, folder: Path
+) -> None:
+    shape.save_pretrained(folder, state_dict=weights)
+    tok.save_pretrained(folder)
 
 
 def _rename(fresh: Path, target: Path) -> None:

@@ -16,10 +16,15 @@ from pathlib import Path
 import numpy as np
 import pyfaidx
 
-from backbone.dna import normalise, reverse_complement
+from backbone.alphabet import DNA, Alphabet
+from backbone.dna import reverse_complement
 from backbone.errors import InputError
 
 FASTA_SUFFIXES = (".fa", ".fasta", ".fna", ".fa.gz", ".fasta.gz", ".fna.gz", ".fa.bgz")
+
+BGZF_SUFFIXES = (".gz", ".bgz")
+BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block that ends every bgzip file (SAM specification, section 4.1.2)."""
 
 # What pyfaidx and Biopython raise for a file that is damaged or is no FASTA.
 _READ_ERRORS = (OSError, ValueError, EOFError, IndexError, KeyError, zlib.error, struct.error)
@@ -56,15 +61,17 @@ class Genome:
     otherwise one is made in the user's cache folder, never in the folder of the data.
     """
 
-    def __init__(self, paths: Iterable[str | Path]) -> None:
+    def __init__(self, paths: Iterable[str | Path], alphabet: Alphabet = DNA) -> None:
         """Opens and indexes the files.
 
         Args:
             paths: FASTA files.
+            alphabet: of their letters.
 
         Raises:
             InputError: if a file is missing, empty, damaged or compressed with plain gzip.
         """
+        self.alphabet = alphabet
         self._files = {Path(path): _open(Path(path)) for path in paths}
         self._letters: dict[Record, np.ndarray] = {}
         self.records: tuple[Record, ...] = tuple(
@@ -95,12 +102,12 @@ class Genome:
         raise InputError(f"the FASTA files have no record {name!r}; they have {some} ...")
 
     def letters(self, record: Record) -> np.ndarray:
-        """Returns a whole record as (length,) uint8, the ASCII codes of A, C, G, T and N.
+        """Returns a whole record as (length,) uint8, the ASCII codes of the alphabet's letters.
 
         The array is kept in memory (one byte a base) and must not be changed.
 
         Raises:
-            InputError: if the file is damaged, or holds a letter that is no nucleotide.
+            InputError: if the file is damaged, or holds a letter that is not of the alphabet.
         """
         if record not in self._letters:
             self._letters[record] = self.stretch(record, 0, record.length)
@@ -110,22 +117,35 @@ class Genome:
         """Returns a part of a record, as `letters` does, without reading or keeping the rest.
 
         Raises:
-            InputError: if the file is damaged, or holds a letter that is no nucleotide.
+            InputError: if the file is damaged, or holds a letter that is not of the alphabet.
         """
         if record in self._letters:
             return self._letters[record][start:end]
+        text = self._text(record, start, end)
+        try:
+            return _codes(self.alphabet.clean(text))
+        except InputError as error:
+            raise InputError(f"{record.path}, record {record.name}, {error}") from error
+
+    def soft_masked(self, record: Record) -> np.ndarray:
+        """Returns which letters of a record are in lower case in its file, (length,) bool.
+
+        Lower case marks repeats (RepeatMasker, Tandem Repeats Finder) in soft-masked assemblies.
+
+        Raises:
+            InputError: if the file is damaged.
+        """
+        return _codes(self._text(record, 0, record.length)) >= ord("a")
+
+    def _text(self, record: Record, start: int, end: int) -> str:
+        """Reads a part of a record from its file, as it is there."""
         try:
             text = self._files[record.path].fetch(record.name, start + 1, end)
         except _READ_ERRORS as error:
             raise _damaged(record.path, error) from error
         if len(text) != end - start:
             raise _damaged(record.path, f"record {record.name} ends early")
-        try:
-            clean, _ = normalise(text)
-        except InputError as error:
-            where = str(error).removeprefix("row 0, ")
-            raise InputError(f"{record.path}, record {record.name}, {where}") from error
-        return np.frombuffer(clean.encode("ascii"), dtype=np.uint8)
+        return text
 
     def sequence(self, record: str, start: int, end: int, strand: str = "+") -> str:
         """Returns the bases of an interval; on strand "-" their reverse complement.
@@ -150,6 +170,11 @@ class Genome:
                 f"interval {interval} is not inside its record, which has {record.length} bases"
             )
         return record
+
+
+def _codes(text: str) -> np.ndarray:
+    """The ASCII codes of a text, (length,) uint8."""
+    return np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8)
 
 
 def find_fasta(patterns: Sequence[str]) -> list[Path]:
@@ -215,9 +240,10 @@ def _open(path: Path) -> pyfaidx.Faidx:
     if not path.is_file():
         raise InputError(f"no FASTA file at {str(path)!r}")
     beside = Path(f"{path}.fai"), Path(f"{path}.gzi")
-    needed = beside if path.suffix in (".gz", ".bgz") else beside[:1]
+    needed = beside if path.suffix in BGZF_SUFFIXES else beside[:1]
     changed = path.stat().st_mtime
-    if all(index.is_file() and index.stat().st_mtime >= changed for index in needed):
+    current = all(index.is_file() and index.stat().st_mtime >= changed for index in needed)
+    if current and (len(needed) > 1 or _ends_where(path, beside[0])):
         return _faidx(path, *beside)
     cached = _cached_index(path)
     with tempfile.TemporaryDirectory(dir=cached[0].parent) as folder:
@@ -228,6 +254,19 @@ def _open(path: Path) -> pyfaidx.Faidx:
             for source, target in zip(fresh[: len(needed)], cached, strict=False):
                 os.replace(source, target)
     return _faidx(path, *cached)
+
+
+def _ends_where(path: Path, index: Path) -> bool:
+    """Whether a plain file ends where an index says: a copy may be newer than its index's date."""
+    try:
+        rows = [line.split("\t")[1:5] for line in index.read_text(encoding="utf-8").splitlines()]
+        length, offset, bases, width = map(int, max(rows, key=lambda row: int(row[1])))
+        breaks = (length - 1) // bases * (width - bases)
+    except (ValueError, IndexError, ZeroDivisionError):
+        return False
+    with path.open("rb") as file:
+        file.seek(offset + length + breaks)
+        return file.tell() <= path.stat().st_size and not file.read().strip()
 
 
 def _faidx(path: Path, fai: Path, gzi: Path) -> pyfaidx.Faidx:
@@ -242,9 +281,17 @@ def _faidx(path: Path, fai: Path, gzi: Path) -> pyfaidx.Faidx:
         ) from error
     except (pyfaidx.FastaIndexingError, AssertionError, *_READ_ERRORS) as error:
         raise _damaged(path, error) from error
+    if path.suffix in BGZF_SUFFIXES and _last_bytes(path, len(BGZF_END)) != BGZF_END:
+        raise _damaged(path, "it does not end with the last block of bgzip")
     if not faidx.index:
         raise InputError(f"{path} holds no FASTA record")
     return faidx
+
+
+def _last_bytes(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - count))
+        return file.read()
 
 
 def _damaged(path: Path, reason: object) -> InputError:

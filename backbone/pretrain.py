@@ -1,114 +1,168 @@
-"""Pretrains a HyenaDNA model on FASTA files: `python -m backbone.pretrain key=value ...`."""
+"""Pretrains a HyenaDNA model on FASTA files: `python -m backbone.pretrain key=value ...`.
 
-import math
+Several processes, on one machine or many: `accelerate launch -m backbone.pretrain key=value ...`.
+"""
+
+import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
+from backbone import pretrain_sizes
+from backbone.alphabet import ALPHABETS
 from backbone.errors import InputError
-from backbone.options import help_text, read_options
+from backbone.options import Sources, help_text, read_options
 from backbone.pretrain_config import PretrainConfig, check_pretraining
-from backbone.source import GenomeSource
-from backbone.trainer import NonFiniteLossError, Status, Trainer
+from backbone.pretrain_view import View
+from backbone.source import GenomeSource, MixedSource, Source
+from backbone.status import Status
+from backbone.trainer import NonFiniteLossError, Trainer
 from backbone.windows import divide
-
-SHOW_SECONDS = 10.0
 
 T = TypeVar("T")
 
+NAME = "python -m backbone.pretrain"
+EXAMPLES = """
+  one genome     size=tiny-1k fasta=hg38.fa bed=regions.bed
+  several        genomes.human.fasta=hg38.fa genomes.human.holdout=[chr8] genomes.human.weight=3
+                 genomes.yeast.fasta=yeast.fa.gz genomes.yeast.holdout=[IV]
+  many machines  accelerate launch -m backbone.pretrain key=value ...
+"""
 
-def line_of(status: Status) -> str:
-    """Describes where a run stands in one line."""
-    minutes, seconds = divmod(int(min(status.seconds_left, 359_999)), 60)
-    return (
-        f"{status.progress:6.1%}  step {status.step}  stage {status.stage + 1}  "
-        f"length {status.length}  {status.tokens_per_second:,.0f} tokens/s  "
-        f"loss {status.loss:.4f}  perplexity {math.exp(status.loss):.3f}  "
-        f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
+
+def unseen(status: Status) -> None:
+    """Shows nothing."""
+
+
+def source_of(config: PretrainConfig) -> Source:
+    """Reads the genome or the genomes of a run.
+
+    Raises:
+        InputError: for files, regions or intervals that cannot be used.
+    """
+    if config.genomes:
+        weights = {name: genome.weight for name, genome in config.genomes.items()}
+        sources = {name: _genome(genome, config) for name, genome in config.genomes.items()}
+        return MixedSource(sources, weights)
+    return _genome(config, config)
+
+
+def _genome(files: Sources, config: PretrainConfig) -> GenomeSource:
+    alphabet = ALPHABETS[config.alphabet]
+    division = divide(files.fasta, files.valid_fasta, files.holdout, files.bed, alphabet)
+    return GenomeSource(
+        division,
+        config.max_unknown,
+        config.max_soft_masked,
+        config.soft_masked_targets,
+        config.both_strands,
     )
 
 
-def pretrain(config: PretrainConfig, show: Callable[[str], None] = lambda line: None) -> Path:
+def pretrain(config: PretrainConfig, show: Callable[[Status], None] = unseen) -> Path:
     """Runs or resumes a pretraining run and returns the folder of the exported model.
 
     Args:
         config: all options.
-        show: receives a line about every step.
+        show: is told about every step.
 
     Raises:
-        InputError: for options or data that cannot be used.
+        InputError: for options or data that cannot be used, or a full disk.
         NonFiniteLossError: if training diverges.
     """
     check_pretraining(config)
     torch.set_num_threads(config.threads)
-    division = divide(config.fasta, config.valid_fasta, config.holdout, config.bed)
-    return train(Trainer(config, GenomeSource(division, config.max_unknown)), show)
-
-
-def train(trainer: Trainer, show: Callable[[str], None]) -> Path:
-    """Lets a trainer run to its end and returns the folder of the exported model; see `pretrain`.
-
-    Raises:
-        NonFiniteLossError: if training diverges.
-    """
-    for status in trainer.run():
-        show(line_of(status))
+    source = source_of(config)
+    trainer = Trainer(config, source)
+    _run(trainer, show)
+    if isinstance(source, MixedSource):
+        _score_each(trainer, source)
+    trainer.processes.leave()
     return trainer.out / "model"
 
 
-class _Terminal:
-    """Shows lines over one another on a terminal, and one every few seconds elsewhere."""
+def train(trainer: Trainer, show: Callable[[Status], None]) -> Path:
+    """Lets a trainer run to its end and returns the folder of the exported model; see `pretrain`.
 
-    def __init__(self) -> None:
-        self.live = sys.stdout.isatty()
-        self.last = -math.inf
+    Raises:
+        InputError: if the disk is full.
+        NonFiniteLossError: if training diverges.
+    """
+    _run(trainer, show)
+    trainer.processes.leave()
+    return trainer.out / "model"
 
-    def show(self, line: str) -> None:
-        if self.live:
-            print(f"\r{line}\033[K", end="", flush=True)
-        elif time.monotonic() - self.last >= SHOW_SECONDS:
-            print(line, flush=True)
-            self.last = time.monotonic()
+
+def _run(trainer: Trainer, show: Callable[[Status], None]) -> None:
+    for status in trainer.run():
+        if trainer.processes.is_first:
+            show(status)
+
+
+def _score_each(trainer: Trainer, source: MixedSource) -> None:
+    """Logs the perplexity on everything that is held out of each genome."""
+    length = trainer.config.valid_length or trainer.config.max_seq_len
+    found = {name: one.held_out(length, sys.maxsize) for name, one in source.sources.items()}
+    scores = {
+        f"final_valid_perplexity.{name}": trainer.evaluate(rows)
+        for name, rows in found.items()
+        if rows is not None
+    }
+    if scores:
+        trainer.log(step=trainer.step, tokens=trainer.tokens, **scores)
 
 
 def command(
     options: type[T],
     name: str,
-    job: Callable[[T, Callable[[str], None]], Path],
+    job: Callable[[T, Callable[[Status], None]], Path],
     arguments: Sequence[str],
+    more_help: str = "",
 ) -> int:
     """Runs the command line of a job that trains, and returns its exit code.
 
     Args:
         options: dataclass of its options.
         name: how it is called, for the help.
-        job: takes its options and what receives a line a step, and returns the model's folder.
+        job: takes its options and what is told about every step, and returns the model's folder.
         arguments: `key=value` each.
+        more_help: what the help says besides the options.
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(help_text(options, name))
+        print(help_text(options, name) + more_help)
         return 0
     disable_progress_bar()
+    speaks = os.environ.get("RANK", "0") == "0"  # of several processes that a launcher started
     try:
-        model = job(read_options(options, arguments), _Terminal().show)
+        with View(Console(quiet=not speaks)) as view:
+            model = job(read_options(options, arguments), view.show)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if speaks:
+            print(f"error: {error}", file=sys.stderr)
         return 2
     except NonFiniteLossError as error:
-        print(f"\nstopped: {error}", file=sys.stderr)
+        if speaks:
+            print(f"stopped: {error}", file=sys.stderr)
         return 1
-    print(f"\nmodel: {model}")
+    if speaks:
+        print(f"model: {model}")
     return 0
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit code."""
-    return command(PretrainConfig, "python -m backbone.pretrain", pretrain, arguments)
+    more = f"\n\n{pretrain_sizes.help_lines()}\n{EXAMPLES}"
+    try:
+        expanded = pretrain_sizes.expand(arguments)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return command(PretrainConfig, NAME, pretrain, expanded, more)
 
 
 if __name__ == "__main__":

@@ -40,3 +40,13 @@ def stage_at(progress: float, stages: int, length_warmup: float) -> int:
     if progress >= length_warmup:
         return stages - 1
     return int(progress / length_warmup * (stages - 1))
+
+
+def rows_of_stages(stages: int, last_rows: int) -> list[int]:
+    """Returns the windows a step of each stage: doubled for every halving of their length.
+
+    Args:
+        stages: how many there are.
+        last_rows: windows a step in the last one.
+    """
+    return [last_rows << (stages - 1 - stage) for stage in range(stages)]

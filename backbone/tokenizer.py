@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizer
 
-from backbone.dna import normalise, reverse_complement
+from backbone.alphabet import DNA, PROTEIN, RNA, Alphabet
+from backbone.dna import reverse_complement
 from backbone.errors import InputError
 
 SPECIALS = ("[CLS]", "[SEP]", "[BOS]", "[MASK]", "[PAD]", "[RESERVED]", "[UNK]")
-TOKENS = (*SPECIALS, *"ACGTN")
+TOKENS = (*SPECIALS, *DNA.letters)
 TOKEN_ID = {token: i for i, token in enumerate(TOKENS)}
 SEP, PAD, N = TOKEN_ID["[SEP]"], TOKEN_ID["[PAD]"], TOKEN_ID["N"]
 NUCLEOTIDES = (TOKEN_ID["A"], TOKEN_ID["C"], TOKEN_ID["G"], TOKEN_ID["T"])
@@ -59,13 +60,14 @@ def reverse_complement_ids(ids: Tensor) -> Tensor:
     return _complement_of_id().to(ids.device)[ids].flip(-1)
 
 
-class DNATokenizer(PreTrainedTokenizer):
-    """One token a nucleotide, with the published ids: 7=A 8=C 9=G 10=T 11=N.
+class SequenceTokenizer(PreTrainedTokenizer):
+    """One token a letter of an alphabet: ids 0 to 6 are the specials, then come the letters.
 
-    Lower case counts as upper case, U as T, other IUPAC letters as N; what is no nucleotide at all
+    Lower case counts as upper case, ambiguous letters as the unknown one; what is no letter at all
     is an error. No token is added unless asked for: a call gives the sequence's own ids.
     """
 
+    alphabet: Alphabet
     vocab_files_names = {"vocab_file": "vocab.json"}
     model_input_names = ["input_ids", "attention_mask"]
 
@@ -79,8 +81,13 @@ class DNATokenizer(PreTrainedTokenizer):
         Raises:
             InputError: if the saved vocabulary is another one.
         """
-        if vocab_file is not None and json.loads(Path(vocab_file).read_text()) != TOKEN_ID:
-            raise InputError(f"{vocab_file} is not the vocabulary of HyenaDNA (7=A 8=C 9=G 10=T)")
+        self._tokens = (*SPECIALS, *self.alphabet.letters)
+        self._ids = {token: i for i, token in enumerate(self._tokens)}
+        if vocab_file is not None and json.loads(Path(vocab_file).read_text()) != self._ids:
+            letters = " ".join(f"{i}={token}" for token, i in list(self._ids.items())[7:11])
+            raise InputError(
+                f"{vocab_file} is not the {self.alphabet.name} vocabulary of HyenaDNA ({letters})"
+            )
         specials = {f"{name[1:-1].lower()}_token": name for name in SPECIALS if "RES" not in name}
         settings = {**specials, "eos_token": "[SEP]", "padding_side": "right", **kwargs}
         super().__init__(**settings)
@@ -88,20 +95,20 @@ class DNATokenizer(PreTrainedTokenizer):
     @property
     def vocab_size(self) -> int:
         """The number of tokens that mean something."""
-        return len(TOKENS)
+        return len(self._tokens)
 
     def get_vocab(self) -> dict[str, int]:
         """Returns token -> id."""
-        return dict(TOKEN_ID)
+        return dict(self._ids)
 
     def _tokenize(self, text: str, **kwargs: object) -> list[str]:
-        return list(normalise(text)[0])
+        return list(self.alphabet.clean(text))
 
     def _convert_token_to_id(self, token: str) -> int:
-        return TOKEN_ID.get(token, TOKEN_ID["[UNK]"])
+        return self._ids.get(token, self._ids["[UNK]"])
 
     def _convert_id_to_token(self, index: int) -> str:
-        return TOKENS[index]
+        return self._tokens[index]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """Joins tokens without spaces."""
@@ -119,5 +126,30 @@ class DNATokenizer(PreTrainedTokenizer):
         """Writes vocab.json and returns its path."""
         name = (f"{filename_prefix}-" if filename_prefix else "") + "vocab.json"
         path = Path(save_directory) / name
-        path.write_text(json.dumps(TOKEN_ID, indent=1) + "\n")
+        path.write_text(json.dumps(self._ids, indent=1) + "\n")
         return (str(path),)
+
+
+class DNATokenizer(SequenceTokenizer):
+    """The published ids: 7=A 8=C 9=G 10=T 11=N; U is read as T."""
+
+    alphabet = DNA
+
+
+class RNATokenizer(SequenceTokenizer):
+    """U in the place of T, otherwise as of DNA: a DNA checkpoint's ids mean the same bases."""
+
+    alphabet = RNA
+
+
+class ProteinTokenizer(SequenceTokenizer):
+    """Twenty amino acids and X."""
+
+    alphabet = PROTEIN
+
+
+TOKENIZERS: dict[str, type[SequenceTokenizer]] = {
+    tokenizer.alphabet.name: tokenizer
+    for tokenizer in (DNATokenizer, RNATokenizer, ProteinTokenizer)
+}
+"""By the name of their alphabet."""

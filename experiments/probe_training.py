@@ -22,6 +22,7 @@ from backbone.options import option
 from backbone.pretrain import command, train
 from backbone.pretrain_config import TrainerConfig, check
 from backbone.source import IGNORED, Rows
+from backbone.status import Status
 from backbone.tokenizer import PAD
 from backbone.trainer import Trainer
 from experiments.probe import Writer
@@ -59,8 +60,8 @@ class EpisodeSource:
         self.pair = len(self._ids(most.queries))
         self.least = self.pair * (len(most.demonstrations) + 1)
 
-    def batch(self, rows: int, length: int, seed: int, step: int) -> Rows:
-        """Draws the rows of one step.
+    def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Rows:
+        """Draws rows of one step, from row `first` on.
 
         Raises:
             InputError: if the longest episode does not fit.
@@ -70,7 +71,7 @@ class EpisodeSource:
                 f"{self.shots} shots and one query take {self.least - 1} tokens, and a row has "
                 f"{length}; give a longer max_seq_len and batch_tokens, or fewer shots"
             )
-        return self._rows([(seed, step, row, 0) for row in range(rows)], length)
+        return self._rows([(seed, step, row, 0) for row in range(first, first + rows)], length)
 
     def held_out(self, length: int, most: int) -> Rows:
         """Rows from draws of their own."""
@@ -100,12 +101,12 @@ class EpisodeSource:
         return self.writer.template.shown(self.writer.demonstrations(pairs))
 
 
-def train_on_episodes(options: Options, show: Callable[[str], None]) -> Path:
+def train_on_episodes(options: Options, show: Callable[[Status], None]) -> Path:
     """Runs or resumes a training run and returns the folder of the exported model.
 
     Args:
         options: all options.
-        show: receives a line about every step.
+        show: is told about every step.
 
     Raises:
         InputError: for options that cannot be used.

@@ -7,7 +7,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("backbone", "tasks", "prompts", "icl", "experiments")
-TORCH_FREE_BACKBONE = {"backbone.errors", "backbone.dna", "backbone.genome", "backbone.options"}
+TORCH_FREE_BACKBONE = {
+    *(
+        "backbone.alphabet",
+        "backbone.dna",
+        "backbone.errors",
+        "backbone.genome",
+        "backbone.options",
+    ),
+}
 MAY_IMPORT = {
     "backbone": set(),
     "tasks": {"backbone"},

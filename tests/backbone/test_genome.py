@@ -1,6 +1,7 @@
 """Genomes: records, intervals, BED files, and the error for everything that is wrong."""
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,74 @@ def test_bad_bed_names_the_line(tmp_path: Path, line: str, message: str) -> None
     path = write(tmp_path / "x.bed", f"chr1\t0\t1\n{line}\n")
     with pytest.raises(InputError, match=f"line 2.*{message}"):
         read_bed(path)
+
+
+def test_bgzip_cut_between_two_blocks_is_refused(tmp_path: Path) -> None:
+    whole = bgzip(tmp_path / "a.fa.gz", ">a\n" + "ACGTTGCA\n" * 20_000).read_bytes()
+    end = whole.rindex(b"\x1f\x8b\x08\x04")
+    assert len(whole) - end == 28  # the empty block that ends the file
+    (tmp_path / "cut.fa.gz").write_bytes(whole[:end])
+    with pytest.raises(InputError, match="truncated.*last block of bgzip"):
+        Genome([tmp_path / "cut.fa.gz"])
+
+
+def test_a_stale_index_beside_a_file_is_not_believed_and_not_touched(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fa", ">a\nACGTACGT\n")
+    stale = write(tmp_path / "a.fa.fai", "a\t4\t3\t4\t5\n")
+    for is_older in (True, False):  # a copy that keeps its date is found out by its length
+        if is_older:
+            os.utime(stale, (0, 0))
+        else:
+            os.utime(path, (0, 0))
+        assert Genome([path]).sequence("a", 0, 8) == "ACGTACGT"
+        assert stale.read_text() == "a\t4\t3\t4\t5\n"
+
+
+def test_a_true_index_beside_a_file_is_used(tmp_path: Path, monkeypatch) -> None:
+    for text in (
+        ">a\nACGT\nAC\n>b x\nGG\n",
+        ">a\nACGT\nAC\n>b x\nGG",
+        ">a\nACGT\nAC\n>b x\nGG\n\n",
+    ):
+        path = write(tmp_path / "a.fa", text)
+        write(tmp_path / "a.fa.fai", "a\t6\t3\t4\t5\nb\t2\t16\t2\t3\n")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "unused"))
+        assert Genome([path]).sequence("b", 0, 2) == "GG"
+        assert not (tmp_path / "unused").exists()
+
+
+def test_an_index_that_says_nonsense_is_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fa", ">a\nACGTACGT\n")
+    write(tmp_path / "a.fa.fai", "a\t8\t3\t0\t0\n")
+    assert Genome([path]).sequence("a", 0, 8) == "ACGTACGT"
+    gz = bgzip(tmp_path / "b.fa.gz", ">a\nACGTACGT\n")
+    write(tmp_path / "b.fa.gz.fai", "a\t4000\t3\t80\t81\n")
+    (tmp_path / "b.fa.gz.gzi").write_bytes(bytes(8))
+    with pytest.raises(InputError, match="b.fa.gz is truncated or no FASTA file"):
+        Genome([gz]).sequence("a", 0, 8)
+
+
+def test_an_index_is_kept_elsewhere_where_no_folder_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.fa", ">a\nACGTACGT\n")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/no/such")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert Genome([path]).sequence("a", 0, 8) == "ACGTACGT"
+    assert list(tmp_path.glob("genomic-icl-*/*.fai"))
+
+
+def test_soft_masked_letters_are_known_beside_the_cleaned_ones(tmp_path: Path) -> None:
+    genome = Genome([write(tmp_path / "a.fa", ">a\nACgtnRrA\n")])
+    (record,) = genome.records
+    assert genome.letters(record).tobytes() == b"ACGTNNNA"
+    assert genome.soft_masked(record).tolist() == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]

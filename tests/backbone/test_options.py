@@ -57,3 +57,39 @@ def test_help_has_a_line_an_option_with_its_default():
         ["files=", "which"],
         ["rate=0.1", "how", "fast"],
     ]
+
+
+@dataclass
+class Part:
+    files: list[str] = option([], "which")
+    weight: float = option(1.0, "how often")
+
+
+@dataclass
+class WithParts:
+    parts: dict[str, Part] = option({}, "several, each with")
+    rate: float = option(0.1, "how fast")
+
+
+def test_parts_are_given_by_their_names():
+    words = ["parts.a.files=x, (y)", "parts.b.files=[u,v]", "parts.b.weight=3", "rate=2"]
+    made = read_options(WithParts, words)
+    assert made == WithParts({"a": Part(["x, (y)"]), "b": Part(["u", "v"], 3.0)}, 2.0)
+    assert read_options(WithParts, []) == WithParts()
+    text = help_text(WithParts, "x")
+    assert "parts.NAME.weight=1.0" in text and "several, each with" in text
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("parts=x", "write parts.NAME.KEY=value in place of 'parts=x'"),
+        ("parts.a=x", "write parts.NAME.KEY=value in place of"),
+        ("parts.a.file=x", "unknown option 'file'; did you mean files"),
+        ("parts.a.weight=heavy", "'heavy'"),
+        ("rate.a=1", "unknown option 'rate.a'"),
+    ],
+)
+def test_a_mistake_in_a_part_is_one_line(word, message):
+    with pytest.raises(InputError, match=message):
+        read_options(WithParts, [word])

@@ -15,6 +15,7 @@ from backbone.markov import MarkovModel
 from backbone.pretrain import main, pretrain
 from backbone.pretrain_config import PretrainConfig
 from backbone.source import GenomeSource, token_ids
+from backbone.tokenizer import ProteinTokenizer
 from backbone.trainer import (
     NonFiniteLossError,
     Trainer,
@@ -227,6 +228,12 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
         ("max_seq_len=8192 batch_tokens=8192", "no region is long enough"),
         ("bed=/no/such.bed", "cannot read the BED file"),
         ("tokens=null", "give a budget"),
+        ("gradient_checkpointing=all", "must be none, block or mixer"),
+        ("alphabet=morse", "alphabet=morse: must be dna, rna, protein"),
+        ("alphabet=protein reverse_complement=true", "alphabet=protein has no other strand"),
+        ("max_soft_masked=2", "max_soft_masked=2.0: must be 0 to 1"),
+        ("genomes.a.fasta=x.fa", "fasta= cannot stand beside genomes; write genomes.NAME.fasta="),
+        ("holdout=1", "no record '1'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(
@@ -238,6 +245,52 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert message in error
     assert error.count("\n") == 1
     assert not Path(config.out).exists()
+
+
+def test_resuming_names_all_that_differs(config: PretrainConfig) -> None:
+    pretrain(config)
+    other = replace(config, lr=0.1, seed=3, keep=5, valid_fasta=[])
+    with pytest.raises(InputError, match=r"seed=0, not 3") as error:
+        pretrain(other)
+    assert "valid_fasta=" in str(error.value) and "keep" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_mean_of_a_line_survives_a_stop_between_two_lines(config: PretrainConfig) -> None:
+    config = replace(config, log_every=5, keep=9)
+    whole, parts = (replace(config, out=f"{config.out}-{name}") for name in ("whole", "parts"))
+    pretrain(whole)
+    for status in trainer_of(parts).run():
+        if status.step == 6:
+            break
+    pretrain(parts)
+    assert lines(whole, "loss") == lines(parts, "loss")
+    pretrain(parts)  # a run that had ended says so once
+    assert len(lines(parts, "final_valid_perplexity")) == 1
+
+
+def test_a_diverging_run_says_in_which_stage(config: PretrainConfig) -> None:
+    run = (trainer := trainer_of(replace(config, length_warmup=0.5))).run()
+    for _ in range(4):
+        next(run)
+    with torch.no_grad():
+        trainer.model.backbone.ln_f.weight[0] = math.inf
+    with pytest.raises(NonFiniteLossError, match=r"at step 4, stage 2 of 3 \(windows of 32\)"):
+        next(run)
+
+
+def test_several_genomes_and_other_alphabets_train(config: PretrainConfig, tmp_path: Path) -> None:
+    (tmp_path / "p.fa").write_text(">p\n" + "MKVLAAGIVGWY" * 20 + "\n>q\n" + "MKVLAAGI" * 20 + "\n")
+    words = ["genomes.a.fasta=" + str(tmp_path / "p.fa"), "genomes.a.holdout=q", "alphabet=protein"]
+    words += ["genomes.b.fasta=" + str(tmp_path / "p.fa"), "genomes.b.weight=2", "threads=1"]
+    words += ["max_seq_len=64", "batch_tokens=64", "tokens=128", "d_model=8", f"out={config.out}"]
+    assert main(words) == 0
+    assert lines(config, "final_valid_perplexity.a") == lines(config, "final_valid_perplexity")
+    assert not lines(config, "final_valid_perplexity.b")
+    model = load(f"{config.out}/model")
+    assert model.config.vocab_size == 28 and model.config.padded_vocab_size == 32
+    ids = ProteinTokenizer.from_pretrained(f"{config.out}/model")("MKV")["input_ids"]
+    assert model(torch.tensor([ids])).logits.shape == (1, 3, 32)
 
 
 def test_command_line_trains_and_help_lists_options(

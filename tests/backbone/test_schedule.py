@@ -2,7 +2,7 @@
 
 import pytest
 
-from backbone.schedule import learning_rate, stage_at, stage_lengths
+from backbone.schedule import learning_rate, rows_of_stages, stage_at, stage_lengths
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,7 @@ def test_short_stages_share_the_length_warmup() -> None:
     at = [stage_at(p, stages=4, length_warmup=0.3) for p in (0, 0.09, 0.11, 0.19, 0.21, 0.3, 1)]
     assert at == [0, 0, 1, 1, 2, 3, 3]
     assert stage_at(0.0, stages=4, length_warmup=0.0) == 3
+
+
+def test_rows_double_when_lengths_halve() -> None:
+    assert rows_of_stages(4, 3) == [24, 12, 6, 3]

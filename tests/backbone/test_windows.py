@@ -131,3 +131,60 @@ def test_bad_divisions_by_bed(tmp_path: Path, bed: str, message: str) -> None:
     (tmp_path / "x.bed").write_text(bed)
     with pytest.raises(InputError, match=message):
         divide([fasta(tmp_path / "a.fa", a="ACGT" * 10)], bed=str(tmp_path / "x.bed"))
+
+
+def test_regions_that_touch_are_one_and_no_base_is_in_two(tmp_path: Path) -> None:
+    (tmp_path / "x.bed").write_text(
+        "a\t20\t40\ttrain\na\t0\t20\ttrain\na\t30\t50\ttrain\na\t60\t70\ttrain\nb\t0\t9\tvalid\n"
+    )
+    path = fasta(tmp_path / "a.fa", a="ACGT" * 25, b="C" * 9)
+    division = divide([path], bed=str(tmp_path / "x.bed"))
+    assert spans(division.train) == [("a", 0, 50), ("a", 60, 70)]
+    windows = train_windows(division)
+    assert windows.bases == 60
+    assert len(windows.draw(45, 0, 0, 0)) == 45  # longer than any interval of the file
+
+
+def test_an_interval_beyond_its_chromosome_names_file_and_length(tmp_path: Path) -> None:
+    (tmp_path / "x.bed").write_text("a\t0\t41\ttrain\n")
+    with pytest.raises(InputError, match=r"x.bed: interval a:0-41 is not inside .* 40 bases"):
+        divide([fasta(tmp_path / "a.fa", a="ACGT" * 10)], bed=str(tmp_path / "x.bed"))
+
+
+def test_windows_in_lower_case_are_passed_over_and_case_is_kept_if_asked(tmp_path: Path) -> None:
+    path = fasta(tmp_path / "a.fa", a="ACGT" * 20 + "acgt" * 20 + "ACGT" * 20)
+    division = divide([path])
+    strict = Windows(division.genome, division.train, max_soft_masked=0.1)
+    assert max(sum(c.islower() for c in text(strict.draw(20, 0, i, 0))) for i in range(200)) == 2
+    assert len(strict.tiles(20, 99)) == 8
+    kept = Windows(division.genome, division.train, keep_case=True)
+    plain = Windows(division.genome, division.train)
+    for step in range(20):
+        one, other = text(kept.draw(30, 0, step, 0)), text(plain.draw(30, 0, step, 0))
+        assert one.upper() == other and other.isupper()
+    assert any(text(kept.draw(30, 0, step, 0)).islower() for step in range(50))
+    masked = divide([fasta(tmp_path / "m.fa", m="acgt" * 20)])
+    with pytest.raises(InputError, match="more than 10% N or more than 50% in lower case; raise"):
+        Windows(masked.genome, masked.train, max_soft_masked=0.5).draw(20, 0, 0, 0)
+
+
+def test_one_usable_place_among_very_many_is_found(tmp_path: Path) -> None:
+    bases = "N" * 30_000 + "ACGTTGCAAC" + "N" * 30_000
+    windows = train_windows(divide([fasta(tmp_path / "a.fa", n="C" * 9, a=bases)]), 0.0)
+    for step in range(5):
+        assert text(windows.draw(10, 0, step, 0)) in (bases.strip("N"), "GTTGCAACGT")
+
+
+def test_usable_places_are_drawn_alike_when_few(tmp_path: Path) -> None:
+    bases = "N" * 20_000 + "AAAAAAAAAAAA" + "N" * 20_000 + "CCCCCCCCCC" + "N" * 20_000
+    windows = train_windows(divide([fasta(tmp_path / "a.fa", a=bases)]), 0.0)
+    drawn = [text(windows.draw(10, 0, step, 0))[0] in "AT" for step in range(300)]
+    assert sum(drawn) / 300 == pytest.approx(0.75, abs=0.08)  # three places of A, one of C
+
+
+def test_one_strand_alone_if_asked(tmp_path: Path) -> None:
+    bases = random_bases(500, 4)
+    windows = train_windows(divide([fasta(tmp_path / "a.fa", a=bases)]))
+    batch = windows.batch(50, 30, 0, 0, both_strands=False)
+    assert all(text(window) in bases for window in batch)
+    assert not all(text(window) in bases for window in windows.batch(50, 30, 0, 0))

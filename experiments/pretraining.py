@@ -1,0 +1,232 @@
+"""What pretraining runs show side by side.
+
+Usage:
+    python -m experiments.pretraining curves runs=[NAME=DIR,...] [out=DIR]
+    python -m experiments.pretraining genomes models=[NAME=DIR,...] held_out=[NAME=FASTA,...] [out=DIR]
+
+`curves` reads metrics.jsonl of finished or running runs: perplexity on held-out regions against time
+and tokens, as table and picture. `genomes` scores models on held-out FASTA files, one row a model.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from backbone.errors import InputError
+from backbone.options import option
+from experiments.command import run_command
+from icl.files import written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours; line style and marker repeat the distinction for print in grey.
+STYLES = (
+    ("#0072B2", "-", "o"),
+    ("#D55E00", "--", "s"),
+    ("#009E73", "-.", "^"),
+    ("#000000", ":", "D"),
+)
+
+
+@dataclass
+class Curves:
+    """Options of `curves`."""
+
+    runs: list[str] = option([], "NAME=DIR each: what a run is called, and its folder (required)")
+    out: str = option(".", "folder for curves.csv and curves.png")
+
+
+@dataclass
+class Genomes:
+    """Options of `genomes`."""
+
+    models: list[str] = option(
+        [], "NAME=DIR each: what a model is called, and its folder (required)"
+    )
+    held_out: list[str] = option([], "NAME=FASTA or NAME=FASTA:RECORD:START-END each (required)")
+    length: int | None = option(None, "window; the models' max_seq_len unless given")
+    threads: int = option(1, "CPU threads")
+    out: str = option(".", "folder for genomes.csv")
+
+
+def named(pairs: Sequence[str], key: str) -> dict[str, str]:
+    """Reads `NAME=VALUE` pairs.
+
+    Raises:
+        InputError: if there is none, or one is no pair.
+    """
+    if not pairs:
+        raise InputError(f"{key}= is missing; write {key}=[NAME=DIR,...]")
+    for pair in pairs:
+        if "=" not in pair:
+            raise InputError(f"{key}: {pair!r} has no name; write NAME=DIR")
+    return {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
+
+
+def read_curve(folder: str) -> pd.DataFrame:
+    """Reads the evaluations of a run: step, tokens, seconds, cpu_seconds, perplexity.
+
+    Raises:
+        InputError: if the folder holds no run, or one that was not evaluated.
+    """
+    path = Path(folder, "metrics.jsonl")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    kept = ["step", "tokens", "seconds", "cpu_seconds", "valid_perplexity"]
+    found = [[line[k] for k in kept] for line in lines if "valid_perplexity" in line]
+    if not found:
+        raise InputError(f"{path} has no valid_perplexity; hold something out in pretraining")
+    return pd.DataFrame(found, columns=[*kept[:-1], "perplexity"])
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draws a table of curves: perplexity against computing time and against tokens."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for number, (name, curve) in enumerate(table.groupby("run", sort=False)):
+        color, style, marker = STYLES[number % len(STYLES)]
+        for axes, values in (
+            (panels[0], curve["cpu_seconds"]),
+            (panels[1], curve["tokens"] / 1e6),
+        ):
+            axes.plot(
+                values,
+                curve["perplexity"],
+                color=color,
+                linestyle=style,
+                marker=marker,
+                markersize=4,
+                label=str(name),
+            )
+    panels[0].set_xlabel("processor time (s)")
+    panels[1].set_xlabel("tokens (millions)")
+    panels[0].set_ylabel("perplexity on held-out regions")
+    panels[0].legend(frameon=False)
+    for axes in panels:
+        axes.grid(color="#E6E6E6", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def curves(options: Curves) -> list[Path]:
+    """Writes table and picture of runs and returns their paths.
+
+    Raises:
+        InputError: for a folder without a run.
+    """
+    runs = named(options.runs, "runs")
+    tables = [read_curve(folder).assign(run=name) for name, folder in runs.items()]
+    table = pd.concat(tables, ignore_index=True)
+    table = table[["run", *(c for c in table.columns if c != "run")]]
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / "curves.csv") as path:
+        table.to_csv(path, index=False)
+    with written_whole(folder / "curves.png") as path:
+        draw(table).savefig(path, format="png", dpi=150)
+    return [folder / "curves.csv", folder / "curves.png"]
+
+
+def perplexity(model: str, held_out: str, length: int | None) -> float:
+    """Returns a model's perplexity on the windows of a FASTA file, each on its own.
+
+    Args:
+        model: folder or name, as `load` takes it.
+        held_out: `FASTA`, `FASTA:RECORD` or `FASTA:RECORD:START-END`.
+        length: of the windows; the model's `max_seq_len` if None.
+
+    Raises:
+        InputError: for what cannot be read, or has no window of that length.
+    """
+    import torch
+
+    from backbone.genome import Genome, Interval
+    from backbone.objective import loss_sum
+    from backbone.source import GenomeSource
+    from backbone.status import perplexity_of
+    from backbone.windows import Division, Region
+    from backbone.zoo import load
+
+    path, _, place = held_out.partition(":")
+    genome = Genome([path])
+    name, _, span = place.partition(":")
+    records = [genome.record(name)] if name else genome.records
+    regions = [Region(record, 0, record.length) for record in records]
+    if span:
+        try:
+            start, end = map(int, span.split("-"))
+        except ValueError:
+            raise InputError(f"held_out={held_out}: write RECORD:START-END") from None
+        regions = [Region(genome.check(Interval(name, start, end)), start, end)]
+    network = load(model)
+    source = GenomeSource(Division(genome, tuple(regions), tuple(regions)), max_unknown=0.1)
+    rows = source.held_out(length or network.config.max_seq_len, sys.maxsize)
+    assert rows is not None
+    summed, counted = 0.0, 0
+    with torch.inference_mode():
+        for i in range(len(rows)):
+            inputs, targets = rows[i : i + 1].inputs, rows[i : i + 1].targets
+            total, count = loss_sum(
+                network, torch.from_numpy(inputs).long(), torch.from_numpy(targets).long()
+            )
+            summed, counted = summed + float(total), counted + int(count)
+    return perplexity_of(summed / counted)
+
+
+def genomes(options: Genomes) -> list[Path]:
+    """Scores every model on every held-out file and returns the table's path.
+
+    Raises:
+        InputError: for models or files that cannot be read.
+    """
+    import torch
+
+    torch.set_num_threads(options.threads)
+    sets = named(options.held_out, "held_out")
+    rows = []
+    for name, model in named(options.models, "models").items():
+        scores = {one: perplexity(model, fasta, options.length) for one, fasta in sets.items()}
+        rows.append({"model": name, **{k: round(v, 4) for k, v in scores.items()}})
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / "genomes.csv") as path:
+        pd.DataFrame(rows).to_csv(path, index=False)
+    return [folder / "genomes.csv"]
+
+
+COMMANDS: dict[str, tuple[type, Callable[..., list[Path]]]] = {
+    "curves": (Curves, curves),
+    "genomes": (Genomes, genomes),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if command in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if command not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        print(f"error: unknown command {command!r}; known: {known}", file=sys.stderr)
+        return 2
+    options, work = COMMANDS[command]
+    return run_command(f"python -m experiments.pretraining {command}", options, work, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
