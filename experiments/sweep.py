@@ -171,7 +171,7 @@ def drive(queue: Queue, cells: Cells, request: Request, ground: Ground) -> bool:
             seen = queue.cells()
             if is_done(seen):
                 break
-            screen.show(line(seen, queue.plan, datetime.now()))
+            screen.show(line(seen, queue.plan, datetime.now(), ground.until))
             if ground.interrupts.count > 1:
                 crew.end()
                 break

@@ -252,3 +252,16 @@ def test_a_study_with_another_search_space_is_refused(tmp_path, url, capsys):
         "error: study=s exists with another search space: space.prompt_tokens is [1] there and "
         "[1,2] here; give study=ANOTHER_NAME\n"
     )
+
+
+def test_a_study_is_one_of_optunas_own_so_that_its_dashboard_shows_it(tmp_path, url):
+    done((*GRID[:2], "space.prompt_tokens=[1,4]", "study=s", f"out={tmp_path}"), FakeRuns(), url)
+    (shown,) = optuna.get_all_study_summaries(url)
+    assert (shown.study_name, shown.n_trials) == ("s", 2)
+    assert shown.direction == optuna.study.StudyDirection.MAXIMIZE
+    study = optuna.load_study(study_name="s", storage=url)
+    assert study.metric_names == ["validation_accuracy"]
+    assert [(t.params, t.value) for t in study.trials] == [
+        ({"prompt_tokens": 1}, 0.51),
+        ({"prompt_tokens": 4}, 0.54),
+    ]
