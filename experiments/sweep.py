@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ def drive(queue: Queue, cells: Cells, request: Request, ground: Ground) -> bool:
             seen = queue.cells()
             if is_done(seen):
                 break
-            screen.show(line(seen, queue.plan, datetime.now()))
+            screen.show(line(seen, queue.plan, datetime.now(), ground.until))
             if ground.interrupts.count > 1:
                 crew.end()
                 break
@@ -215,8 +215,7 @@ def measure(queue: Queue, chosen: Sequence[FrozenTrial], request: Request, groun
     }
     test = create(f"{queue.study_name}-test", ground.storage, plan, ground.claim)
     print(f"on test rows: {len(cells)} cells", flush=True)
-    unlimited = Ground(**{**vars(ground), "until": float("inf")})
-    drive(test, cells, request, unlimited)
+    drive(test, cells, request, replace(ground, until=float("inf")))
     return _written(test, ground.folder)
 
 

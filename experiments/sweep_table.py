@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -58,26 +59,39 @@ def why(trial: FrozenTrial) -> str:
     return trial.user_attrs.get(WHY, LOST)
 
 
-def line(cells: Mapping[int, FrozenTrial], plan: Plan, now: datetime) -> str:
-    """How far a sweep is: done, running, pruned, failed, best so far, time left.
+def line(
+    cells: Mapping[int, FrozenTrial], plan: Plan, now: datetime, until: float = math.inf
+) -> str:
+    """How far a sweep is: done, running, pruned, failed, time left, best so far.
+
+    The best comes last: it is long, and a narrow terminal cuts the line.
 
     Args:
         cells: Every cell's last trial.
         plan: What the study is about.
         now: The time.
+        until: When no further trial is taken, as `time.time` gives it.
     """
     states = [state(trial) for trial in cells.values()]
     parts = [f"{states.count('complete')}/{len(states)} done"]
     parts += [f"{states.count(name)} {name}" for name in ("running", "pruned", "failed")]
+    left = seconds_left(cells, now)
+    if left is not None:
+        parts.append(_left(min(left, max(0.0, until - now.timestamp()))))
     chosen = best(cells, plan.objectives)
     if chosen and plan.mode != "grid":
         parts.append(f"best so far {describe(chosen[0], plan)}")
         if len(chosen) > 1:
             parts[-1] += f" and {len(chosen) - 1} more on the front"
-    left = seconds_left(cells, now)
-    if left is not None:
-        parts.append(f"about {left / 60:.0f} min left" if left >= 60 else "less than a minute left")
     return ", ".join(parts)
+
+
+def _left(seconds: float) -> str:
+    if seconds < 60:
+        return "less than a minute left"
+    if seconds < 2 * 3600:
+        return f"about {seconds / 60:.0f} min left"
+    return f"about {seconds / 3600:.1f} h left"
 
 
 def describe(trial: FrozenTrial, plan: Plan) -> str:

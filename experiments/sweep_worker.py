@@ -6,7 +6,12 @@ by one of Hydra's launchers:
 
     python -m experiments.sweep_worker study=NAME storage=URL
     python -m experiments.sweep_worker -m study=NAME storage=URL number=1,2,3 \
-        hydra/launcher=submitit_slurm
+        hydra/launcher=submitit_slurm hydra.sweep.dir=DIR
+
+submitit_slurm (or submitit_local, to try it) comes with `pip install 'genomic-icl[slurm]'`, ray
+with Hydra's plugin hydra-ray-launcher. DIR receives what the launcher hands to its jobs, and like
+the folder of runs (out=) it must be one that all machines share. `python -m experiments.sweep`
+with workers=0 makes the study, waits for its end and writes the table.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import signal
+import sqlite3
 import time
 from collections import Counter
 
@@ -14,7 +15,7 @@ from optuna.trial import TrialState
 
 from experiments import sweep_storage, sweep_worker
 from experiments.sweep import main
-from tests.experiments.sweeping import GRID, FakeRuns, begun, done, heard, until
+from tests.experiments.sweeping import GRID, FakeRuns, Forked, begun, done, heard, until
 
 LONG = "ICL_LONG_TESTS"
 long = pytest.mark.skipif(LONG not in os.environ, reason=f"kills processes for minutes: {LONG}=1")
@@ -252,3 +253,36 @@ def test_a_study_with_another_search_space_is_refused(tmp_path, url, capsys):
         "error: study=s exists with another search space: space.prompt_tokens is [1] there and "
         "[1,2] here; give study=ANOTHER_NAME\n"
     )
+
+
+def test_a_study_is_one_of_optunas_own_so_that_its_dashboard_shows_it(tmp_path, url):
+    done((*GRID[:2], "space.prompt_tokens=[1,4]", "study=s", f"out={tmp_path}"), FakeRuns(), url)
+    (shown,) = optuna.get_all_study_summaries(url)
+    assert (shown.study_name, shown.n_trials) == ("s", 2)
+    assert shown.direction == optuna.study.StudyDirection.MAXIMIZE
+    study = optuna.load_study(study_name="s", storage=url)
+    assert study.metric_names == ["validation_accuracy"]
+    assert [(t.params, t.value) for t in study.trials] == [
+        ({"prompt_tokens": 1}, 0.51),
+        ({"prompt_tokens": 4}, 0.54),
+    ]
+
+
+def test_workers_that_hydra_launches_join_a_study_without_workers(tmp_path, url):
+    words = ("task=synthetic_easy", "method=majority", "space.seed=[0,1,2]", "study=s")
+    parent = begun((*words, "workers=0", f"out={tmp_path}"), FakeRuns(), url)
+
+    def is_there():
+        """Reads the file itself: Optuna would make what the parent has not made yet."""
+        address = f"file:{tmp_path / 'studies.sqlite'}?mode=ro"
+        with contextlib.suppress(sqlite3.OperationalError):
+            with contextlib.closing(sqlite3.connect(address, uri=True)) as studies:
+                return studies.execute("select count(*) from trials").fetchone() == (3,)
+        return False
+
+    until(is_there)
+    launched = ["-m", "study=s", f"storage={url}", f"out={tmp_path}", "number=1,2"]
+    joined = Forked(lambda _: sweep_worker.main(launched))
+    assert (joined.wait(), parent.wait()) == (0, 0)
+    assert [t.state for t in trials(url)] == [TrialState.COMPLETE] * 3
+    assert len(pd.read_csv(tmp_path / "sweeps" / "s.csv")["run"].unique()) == 3
