@@ -11,7 +11,7 @@ from tasks.statistics import Estimate
 Finding = Literal["", "leak", "labels", "shortcut", "few"]
 """What a line is a case of; empty where there is nothing wrong."""
 
-REPEATS = 0.02
+REPEATS = 0.03
 """Share of near-duplicates among test rows up to which they are put down to repeats of the genome:
 copies of young L1 elements are as near to one another as that."""
 
