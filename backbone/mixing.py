@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from backbone.hyena import fast_length, transform_length
 from backbone.layer import window, window_index
+from backbone.transforms import fast_length, transform_length
 
 Short = tuple[Tensor, Tensor]
 """Weights (C, w) and bias (C,) of the short filter."""

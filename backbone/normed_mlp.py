@@ -12,11 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from backbone.norm import gelu_
 from backbone.pieces import WHOLE, pieces_of
-
-# gelu(x) in its tanh form is x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)).
-LINEAR = 2 * (2 / torch.pi) ** 0.5
-CUBIC = 0.044715 * LINEAR
 
 
 def serves(x: Tensor, norm: nn.LayerNorm, *products: nn.Module) -> bool:
@@ -81,20 +78,3 @@ def _inside(x: Tensor, eps: float, weights: Any, wanted: bool) -> list[Tensor]:
     inner = torch.addmm(weights[3], normed, weights[2].t())
     slope = gelu_(inner, wanted)
     return [normed, mean, scale, inner, *([slope] if slope is not None else [])]
-
-
-def gelu_(x: Tensor, wanted: bool) -> Tensor | None:
-    """Replaces x by gelu(x); returns the slope if it is wanted.
-
-    With a = x (LINEAR + CUBIC x^2) and s = sigmoid(a), gelu is x s and its slope
-    s + s (1 - s) (3 a - 2 LINEAR x).
-    """
-    a = (x * x).mul_(CUBIC).add_(LINEAR).mul_(x)
-    if not wanted:
-        x.mul_(a.sigmoid_())
-        return None
-    s = a.sigmoid()
-    a.mul_(3).add_(x, alpha=-2 * LINEAR).mul_(s)
-    a.addcmul_(a, s, value=-1).add_(s)
-    x.mul_(s)
-    return a
