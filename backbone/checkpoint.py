@@ -60,11 +60,13 @@ def gather(
         optimizer: of its parameters.
 
     Returns:
-        The weights, and the optimizer's state as "parameter/key"; both whole.
+        The weights, and the optimizer's state as "parameter/key"; both whole, and empty in all
+        processes but the first.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = get_model_state_dict(model, options=options)
-    moments: Any = get_optimizer_state_dict(model, optimizer, options=options)["state"]
+    held: Any = get_optimizer_state_dict(model, optimizer, options=options)
+    moments = held.get("state", {})
     named = {
         f"{name}/{key}": value for name, values in moments.items() for key, value in values.items()
     }
@@ -111,21 +113,19 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     Raises:
         InputError: if the checkpoint is damaged or holds other parameters.
     """
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    whole = StateDictOptions(full_state_dict=True)
     try:
         weights: dict[str, Any] = dict(load_file(checkpoint / WEIGHTS))
         moments = load_file(checkpoint / OPTIMIZER)
-        now = get_model_state_dict(model, options=options)
+        now = get_model_state_dict(model)
         if _HEAD in now and _HEAD not in weights:  # tied: saved once
             weights[_HEAD] = weights["hyena.backbone.embeddings.word_embeddings.weight"]
         if weights.keys() != now.keys():
             raise KeyError(min(weights.keys() ^ now.keys()))
-        set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True))
-        held = get_optimizer_state_dict(model, optimizer, options=options)
+        set_model_state_dict(model, weights, options=whole)
+        held = get_optimizer_state_dict(model, optimizer)
         held["state"] = _by_parameter(moments)
-        set_optimizer_state_dict(
-            model, optimizer, held, options=StateDictOptions(full_state_dict=True)
-        )
+        set_optimizer_state_dict(model, optimizer, held, options=whole)
     except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(f"{checkpoint} is damaged ({reason}); delete it to go on") from error
@@ -217,7 +217,7 @@ def _to_disk(path: Path) -> None:
 def _write_model(
     weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, folder: Path
 ) -> None:
-    shape.save_pretrained(folder, state_dict=weights)
+    shape.save_pretrained(folder, state_dict=dict(weights))  # which it empties
     tok.save_pretrained(folder)
 
 

@@ -259,8 +259,9 @@ def _open(path: Path) -> pyfaidx.Faidx:
 def _ends_where(path: Path, index: Path) -> bool:
     """Whether a plain file ends where an index says: a copy may be newer than its index's date."""
     try:
-        rows = [line.split("\t")[1:5] for line in index.read_text(encoding="utf-8").splitlines()]
-        length, offset, bases, width = map(int, max(rows, key=lambda row: int(row[1])))
+        lines = index.read_text(encoding="utf-8").splitlines()
+        rows = [[int(column) for column in line.split("\t")[1:5]] for line in lines]
+        length, offset, bases, width = max(rows, key=lambda row: row[1])
         breaks = (length - 1) // bases * (width - bases)
     except (ValueError, IndexError, ZeroDivisionError):
         return False

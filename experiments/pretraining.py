@@ -2,10 +2,11 @@
 
 Usage:
     python -m experiments.pretraining curves runs=[NAME=DIR,...] [out=DIR]
-    python -m experiments.pretraining genomes models=[NAME=DIR,...] held_out=[NAME=FASTA,...] [out=DIR]
+    python -m experiments.pretraining genomes models=[NAME=DIR,...] held_out=[NAME=FASTA,...]
 
-`curves` reads metrics.jsonl of finished or running runs: perplexity on held-out regions against time
-and tokens, as table and picture. `genomes` scores models on held-out FASTA files, one row a model.
+`curves` reads metrics.jsonl of finished or running runs: perplexity on held-out regions against
+time and tokens, as table and picture. `genomes` scores models on held-out FASTA files, one row a
+model.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backbone.errors import InputError
 from backbone.pretrain import pretrain
 from backbone.pretrain_config import PretrainConfig
 
@@ -55,4 +56,8 @@ def pretrain_as(rank: int, count: int, port: int, config: PretrainConfig) -> Non
     os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": f"{count}"}
     os.environ |= {"LOCAL_WORLD_SIZE": f"{count}", "OMP_NUM_THREADS": "1"}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": f"{port}"}
-    pretrain(config)
+    try:
+        pretrain(config)
+    except InputError as error:
+        Path(f"{config.out}.{rank}.error").write_text(str(error))
+        raise SystemExit(2) from error

@@ -4,6 +4,7 @@ import gzip
 import os
 from pathlib import Path
 
+import pyfaidx
 import pytest
 from Bio import bgzf
 
@@ -125,8 +126,13 @@ def test_bgzip_cut_between_two_blocks_is_refused(tmp_path: Path) -> None:
     end = whole.rindex(b"\x1f\x8b\x08\x04")
     assert len(whole) - end == 28  # the empty block that ends the file
     (tmp_path / "cut.fa.gz").write_bytes(whole[:end])
-    with pytest.raises(InputError, match="truncated.*last block of bgzip"):
+    with pytest.raises(InputError, match="cut.fa.gz is truncated"):
         Genome([tmp_path / "cut.fa.gz"])
+    pyfaidx.Faidx(str(tmp_path / "a.fa.gz"))  # writes indexes, which fit the cut file as well
+    (tmp_path / "a.fa.gz").write_bytes(whole[:end])
+    os.utime(tmp_path / "a.fa.gz", (0, 0))
+    with pytest.raises(InputError, match="truncated.*last block of bgzip"):
+        Genome([tmp_path / "a.fa.gz"])
 
 
 def test_a_stale_index_beside_a_file_is_not_believed_and_not_touched(tmp_path: Path) -> None:
