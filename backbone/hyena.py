@@ -187,7 +187,9 @@ class HyenaFilter(nn.Module):
             if name not in ("1", last):
                 hidden = sine(layer(hidden))
         window = torch.exp(-t[:, 0] * self.decay()[:, None]) + SHIFT
-        taps = self.implicit_filter[last].weight @ hidden.t() * window
+        output = self.implicit_filter[last]
+        assert isinstance(output, nn.Linear)
+        taps = output.weight @ hidden.t() * window
         skip = self.bias[:, None] * (t[0] == 0)
         return torch.cat([taps[:, :1] + skip, taps[:, 1:]], dim=1)
 

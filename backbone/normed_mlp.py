@@ -74,7 +74,7 @@ class _NormedMlp(torch.autograd.Function):
 
 def _inside(x: Tensor, eps: float, weights: Any, wanted: bool) -> list[Tensor]:
     """Returns a piece's normed input, mean and scale, and its GELU with, if wanted, the slope."""
-    normed, mean, scale = torch.native_layer_norm(x, x.shape[1:], *weights[:2], eps)
+    normed, mean, scale = torch.native_layer_norm(x, x.shape[1:], weights[0], weights[1], eps)
     inner = torch.addmm(weights[3], normed, weights[2].t())
     slope = gelu_(inner, wanted)
     return [normed, mean, scale, inner, *([slope] if slope is not None else [])]

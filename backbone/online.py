@@ -105,10 +105,11 @@ class OnlineModel:
         """
         rows = len(prompt)
         self.model, self.left = model, room
-        state = PrefixEngine(model).extend(None, prompt, room=room)
+        engine = PrefixEngine(model)
+        state = engine.extend(None, prompt, room=room)
         self.layers = [
             OnlineLayer(block, block.mixer.filter_fn(room), after, rows)
-            for block, after in zip(model.backbone.layers, state.layers, strict=True)
+            for block, after in zip(engine.blocks, state.layers, strict=True)
         ]
 
     @torch.no_grad()

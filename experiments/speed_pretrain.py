@@ -213,7 +213,7 @@ def fits_in_memory(
     rows = rows[(rows["width"] == width) & (rows["layers"] == layers) & (rows["length"] < length)]
     if rows.empty:
         return True
-    longest = rows.loc[rows["length"].idxmax()]
+    longest = rows.sort_values("length").iloc[-1]
     needed = float(longest["peak_bytes"]) * length / float(longest["length"])
     return needed < MEMORY_SHARE * free_memory(device)
 
