@@ -57,8 +57,8 @@ def draw(table: pd.DataFrame, task: str, labels: Sequence[str], backbone: str) -
         color, style, marker = next(models) if is_model else next(baselines)
         axes.fill_between(length, bottom, top.clip(max=1.0), color=color, alpha=0.12, linewidth=0)
         axes.plot(
-            length, mean, color=color, linestyle=style, marker=marker, linewidth=2.0 if is_model else 1.2,
-            markersize=6, markeredgecolor="white" if is_model else color,
+            length, mean, color=color, linestyle=style, linewidth=2.0 if is_model else 1.2,
+            marker=marker, markersize=6, markeredgecolor="white" if is_model else color,
         )  # fmt: skip
         written.append(Label(f"{method} {mean[-1]:.3f}", (length[-1], mean[-1]), color))
     write_labels(axes, written)

@@ -109,7 +109,7 @@ def _config(
 def run_for(planned: Sequence[Planned], minutes: float | None) -> list[Finished]:
     """Does the runs in their order, and begins none after so many minutes."""
     end = None if minutes is None else time.monotonic() + 60 * minutes
-    finished = []
+    finished: list[Finished] = []
     for one in planned:
         if end is not None and time.monotonic() > end:
             print(f"{len(planned) - len(finished)} runs are left; the same command goes on")
