@@ -51,6 +51,7 @@ class FakeRuns:
                 (folder / "part").rename(folder / "done")
             value = float((folder / "done").read_text())
         report = SimpleNamespace(
+            kind="classes",
             metrics={"accuracy": Estimate(value, value - 0.1, value + 0.1)},
             gc_matched_accuracy=Estimate(0.5, 0.4, 0.6),
             validation={"accuracy": value, "loss": 1 - value},

@@ -7,6 +7,7 @@ import pytest
 
 from backbone.dna import reverse_complement
 from icl import predict
+from icl.methods.base import Context
 from icl.report import find_reports
 
 SEQUENCES = {"first": "GGGCGCGCCATTGCA" * 3, "second": "AATTATAATCATAAA" * 2 + "NNGAC"}
@@ -80,6 +81,7 @@ def test_intervals_of_a_bed_file_are_cut_out_with_their_strand(finished, ask, tm
 def test_both_strands_are_averaged():
     class ShareOfA:
         averages_strands = False
+        context = Context(("a", "other"), 0, load_backbone=lambda: None)
 
         def read_forward_alone(self):
             return None
