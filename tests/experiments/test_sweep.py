@@ -275,10 +275,11 @@ def test_workers_that_hydra_launches_join_a_study_without_workers(tmp_path, url)
     def is_there():
         """Reads the file itself: Optuna would make what the parent has not made yet."""
         address = f"file:{tmp_path / 'studies.sqlite'}?mode=ro"
-        with contextlib.suppress(sqlite3.OperationalError):
+        try:
             with contextlib.closing(sqlite3.connect(address, uri=True)) as studies:
                 return studies.execute("select count(*) from trials").fetchone() == (3,)
-        return False
+        except sqlite3.OperationalError:
+            return False
 
     until(is_there)
     launched = ["-m", "study=s", f"storage={url}", f"out={tmp_path}", "number=1,2"]
