@@ -50,8 +50,9 @@ class _NormedMlp(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, *weights = ctx.saved_tensors[:7]
-        kept = ctx.saved_tensors[7:]
+        saved = ctx.saved_tensors  # once: under gradient checkpointing each look unpacks
+        x, *weights = saved[:7]
+        kept = saved[7:]
         for_x = torch.empty_like(x)
         totals = [torch.zeros_like(weight) for weight in weights]
         shape = weights[0].shape
