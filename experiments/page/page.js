@@ -113,6 +113,18 @@ function spread(labels, gap, low, high) {
   return labels;
 }
 
+const MANY = 8; // runs of one method, each with settings of its own, that are still told apart by their lines
+
+/** Takes out of the means what a search tried once: too many for a line and a name each. Gives them by method. */
+function tried(means) {
+  const on = Map.groupBy(means, (mean) => mean.line);
+  const alone = means.filter((mean) => mean.seeds === 1 && on.get(mean.line).length === 1);
+  const found = [...Map.groupBy(alone, (mean) => mean.method).values()].filter((dots) => dots.length > MANY);
+  const taken = new Set(found.flat());
+  means.splice(0, means.length, ...means.filter((mean) => !taken.has(mean)));
+  return found;
+}
+
 function content(task) {
   const all = looks();
   const points = data.points.filter((point) => point.task === task.name && has(point));
@@ -133,14 +145,16 @@ function content(task) {
   means.sort((a, b) => a.line.localeCompare(b.line) || a.x - b.x);
   flats.sort((a, b) => b.mean - a.mean);
   flats.forEach((flat, i) => (flat.beside = i % 4)); // whiskers of neighbours stand side by side
+  const searched = tried(means).map((dots) => ({ line: `${dots[0].method}: ${dots.length} settings, one run each`, method: dots[0].method, color: dots[0].color, dash: [0, 99], shape: "circle", dots }));
   const many = new Set(means.filter((mean) => mean.seeds > 1).map((mean) => `${mean.line} ${mean.x}`));
   const single = runs
     .filter((run) => many.has(`${lineName(run)} ${at(run)}`))
-    .map((run) => ({ x: at(run), value: run[state.metric][0], color: all.get(`line ${lineName(run)}`).color, about: aboutRun(run) }));
+    .map((run) => ({ x: at(run), value: run[state.metric][0], color: all.get(`line ${lineName(run)}`).color, about: aboutRun(run) }))
+    .concat(searched.flatMap(({ color, dots }) => dots.map(({ x, mean, about }) => ({ x, value: mean, color, about }))));
   const references = [["best possible", task.best[state.metric], "#202020", []], ["chance", task.chance[state.metric], "#6a6a6a", [2, 3]]]
     .filter(([, value]) => value !== undefined)
     .map(([line, mean, color, dash]) => ({ line, mean, color, dash, about: `${line}\n${words(state.metric)} ${shown3(mean)}` }));
-  return { means, flats, single, references, xs, smallest };
+  return { means, searched, flats, single, references, xs, smallest };
 }
 
 /* ---- charts ---- */
@@ -150,8 +164,8 @@ function draw(task) {
   chart.figure.hidden = !state.tasks.has(task.name);
   if (chart.figure.hidden) return;
   const found = content(task);
-  const { means, flats, single, references, xs, smallest } = found;
-  chart.found = [...means, ...flats, ...references];
+  const { means, searched, flats, single, references, xs, smallest } = found;
+  chart.found = [...means, ...searched.flatMap(({ dots }) => dots), ...flats, ...references];
   const values = [...means, ...flats, ...references].flatMap((one) => [one.mean, one.low, one.high]).concat(single.map((one) => one.value));
   const known = values.filter((value) => value != null);
   const [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
@@ -182,7 +196,7 @@ function draw(task) {
     .data("flat", [...flats, ...references])
     .data("label", isWide ? spread(labels, (15 / height) * (ydomain[1] - ydomain[0]), ...ydomain) : [])
     .run();
-  name(chart, [...ends.values()], flats, references);
+  name(chart, [...ends.values(), ...searched], flats, references);
 }
 
 const shorter = (text) => (text.length > 28 ? `${text.slice(0, 27)}…` : text);
@@ -241,7 +255,7 @@ function swatch({ color, dash, shape }) {
 
 function name(chart, ends, flats, references) {
   const entry = (one) => {
-    const text = `${one.line} ${shown3(one.mean)}`;
+    const text = one.mean === undefined ? one.line : `${one.line} ${shown3(one.mean)}`;
     if (!one.method) return make("li", {}, make("button", { type: "button", disabled: true }, swatch(one), text));
     const button = make("button", { type: "button", title: `Show ${one.method} alone, or everything again` }, swatch(one), text);
     button.addEventListener("click", () => alone(one.method));

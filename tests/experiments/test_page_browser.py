@@ -138,3 +138,26 @@ def test_nothing_is_wider_than_the_window_and_it_prints(page):
     assert page.pdf(format="A4").startswith(b"%PDF")
     page.emulate_media(media="print")
     assert page.locator("#choices").is_hidden() and page.locator(".plot svg").first.is_visible()
+
+
+def test_what_a_search_tried_once_are_dots_of_one_name(browser, tmp_path):
+    for number in range(9):
+        one = report(tokens=number, accuracy=0.6 + number / 100, options={"lr": 0.1 + number})
+        place = tmp_path / one.task / one.method / f"{number:012x}"
+        place.mkdir(parents=True)
+        write_report(place, one)
+    assert command.main([f"runs={tmp_path}"]) == 0
+    opened = browser.new_page(viewport={"width": 1400, "height": 844})
+    opened.goto(f"file://{tmp_path}/report.html")
+    opened.wait_for_selector(".names li")
+    assert opened.locator(".names li").all_inner_texts() == [
+        "soft_prompt: 9 settings, one run each",
+        "best possible 0.950",
+        "chance 0.500",
+    ]
+    assert opened.locator(".mark-symbol.layer_5_marks path").count() == 9
+    assert opened.locator(".mark-line path").count() == 0
+    opened.locator(".plot").focus()
+    opened.keyboard.press("ArrowRight")
+    assert "lr=0.1" in opened.locator("#tooltip").inner_text()
+    opened.close()
