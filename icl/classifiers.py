@@ -20,7 +20,7 @@ def logistic(train: Rows, val: Rows, test: np.ndarray, n_classes: int, seed: int
         n_classes: C.
         seed: scikit-learn's random_state.
     """
-    return choose_logistic(train, val, n_classes=n_classes, seed=seed).model.log_probabilities(test)
+    return choose_logistic(train, val, n_classes=n_classes, seed=seed).model.scores(test)
 
 
 def boosting(train: Rows, val: Rows, test: np.ndarray, n_classes: int, seed: int) -> np.ndarray:

@@ -51,7 +51,7 @@ def test_a_class_that_training_lacks_is_never_the_answer(name):
 
 def test_logistic_is_the_one_that_validation_chooses():
     train, val, test = rows(80, 0), rows(40, 1), rows(30, 2)[0]
-    expected = choose_logistic(train, val, n_classes=2, seed=0).model.log_probabilities(test)
+    expected = choose_logistic(train, val, n_classes=2, seed=0).model.scores(test)
     assert np.array_equal(logistic(train, val, test, 2, 0), expected)
 
 
