@@ -187,8 +187,8 @@ class HyenaFilter(nn.Module):
             if name not in ("1", last):
                 hidden = sine(layer(hidden))
         window = torch.exp(-t[:, 0] * self.decay()[:, None]) + SHIFT
-        # Positions are the rows of this product, so that a tap has the same last digits whatever the
-        # number of taps: what is kept of rows must not depend on how far filters have grown since.
+        # Positions are the rows of this product: a tap has the same last digits whatever the number
+        # of taps, and what is kept of rows does not depend on how far filters have grown since.
         taps = self.implicit_filter[last](hidden).t() * window
         skip = self.bias[:, None] * (t[0] == 0)
         return torch.cat([taps[:, :1] + skip, taps[:, 1:]], dim=1)
