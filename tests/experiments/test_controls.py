@@ -25,6 +25,7 @@ class Made:
     control: str | None
     seed: int
     gc_matched_accuracy: Estimate
+    kind: str = "classes"
 
 
 def made(folder: Path, control: str | None, seed: int, right: str) -> Finished:
