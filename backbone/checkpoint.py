@@ -46,7 +46,7 @@ def export(weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, 
     Raises:
         InputError: if it cannot be written.
     """
-    with _whole(to) as fresh:
+    with _whole(to, to.parent / "checkpoints") as fresh:
         _write_model(weights, shape, tok, fresh)
 
 
@@ -95,7 +95,7 @@ def save(
         InputError: if it cannot be written, as on a full disk; other checkpoints are untouched.
     """
     target = folder / f"step-{state['step']:08d}"
-    with _whole(target) as fresh:
+    with _whole(target, folder) as fresh:
         _write_model(weights, shape, tok, fresh)
         save_file({name: value.contiguous() for name, value in moments.items()}, fresh / OPTIMIZER)
         (fresh / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
@@ -173,8 +173,12 @@ def prune(folder: Path, keep: int) -> None:
 
 
 @contextmanager
-def storing(what: Path) -> Iterator[None]:
+def storing(what: Path, checkpoints: Path) -> Iterator[None]:
     """Turns what a full or failing disk raises into one line.
+
+    Args:
+        what: is being written.
+        checkpoints: folder of the run's checkpoints.
 
     Raises:
         InputError: naming what could not be written and how to go on.
@@ -183,19 +187,20 @@ def storing(what: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        good = all_of(checkpoints)
         raise InputError(
-            f"cannot write {what}: {reason}; make room and give the same command to go on "
-            f"from the last good checkpoint"
+            f"cannot write {what}: {reason}; make room and give the same command to "
+            + (f"go on from the last good checkpoint, {good[-1]}" if good else "start again")
         ) from error
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[Path]:
+def _whole(target: Path, checkpoints: Path) -> Iterator[Path]:
     """Gives a folder to fill, which gets its name when it is complete and on the disk."""
     fresh = target.with_name(f".{target.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
-        with storing(target):
+        with storing(target, checkpoints):
             fresh.mkdir()
             yield fresh
             for path in fresh.iterdir():

@@ -26,7 +26,8 @@ class Journal:
         """
         self.path = out / "metrics.jsonl"
         self._board = None
-        with storing(self.path):
+        self._checkpoints = out / "checkpoints"
+        with storing(self.path, self._checkpoints):
             _drop_later_lines(self.path, step)
         if tensorboard:
             check_tensorboard()
@@ -40,8 +41,9 @@ class Journal:
         Raises:
             InputError: if the disk is full.
         """
-        with storing(self.path), open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        line = json.dumps({"step": step, **values}) + "\n"
+        with storing(self.path, self._checkpoints), self.path.open("a", encoding="utf-8") as file:
+            file.write(line)
         if self._board is not None:
             for key, value in values.items():
                 self._board.add_scalar(key, value, step)

@@ -6,10 +6,16 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from backbone.errors import InputError
+from backbone.model import HyenaDNA
 from backbone.pretrain import pretrain
 from backbone.pretrain_config import PretrainConfig
+from backbone.processes import Processes
 
 PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(["backbone.pretrain"])  # imported once, for all processes
@@ -51,8 +57,28 @@ def lines(out: str, key: str) -> list[float]:
     return [line[key] for line in map(json.loads, text.splitlines()) if key in line]
 
 
-def pretrain_as(rank: int, count: int, port: int, config: PretrainConfig) -> None:
+def shard(
+    self: Processes, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Shards weights and optimizer as Accelerate does on GPUs (FSDP2), which it refuses on CPUs."""
+    assert isinstance(model, HyenaDNA)
+    old = dict(model.named_parameters())
+    mesh = init_device_mesh("cpu", (self.count,))
+    for block in model.backbone.layers:
+        fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    new = {id(old[name]): parameter for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        group["params"] = [new[id(parameter)] for parameter in group["params"]]
+    return model, optimizer
+
+
+def pretrain_as(
+    rank: int, count: int, port: int, config: PretrainConfig, sharded: bool = False
+) -> None:
     """Trains as one of several processes on this machine, as torchrun and Accelerate start them."""
+    if sharded:
+        Processes.prepare = shard  # type: ignore[method-assign]
     os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": f"{count}"}
     os.environ |= {"LOCAL_WORLD_SIZE": f"{count}", "OMP_NUM_THREADS": "1"}
     os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": f"{port}"}

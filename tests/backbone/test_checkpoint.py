@@ -90,9 +90,12 @@ def test_a_full_disk_is_one_line_and_the_last_good_checkpoint_survives(
         write(tensors, path)
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(InputError, match=r"step-00000008: No space left on device; make room") as e:
+    with pytest.raises(InputError, match="step-00000008: No space left on device") as e:
         list(trainer.run())
     assert "\n" not in str(e.value)
+    assert str(e.value).endswith(
+        f"go on from the last good checkpoint, {config.out}/checkpoints/step-00000004"
+    )
     folder = Path(config.out, "checkpoints")
     assert [path.name for path in folder.iterdir()] == ["step-00000004"]
     given = [f"{k}={getattr(config, k)}" for k in ("d_model", "max_seq_len", "first_length")]
@@ -117,8 +120,10 @@ def test_a_full_disk_under_the_metrics_is_one_line(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("builtins.open", full)
-    with pytest.raises(InputError, match=r"metrics.jsonl: No space left on device; make room"):
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(
+        InputError, match=r"metrics.jsonl: No space left on device; make room .* start again"
+    ):
         journal.write(2, loss=1.0)
     monkeypatch.undo()
     journal.path.write_text(journal.path.read_text() + '{"step": 2, "lo')

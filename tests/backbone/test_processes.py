@@ -25,13 +25,13 @@ def undisturbed(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
-def pretrain_with(count, config):
+def pretrain_with(count, config, sharded=False):
     """Trains with several processes over gloo and returns their exit codes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     group = [
-        PROCESSES.Process(target=pretrain_as, args=(rank, count, port, config))
+        PROCESSES.Process(target=pretrain_as, args=(rank, count, port, config, sharded))
         for rank in range(count)
     ]
     for process in group:
@@ -41,15 +41,16 @@ def pretrain_with(count, config):
     return [process.exitcode for process in group]
 
 
-def test_two_processes_with_half_the_batch_each_do_what_one_does(tmp_path):
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_processes_with_half_the_batch_each_do_what_one_does(tmp_path, sharded):
     options = {"tokens": 256 * STEPS, "embed_dropout": 0.1, "resid_dropout": 0.1}
     one = tiny(tmp_path, **options, out=str(tmp_path / "one"))
     # Which may hold their halves in parts, too.
     two = tiny(tmp_path, **options, out=str(tmp_path / "two"), micro_tokens=64)
     pretrain(one)
-    assert pretrain_with(2, two) == [0, 0]
+    assert pretrain_with(2, two, sharded) == [0, 0]
     shutil.rmtree(Path(two.out, "checkpoints", f"step-{STEPS:08d}"))
-    assert pretrain_with(2, two) == [0, 0]  # goes on from the checkpoint before
+    assert pretrain_with(2, two, sharded) == [0, 0]  # goes on from the checkpoint before
     assert len(lines(two.out, "loss")) == STEPS
     for key in ("loss", "valid_perplexity", "final_valid_perplexity"):
         assert lines(two.out, key) == pytest.approx(lines(one.out, key), abs=1e-5)
