@@ -31,7 +31,6 @@ from backbone.schedule import learning_rate, rows_of_stages, stage_at, stage_len
 from backbone.source import IGNORED, Rows, Source
 from backbone.status import Status, perplexity_of
 
-
 RECENT = 50
 """Steps by which the time left is judged."""
 
