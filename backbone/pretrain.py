@@ -1,6 +1,7 @@
 """Pretrains a HyenaDNA model on FASTA files: `python -m backbone.pretrain key=value ...`.
 
-Several processes, on one machine or many: `accelerate launch -m backbone.pretrain key=value ...`.
+Several processes, on one machine or many: `accelerate launch -m backbone.pretrain device=cuda ...`;
+on CPUs `torchrun --nproc-per-node=2 -m backbone.pretrain ...`: accelerate launch starts one there.
 """
 
 import os
@@ -31,7 +32,9 @@ EXAMPLES = """
   one genome     size=tiny-1k fasta=hg38.fa bed=regions.bed
   several        genomes.human.fasta=hg38.fa genomes.human.holdout=[chr8] genomes.human.weight=3
                  genomes.yeast.fasta=yeast.fa.gz genomes.yeast.holdout=[IV]
-  many machines  accelerate launch -m backbone.pretrain key=value ...
+  processes      accelerate launch -m backbone.pretrain device=cuda key=value ...
+                 (accelerate config describes machines, GPUs and sharding)
+  on CPUs        torchrun --nproc-per-node=2 -m backbone.pretrain key=value ...
 """
 
 

@@ -37,7 +37,7 @@ class TrainerConfig:
     minutes: float | None = option(None, "budget in minutes; with tokens, what ends first")
     batch_tokens: int = option(16384, "tokens a step, the same in every stage")
     micro_tokens: int | None = option(
-        None, "most tokens that a process holds at once: larger batches are accumulated"
+        None, "tokens that a process holds at once; a larger batch is accumulated in parts"
     )
     first_length: int = option(256, "windows of the first stage are at least this long")
     last_length: int | None = option(None, "windows of the last stage; max_seq_len unless given")
@@ -60,7 +60,7 @@ class TrainerConfig:
     device: str = option("cpu", "cpu, cuda, cuda:1, mps; with accelerate launch each its own cuda")
     precision: str = option("float32", "float32 or bf16 (autocast; transforms stay in float32)")
     gradient_checkpointing: str = option(
-        "none", "none, block or mixer: what is computed again in the backward pass, not kept"
+        "none", "none, block or mixer: what the backward pass computes again"
     )
     threads: int = option(2, "CPU threads")
 
@@ -103,7 +103,7 @@ class PretrainConfig(TrainerConfig, Sources):
         0.1, "windows with a larger share of N are passed over; 1 keeps all"
     )
     max_soft_masked: float = option(
-        1.0, "windows with a larger share of lower-case (soft-masked) letters are passed over"
+        1.0, "windows with a larger share of lower case (soft-masked) are passed over"
     )
     soft_masked_targets: bool = option(
         True, "whether lower-case letters are predicted, or only read as context"

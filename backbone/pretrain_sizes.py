@@ -42,6 +42,8 @@ class Recipe:
             "batch_tokens": batch,
             "micro_tokens": max(shape.max_seq_len, MICRO_TOKENS),
             "tokens": self.steps * batch,
+            "valid_every": EVERY * batch,
+            "checkpoint_every": EVERY * batch,
             "gradient_checkpointing": self.gradient_checkpointing,
             **COMMON,
         }
@@ -49,6 +51,10 @@ class Recipe:
 
 
 MICRO_TOKENS = 65_536
+"""At least a window; more only costs memory."""
+
+EVERY = 200
+"""Steps between evaluations and checkpoints."""
 
 COMMON = {
     "first_length": 64,

@@ -8,6 +8,7 @@ several processes that share its rows do what one does.
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -29,6 +30,9 @@ from backbone.recompute import recompute
 from backbone.schedule import learning_rate, rows_of_stages, stage_at, stage_lengths
 from backbone.source import IGNORED, Rows, Source
 from backbone.status import Status, perplexity_of
+
+RECENT = 50
+"""Steps by which the time left is judged."""
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -129,7 +133,8 @@ class Trainer:
             NonFiniteLossError: if the loss or its gradient is not finite.
             InputError: if a checkpoint cannot be written.
         """
-        start, first = self.progress, self.seconds
+        # What is left is judged by the last steps: stages differ, and a machine has other work.
+        recent = deque([(self.progress, self.seconds)], maxlen=RECENT)
         while (progress := self.progress) < 1.0:
             before, since = self.tokens, self.seconds
             stage = stage_at(progress, len(self.lengths), self.config.length_warmup)
@@ -137,7 +142,8 @@ class Trainer:
             loss = self.train_step(stage, lr)
             self.losses.append(loss)
             progress, now = self.progress, self.seconds
-            gained, spent = progress - start, now - first
+            gained, spent = progress - recent[0][0], now - recent[0][1]
+            recent.append((progress, now))
             status = Status(
                 step=self.step,
                 tokens=self.tokens,

@@ -26,6 +26,7 @@ from experiments.command import run_command
 from icl.files import written_whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours; line style and marker repeat the distinction for print in grey.
@@ -116,11 +117,28 @@ def draw(table: pd.DataFrame) -> Figure:
     panels[1].set_xlabel("tokens (millions)")
     panels[0].set_ylabel("perplexity on held-out regions")
     panels[0].legend(frameon=False)
+    _look_at_what_follows(panels[0], table)
     for axes in panels:
         axes.grid(color="#E6E6E6", linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _look_at_what_follows(axes: Axes, table: pd.DataFrame) -> None:
+    """Scales perplexity to all evaluations but each run's first, and names those that lie above."""
+    later = table[table.duplicated("run")]["perplexity"]
+    if later.empty:
+        return
+    margin = 0.06 * max(later.max() - later.min(), 0.01)
+    top = later.max() + margin
+    axes.set_ylim(later.min() - margin, top)
+    above = table[table["perplexity"] > top]
+    if len(above):
+        said = ", ".join(
+            f"{p:.2f} ({run})" for run, p in zip(above["run"], above["perplexity"], strict=True)
+        )
+        axes.set_title(f"above the picture, at the start: {said}", fontsize=8, loc="left")
 
 
 def curves(options: Curves) -> list[Path]:

@@ -43,6 +43,13 @@ def test_curves_are_a_table_and_a_picture(tmp_path, capsys):
     assert len(read_curve(str(one))) == 2
 
 
+def test_the_first_evaluation_does_not_flatten_all_that_follow(tmp_path):
+    table = read_curve(str(run_of(tmp_path / "one", 7.5, 3.9, 3.5))).assign(run="warm-up")
+    axes = draw(table).axes[0]
+    assert 3.9 < axes.get_ylim()[1] < 4.0
+    assert axes.get_title(loc="left") == "above the picture, at the start: 7.50 (warm-up)"
+
+
 def test_a_model_is_scored_window_by_window(tmp_path):
     text = "ACGTTGCA" * 8
     (tmp_path / "x.fa").write_text(f">a\n{text}\n>b\nGGGGGGGGGGGG\n")
