@@ -246,9 +246,15 @@ def _method(
 
 
 def _load_backbone(config: RunConfig) -> "HyenaDNA":
+    from backbone.tokenizer import TOKENS
     from backbone.zoo import load, weights_sha256
 
     model = load(controlled_backbone(config.backbone, config.control), config.device)
+    if model.config.vocab_size != len(TOKENS):
+        raise InputError(
+            f"backbone={config.backbone} has {model.config.vocab_size} tokens, those of another "
+            f"alphabet; tasks are DNA, whose backbones have {len(TOKENS)}"
+        )
     # Runs of one process share a model, and with it what it made of their rows.
     shared = _LOADED.setdefault(f"{weights_sha256(model)} {config.device}", model)
     while len(_LOADED) > LOADED:

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from backbone.config import HyenaDNAConfig
 from backbone.errors import InputError
+from backbone.model import random_model
 from icl.methods.majority import Majority
 from icl.report import Report, find_reports, read_report
 from icl.results import results
@@ -197,3 +199,11 @@ def test_results_is_a_tidy_table_from_the_package_itself(call, tiny, tmp_path):
     assert str(frame["prompt_tokens"].dtype) == "Int64" and frame["prompt_tokens"].isna().all()
     with pytest.raises(InputError, match="no such folder"):
         icl.results(tmp_path / "absent")
+
+
+def test_a_backbone_of_another_alphabet_is_refused(call, tiny, tmp_path):
+    shape = HyenaDNAConfig(vocab_size=30, d_model=8, n_layer=1, d_inner=16, max_seq_len=64)
+    random_model(shape, 0).save_pretrained(tmp_path / "protein")
+    code, _, error = call("task=tiny_rows", "method=zero_shot", f"backbone={tmp_path}/protein")
+    assert code == 2 and "Traceback" not in error
+    assert "has 30 tokens, those of another alphabet" in error.splitlines()[-1]
