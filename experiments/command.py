@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from backbone.errors import InputError
@@ -33,6 +33,34 @@ def run_command(
         print(help_text(options, command))
         return 0
     return exit_code(lambda: work(read_options(options, words)))
+
+
+def run_one_of(
+    command: str,
+    help: str | None,
+    commands: Mapping[str, tuple[type, Work]],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Runs the subcommand that comes first among the arguments, as `run_command` does.
+
+    Args:
+        command: As it is called, for the help.
+        help: Shown without arguments, and for --help.
+        commands: Of each subcommand its options and its work.
+        arguments: Of the command line; those of this process if not given.
+
+    Returns:
+        0, or 2 after one line about what is wrong with the input.
+    """
+    name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if name in ("-h", "--help"):
+        print(help)
+        return 0
+    if name not in commands:
+        print(f"error: unknown command {name!r}; known: {', '.join(commands)}", file=sys.stderr)
+        return 2
+    options, work = commands[name]
+    return run_command(f"{command} {name}", options, work, rest)
 
 
 def exit_code(work: Callable[[], Iterable[object] | None]) -> int:

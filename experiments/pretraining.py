@@ -22,7 +22,7 @@ import pandas as pd
 
 from backbone.errors import InputError
 from backbone.options import option
-from experiments.command import run_command
+from experiments.command import run_one_of
 from icl.files import written_whole
 
 if TYPE_CHECKING:
@@ -235,16 +235,7 @@ COMMANDS: dict[str, tuple[type, Callable[..., list[Path]]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0, or 2 after one line about what is wrong with the input."""
-    command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
-    if command in ("-h", "--help"):
-        print(__doc__)
-        return 0
-    if command not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        print(f"error: unknown command {command!r}; known: {known}", file=sys.stderr)
-        return 2
-    options, work = COMMANDS[command]
-    return run_command(f"python -m experiments.pretraining {command}", options, work, rest)
+    return run_one_of("python -m experiments.pretraining", __doc__, COMMANDS, arguments)
 
 
 if __name__ == "__main__":

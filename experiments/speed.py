@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments import speed_k_shot, speed_pretrain, speed_prompt
-from experiments.command import run_command
+from experiments.command import run_one_of
 
 COMMANDS: dict[str, tuple[type, Callable[..., Path]]] = {
     "prompt": (speed_prompt.Options, speed_prompt.measure_all),
@@ -30,17 +30,11 @@ COMMANDS: dict[str, tuple[type, Callable[..., Path]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0, or 2 after one line about what is wrong with the input."""
-    command, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
-    if command in ("-h", "--help"):
-        print(__doc__)
-        return 0
-    if command not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        print(f"error: unknown command {command!r}; known: {known}", file=sys.stderr)
-        return 2
-    options, measure_all = COMMANDS[command]
-    name = f"python -m experiments.speed {command}"
-    return run_command(name, options, lambda given: [measure_all(given)], rest)
+    works = {
+        name: (options, lambda given, measure_all=measure_all: [measure_all(given)])
+        for name, (options, measure_all) in COMMANDS.items()
+    }
+    return run_one_of("python -m experiments.speed", __doc__, works, arguments)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FEW = 20
+"""So many names a message may list; of more, those that are most like what was given."""
+
 
 class Registry(Generic[T]):
     """Values by name; a value may have aliases, which are names that are not listed.
@@ -50,8 +53,10 @@ class Registry(Generic[T]):
             return self._values[name]
         near = get_close_matches(name, [*self._values, *self._aliases], n=1)
         hint = f"; did you mean {near[0]}?" if near else "."
-        known = ", ".join(self.names())
-        raise InputError(f"unknown {self.kind} {name!r}{hint} Known: {known}")
+        known = list(self.names())
+        if near and len(known) > FEW:  # the nearest one is enough, and all would be a wall of text
+            known = get_close_matches(name, known, n=FEW, cutoff=0.3) + ["..."]
+        raise InputError(f"unknown {self.kind} {name!r}{hint} Known: {', '.join(known)}")
 
     def names(self) -> tuple[str, ...]:
         """The registered names without aliases, in the order of registration."""

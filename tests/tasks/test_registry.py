@@ -36,6 +36,16 @@ def test_unknown_name_gives_the_nearest_and_the_list_in_one_line(registry):
         registry.get("zzzzz")
 
 
+def test_of_many_names_those_most_like_the_one_given_are_listed():
+    many = Registry("number")
+    for i in range(100):
+        many.add(f"number_{i}", i)
+    with pytest.raises(InputError) as error:
+        many.get("numbr_7")
+    said = str(error.value)
+    assert "did you mean number_7?" in said and said.endswith(", ...") and len(said) < 400
+
+
 def test_the_catalog_knows_the_benchmark_under_both_names():
     assert TASKS.get("human_enhancers_cohn") is TASKS.get("enhancer_cohn")
     assert TASKS.get("dummy_mouse_enhancers_ensembl") is TASKS.get("mouse_enhancer")
