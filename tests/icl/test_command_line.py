@@ -44,7 +44,10 @@ def test_an_alias_stands_for_its_task(call):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["task=tiny_row", "method=majority"], ["'tiny_row'", "tiny_rows", "enhancer_cohn"]),
+        (
+            ["task=tiny_row", "method=majority"],
+            ["'tiny_row'; did you mean tiny_rows?", "Known: tiny_rows, "],
+        ),
         (["task=tiny_rows", "method=majorty"], ["'majorty'", "majority", "gc_only"]),
         (["task=tiny_rows", "method=majority", "sed=1"], ["'sed'", "seed="]),
         (["task=tiny_rows", "method=kmer_logreg", "method.kmr=3"], ["method.kmer="]),
