@@ -72,6 +72,7 @@ class RunConfig:
     threads: int = _option(2, "threads of the arithmetic; results repeat exactly only with equal")
     precision: str = _option("float32", "float32 or bf16")
     batch_size: int = _option(64, "rows that the backbone reads at once")
+    keep_gb: int | None = _option(None, "GB for rows that are encoded once; the usual is 2")
     force: bool = _option(False, "repeat a finished run")
     verbalizer: VerbalizerConfig = field(default_factory=VerbalizerConfig)
 
@@ -251,7 +252,9 @@ def identity(config: RunConfig) -> dict[str, Any]:
     if config.split == "official":
         left_out += ["split"]
     if not entry(config).uses_backbone:
-        left_out += ["device", "precision", "batch_size", "verbalizer"]
+        left_out += ["device", "precision", "batch_size", "keep_gb", "verbalizer"]
+    if config.keep_gb is None:
+        left_out += ["keep_gb"]
     if config.control != OTHER_TASK:
         left_out += ["other_task"]
     if config.truncate == "none":
@@ -293,6 +296,7 @@ _LEAST = {
     "max_bases": 1,
     "threads": 1,
     "batch_size": 1,
+    "keep_gb": 0,
 }
 _CHOICES = {
     "split": DIVISIONS,

@@ -127,7 +127,8 @@ class Rows:
     def keep_states(self) -> "Rows":
         """Encodes every row once, where its states depend on nothing learned and fit the memory."""
         unaffected = self.reader.readout == "last" and not self.reader.learns_before
-        if unaffected and fits(len(self.queries), self._bytes_per_row()):
+        most = self.reader.context.kept_bytes
+        if unaffected and fits(len(self.queries), self._bytes_per_row(), most):
             self._states = self._encode_all()
         return self
 
@@ -200,7 +201,8 @@ class Rows:
         if prefix is not None:
             digest = sha256(reader.shared.cpu().numpy().tobytes()).hexdigest()
             kind += f", after {digest} with room={prefix.room}"
-        parts = remembered(reader.prompted.model, kind, texts, encode, self._bytes_per_row())
+        most, size = reader.context.kept_bytes, self._bytes_per_row()
+        parts = remembered(reader.prompted.model, kind, texts, encode, size, most)
         layers = tuple(LayerState(*parts[i : i + 2]) for i in range(0, len(parts), 2))
         length = int(self.queries.padded.max()) + (0 if prefix is None else prefix.length)
         return PrefixState(layers, length, room)

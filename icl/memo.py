@@ -18,7 +18,7 @@ from backbone.model import HyenaDNA
 Row = tuple[Tensor, ...]
 
 KEPT_BYTES = 2 << 30
-"""Most that is kept for one backbone."""
+"""Most that is kept for one backbone, where a run does not say otherwise."""
 
 BLOCK = 64
 """Rows that share an allocation: one small one a row, between large temporaries, would leave the
@@ -40,9 +40,9 @@ class _Kind:
 _KEPT: WeakKeyDictionary[HyenaDNA, dict[str, _Kind]] = WeakKeyDictionary()
 
 
-def fits(rows: int, bytes_per_row: int) -> bool:
-    """Whether values of that many rows can be kept."""
-    return rows * bytes_per_row <= KEPT_BYTES
+def fits(rows: int, bytes_per_row: int, most: int | None = None) -> bool:
+    """Whether values of that many rows can be kept in `most` bytes (default `KEPT_BYTES`)."""
+    return rows * bytes_per_row <= (KEPT_BYTES if most is None else most)
 
 
 def remembered(
@@ -51,6 +51,7 @@ def remembered(
     sequences: Sequence[str],
     encode: Callable[[str], Row],
     bytes_per_row: int,
+    most: int | None = None,
 ) -> Row:
     """Returns what `encode` gives for each sequence, computed where it is not kept yet.
 
@@ -61,6 +62,7 @@ def remembered(
         encode: computes the tensors of one sequence; their shapes are those of every sequence.
         bytes_per_row: size of a row's tensors. Where all would not fit, other kinds are dropped,
             those first that were not asked for longest, then older rows of this one.
+        most: bytes to keep for the backbone, `KEPT_BYTES` if None.
 
     Returns:
         The tensors with the N rows in front.
@@ -69,8 +71,8 @@ def remembered(
     kinds[kind] = kinds.pop(kind, _Kind(bytes_per_row))  # asked for last
     kept = kinds[kind].rows
     new = [s for s in dict.fromkeys(sequences) if s not in kept]
-    _make_room(kinds, len(new) * bytes_per_row)
-    if not fits(len(kept) + len(new), bytes_per_row):
+    _make_room(kinds, len(new) * bytes_per_row, KEPT_BYTES if most is None else most)
+    if not fits(len(kept) + len(new), bytes_per_row, most):
         kept.clear()
         new = list(dict.fromkeys(sequences))
     for start in range(0, len(new), BLOCK):
@@ -85,7 +87,7 @@ def remembered(
     return result
 
 
-def _make_room(kinds: dict[str, _Kind], wanted: int) -> None:
+def _make_room(kinds: dict[str, _Kind], wanted: int, most: int) -> None:
     """Drops kinds, but for the last one, until so many bytes more fit."""
-    while len(kinds) > 1 and sum(kind.bytes for kind in kinds.values()) + wanted > KEPT_BYTES:
+    while len(kinds) > 1 and sum(kind.bytes for kind in kinds.values()) + wanted > most:
         del kinds[next(iter(kinds))]

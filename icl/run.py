@@ -241,6 +241,7 @@ def _method(
         control=config.control,
         other_rows=other_rows(config),
         queries=[e.sequence for e in (*rows.val, *rows.evaluated)],
+        kept_bytes=None if config.keep_gb is None else config.keep_gb * 10**9,
     )
     return options.entry(config).cls(config.method, context)
 

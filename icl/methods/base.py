@@ -88,6 +88,8 @@ class Context:
         queries: Every sequence that will be scored, validation rows too, without its label:
             demonstrations for all of them leave room for the longest and overlap none.
         kind: Of the task: what a row's label is.
+        kept_bytes: Memory for rows that are encoded once, None for the usual. Rows that do not
+            fit are encoded again in every epoch, which costs time and may move the last digits.
     """
 
     labels: tuple[str, ...]
@@ -105,6 +107,7 @@ class Context:
     other_rows: Callable[[], Sequence[Example]] | None = None
     queries: Sequence[str] = ()
     kind: Kind = "classes"
+    kept_bytes: int | None = None
 
     @property
     def free_outputs(self) -> int:

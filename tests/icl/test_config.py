@@ -107,6 +107,7 @@ def hashed(made, data="d", weights="w", revision=None):
         {"threads": 1},
         {"precision": "bf16"},
         {"batch_size": 3},
+        {"keep_gb": 8},
         {"verbalizer": VerbalizerConfig(["A", "N"])},
     ],
 )
@@ -160,7 +161,9 @@ def test_k_and_its_resolved_name_give_the_same_hash():
 
 def test_a_method_without_backbone_is_one_run_whatever_the_backbone():
     one = config("majority")
-    assert hashed(one) == hashed(replace(one, batch_size=1, precision="bf16", k=5), weights="x")
+    assert hashed(one) == hashed(
+        replace(one, batch_size=1, precision="bf16", keep_gb=8, k=5), weights="x"
+    )
     assert hashed(one) != hashed(replace(one, seed=1))
 
 

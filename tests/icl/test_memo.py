@@ -55,3 +55,12 @@ def test_kinds_that_were_not_asked_for_longest_make_room(monkeypatch) -> None:
     assert encode.asked == ["A", "C", "A", "C", "G"]
     remembered(kept, "second", ["A"], encode, 10)
     assert encode.asked == ["A", "C", "A", "C", "G", "A"]
+
+
+def test_a_caller_may_say_how_much_is_kept() -> None:
+    encode, kept = Encoder(), model()
+    remembered(kept, "text", ["A", "C"], encode, 10, most=20)
+    remembered(kept, "text", ["G"], encode, 10, most=20)
+    remembered(kept, "text", ["A"], encode, 10, most=20)
+    assert encode.asked == ["A", "C", "G", "A"]
+    assert memo.fits(2, 10, 20) and not memo.fits(3, 10, 20)

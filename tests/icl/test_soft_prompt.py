@@ -15,6 +15,7 @@ from backbone.zoo import weights_sha256
 from icl.methods.base import Context
 from icl.methods.deep_prompt import DeepPrompt
 from icl.methods.soft_prompt import SoftPromptConfig, SoftPromptMethod
+from icl.prompted import Prompted
 from tasks.task import Example
 
 WIDTH, MOST = 16, 160
@@ -203,12 +204,18 @@ def test_trainable_parameters(model, deep, tokens, classes, count):
 
 
 def test_kept_states_give_the_losses_of_states_encoded_anew(model, monkeypatch):
-    states = []
-    for kept in (True, False):
-        monkeypatch.setattr("icl.in_context.fits", lambda *_, kept=kept: kept)
-        made = build(model, epochs=1)
+    states, calls = [], []
+    encoded = Prompted.contexts
+    monkeypatch.setattr(
+        Prompted, "contexts", lambda *args: calls.append(kept_bytes) or encoded(*args)
+    )
+    for kept_bytes in (None, 0):
+        made = build(model, epochs=2)
+        object.__setattr__(made.context, "kept_bytes", kept_bytes)
         made.fit(rows(48, seed=4), rows(16, seed=5))
         states.append(made.state())
+    # Kept: each row of both strands once, alone. Not kept: batches again in each epoch.
+    assert calls.count(None) == 2 * (48 + 16) and calls.count(0) > 2
     for name, array in states[0].items():
         np.testing.assert_allclose(array, states[1][name], atol=1e-3)
 
