@@ -8,7 +8,6 @@ repeated: with `minutes` it stops before a run that would begin later, and goes 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import Any
 import pandas as pd
 
 from backbone.errors import InputError
-from backbone.options import help_text, option, read_options
+from backbone.options import option, read_options
 from experiments.command import exit_code
 from experiments.curve import save
 from experiments.length_picture import draw
+from experiments.own_options import print_help, read_words
 from experiments.progress import Planned, run_planned
-from experiments.sweep_recipe import read_recipe
 from icl.config import RunConfig, resolve
 from icl.methods.catalog import METHODS
 from icl.run import Finished
@@ -31,6 +30,10 @@ from tasks.family import TaskConfig, options_class
 from tasks.metrics import mean_over_draws
 
 COMMAND = "python -m experiments.lengths"
+EXAMPLES = (
+    ("task.NAME=VALUE", "an option of the task, as task.train_rows=200"),
+    ("METHOD.NAME=VALUE", "an option of a method, as soft_prompt.epochs=60"),
+)
 COLUMNS = (
     "method", "length", "accuracy", "low", "high", "divisions", "n_train", "n_test", "classes",
     "seconds",
@@ -106,18 +109,6 @@ def _config(
     return resolve(config)
 
 
-def run_for(planned: Sequence[Planned], minutes: float | None) -> list[Finished]:
-    """Does the runs in their order, and begins none after so many minutes."""
-    end = None if minutes is None else time.monotonic() + 60 * minutes
-    finished: list[Finished] = []
-    for one in planned:
-        if end is not None and time.monotonic() > end:
-            print(f"{len(planned) - len(finished)} runs are left; the same command goes on")
-            break
-        finished += run_planned([one])
-    return finished
-
-
 def tabulate(finished: Sequence[Finished]) -> pd.DataFrame:
     """A row for each method and length, with the columns COLUMNS.
 
@@ -149,7 +140,7 @@ def lengths(options: Options, own: Mapping[str, Sequence[str]]) -> list[Path]:
     Raises:
         InputError: If options, data or backbone cannot be used.
     """
-    finished = run_for(planned_runs(options, own), options.minutes)
+    finished = run_planned(planned_runs(options, own), minutes=options.minutes)
     table = tabulate(finished)
     labels = finished[0].report.labels
     figure = draw(table, options.task, labels, options.backbone)
@@ -157,38 +148,13 @@ def lengths(options: Options, own: Mapping[str, Sequence[str]]) -> list[Path]:
     return save(figure, table, f"lengths_{options.task}", out)
 
 
-def read_words(words: Sequence[str]) -> tuple[Options, dict[str, list[str]]]:
-    """The options of a command line and those of the task and the methods, a recipe's behind them.
-
-    Raises:
-        InputError: For an unknown option or recipe.
-    """
-    given = dict(word.partition("=")[::2] for word in words)
-    recipe = read_recipe(given["recipe"]) if "recipe" in given else {}
-    rest: list[str] = []
-    own: dict[str, list[str]] = {}
-    for name, value in (recipe | given).items():
-        owner, dot, option_name = name.partition(".")
-        if not dot:
-            rest.append(f"{name}={value}")
-        else:
-            own.setdefault(owner, []).append(f"{option_name}={value}")
-    options = read_options(Options, rest)
-    asked = {name.partition(".")[0] for name in given}
-    # Of a recipe's methods those that are not run have no say.
-    used = {"task", *options.methods, *asked}
-    return options, {owner: words for owner, words in own.items() if owner in used}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0, or 2 after one line about what is wrong with the input."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(help_text(Options, COMMAND))
-        print(f"  {'task.NAME=VALUE':<32} an option of the task, as task.train_rows=200")
-        print(f"  {'METHOD.NAME=VALUE':<32} an option of a method, as soft_prompt.epochs=60")
+        print_help(Options, COMMAND, EXAMPLES)
         return 0
-    return exit_code(lambda: lengths(*read_words(arguments)))
+    return exit_code(lambda: lengths(*read_words(Options, arguments)))
 
 
 if __name__ == "__main__":

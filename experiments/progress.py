@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,16 +26,25 @@ class Planned:
     config: RunConfig
 
 
-def run_planned(planned: Sequence[Planned], show: Callable[[str], None] = print) -> list[Finished]:
+def run_planned(
+    planned: Sequence[Planned],
+    show: Callable[[str], None] = print,
+    minutes: float | None = None,
+) -> list[Finished]:
     """Does all runs in their order; finished ones are not repeated.
 
     Args:
         planned: The runs.
         show: Receives two lines about every run.
+        minutes: None begins every run; else none is begun after so long, and the rest is named.
     """
-    finished = []
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    finished: list[Finished] = []
     seconds: dict[str, float] = {}
     for number, one in enumerate(planned, start=1):
+        if end is not None and time.monotonic() > end:
+            show(f"{len(planned) - len(finished)} runs are left; the same command goes on")
+            break
         left = seconds_left(seconds, [later.name for later in planned[number - 1 :]])
         rest = "" if left is None else f"; at most about {left / 60:.0f} min left"
         show(f"[{number}/{len(planned)}] {one.title}{rest}")

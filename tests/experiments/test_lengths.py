@@ -8,7 +8,9 @@ import pytest
 
 from experiments import lengths as command
 from experiments.length_picture import draw
-from experiments.lengths import planned_runs, read_words, tabulate
+from experiments.lengths import Options, planned_runs, tabulate
+from experiments.own_options import read_words
+from experiments.progress import run_planned
 from tests.tasks.test_species import GC
 from tests.tasks.test_species import data as data  # genomes of two species
 
@@ -48,20 +50,20 @@ def test_minutes_stop_before_a_run_and_the_next_time_goes_on(data, tmp_path, cap
 
 
 def test_a_recipe_stands_behind_what_is_given():
-    options, own = read_words(["recipe=species", "methods=[kmer_logreg]", "divisions=1"])
+    options, own = read_words(Options, ["recipe=species", "methods=[kmer_logreg]", "divisions=1"])
     assert options.lengths == [250, 500, 1000, 2000, 4000, 8000] and options.divisions == 1
     assert set(own) == {"task"}  # options of methods that are not run are left out
     planned = planned_runs(options, own)
     assert [one.config.task.length for one in planned] == options.lengths
     assert list(planned[0].config.task.genomes) == ["human", "yeast", "worm", "fly", "e_coli"]
     assert planned[0].config.task.test_records == ["hs38_chr9a", "hs37_chr17"]
-    _, own = read_words(["recipe=species"])
+    _, own = read_words(Options, ["recipe=species"])
     assert own["soft_prompt"] == ["epochs=60", "rows=32"]
 
 
 def test_seed_and_division_move_together_and_budgets_go_to_methods_that_have_them():
     options, own = read_words(
-        ["methods=[gc_only,soft_prompt]", "lengths=[100]", "divisions=2", "k=3"]
+        Options, ["methods=[gc_only,soft_prompt]", "lengths=[100]", "divisions=2", "k=3"]
     )
     planned = [one.config for one in planned_runs(options, own)]
     assert [(c.method.name, c.seed, c.split_seed, c.k) for c in planned] == [
@@ -91,8 +93,8 @@ def test_mistakes_are_one_line(words, said, capsys):
 def test_the_interval_is_student_s_t_over_divisions(data, tmp_path):
     words = [GENOMES, *ROWS, "methods=[gc_only]", "lengths=[8]", "divisions=3", f"data={data}",
              f"runs={tmp_path}"]  # fmt: skip
-    options, own = read_words(words)
-    finished = command.run_for(planned_runs(options, own), None)
+    options, own = read_words(Options, words)
+    finished = run_planned(planned_runs(options, own))
     values = [done.report.metrics["accuracy"].value for done in finished]
     row = tabulate(finished).iloc[0]
     half = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)  # Student's t, two degrees of freedom

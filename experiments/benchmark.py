@@ -1,0 +1,182 @@
+"""Many tasks beside each other: every method on every task, official and clean test rows.
+
+`python -m experiments.benchmark recipe=benchmark data=DIR` runs the methods on one task after the
+other, each with the same budget of labelled rows, and writes benchmark.csv and a picture. Rows
+whose relatives are in train are scored in the same run and left out of the clean figures. Finished
+runs are not repeated: with `minutes` it stops before a run that would begin later.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import hypot, nan
+from pathlib import Path
+
+import pandas as pd
+
+from backbone.errors import InputError
+from backbone.options import option, read_options
+from experiments.benchmark_picture import draw
+from experiments.command import exit_code
+from experiments.curve import save
+from experiments.own_options import print_help, read_words
+from experiments.progress import Planned, run_planned
+from icl.config import RunConfig, check_kind, resolve
+from icl.methods.catalog import METHODS
+from icl.report import Report
+from icl.run import Finished, data_folder
+from tasks.catalog import TASKS
+from tasks.family import build_task, default_options
+from tasks.metrics import Estimate, mean_over_draws
+
+COMMAND = "python -m experiments.benchmark"
+EXAMPLES = (("METHOD.NAME=VALUE", "an option of a method, as soft_prompt.epochs=10"),)
+COLUMNS = (
+    "task", "kind", "method", "metric", "value", "low", "high", "clean_value", "clean_low",
+    "clean_high", "seeds", "n_train", "n_val", "n_test", "n_clean", "split_origin", "seconds",
+)  # fmt: skip
+"""A row a task, method and metric; the columns clean_ are empty where no clean row is left."""
+
+
+@dataclass
+class Options:
+    """What the command line can set, beside `METHOD.NAME=VALUE`."""
+
+    recipe: str | None = option(None, "a kept command line, such as benchmark")
+    tasks: list[str] = option(["synthetic_easy", "synthetic_hard"], "the tasks")
+    methods: list[str] = option(["majority", "gc_only", "kmer_logreg"], "the methods")
+    seeds: int = option(3, "of training, of demonstrations and of the subset, seed=0, 1, ...")
+    n_train: int = option(2000, "training rows at most")
+    prompt_tokens: int = option(16, "learned vectors of methods with that budget")
+    shots: int = option(2, "demonstrations per class of methods with that budget")
+    truncate: str = option("none", "rows too long for the backbone: none, left, right, center")
+    max_bases: int | None = option(None, "with truncate: bases of a row at most")
+    data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
+    runs: str = option("runs-benchmark", "folder of the runs")
+    out: str | None = option(None, "folder of the picture and its table; by default that of runs")
+    backbone: str = option("bundled", "a checkpoint's name, or a folder")
+    minutes: float | None = option(None, "begin no further run after so long")
+    device: str = option("cpu", "cpu, cuda or mps")
+    threads: int = option(2, "threads of the arithmetic")
+
+
+def planned_runs(options: Options, own: Mapping[str, Sequence[str]]) -> list[Planned]:
+    """Every run: task by task, all methods that suit it, seed by seed.
+
+    Args:
+        options: What the command line set.
+        own: For a method its own options, as `name=value`.
+
+    Raises:
+        InputError: For options that no run can have, or a task whose data cannot be had.
+    """
+    if not options.tasks or not options.methods:
+        raise InputError("give at least one of tasks and methods")
+    for name in ("seeds", "n_train"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)}: must be 1 or more")
+    for name in own:
+        if name not in options.methods:
+            raise InputError(f"{name}.: no method of this run; methods={options.methods}")
+    planned = []
+    for name in options.tasks:
+        configs = [_config(options, name, one, own.get(one, ())) for one in options.methods]
+        task = build_task(configs[0].task)
+        rows = len(task.splits(0, data_folder(configs[0])).train)
+        for config in configs:
+            if not _suits(config):
+                continue
+            # All rows, drawn in their own order, where there are fewer: no seed moves them.
+            config = replace(config, n_train=options.n_train if options.n_train < rows else None)
+            for seed in range(options.seeds):
+                title = f"{task.name}, {config.method.name}, seed {seed}"
+                single = replace(config, seed=seed)
+                planned.append(Planned(f"{task.name} {config.method.name}", title, single))
+    return planned
+
+
+def _config(options: Options, task: str, method: str, own: Sequence[str]) -> RunConfig:
+    entry = METHODS.get(method)
+    shared = ("truncate", "max_bases", "data", "backbone", "device", "threads")
+    return resolve(
+        RunConfig(
+            task=default_options(TASKS.get(task).name),
+            method=replace(read_options(entry.config, own), name=method),
+            k=None if entry.budget is None else getattr(options, entry.budget),
+            out=options.runs,
+            **{name: getattr(options, name) for name in shared},
+        )
+    )
+
+
+def _suits(config: RunConfig) -> bool:
+    try:
+        check_kind(config, build_task(config.task))
+    except InputError as error:
+        print(f"left out: {error}")
+        return False
+    return True
+
+
+def tabulate(finished: Sequence[Finished]) -> pd.DataFrame:
+    """A row for each task, method and metric, with the columns COLUMNS.
+
+    The interval adds, in quadrature, what seeds differ by (Student's t) and what other test rows
+    would differ by (the mean half width of the runs' own bootstrap intervals).
+    """
+    groups: dict[tuple[str, str], list[Report]] = {}
+    for done in finished:
+        groups.setdefault((done.report.task, done.report.method), []).append(done.report)
+    rows = []
+    for (task, method), reports in groups.items():
+        first = reports[0]
+        for metric in first.metrics:
+            official = _over_seeds([report.metrics[metric] for report in reports])
+            clean = _over_seeds(
+                [report.clean_metrics[metric] for report in reports if report.clean_metrics]
+            )
+            values = (
+                task, first.kind, method, metric, *official, *clean, len(reports), first.n_train,
+                first.n_val, first.n_test, first.n_clean, first.split_origin,
+                sum(report.seconds for report in reports) / len(reports),
+            )  # fmt: skip
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _over_seeds(values: Sequence[Estimate]) -> tuple[float, float, float]:
+    """Mean, and the ends of its interval; nothing of no values."""
+    if not values:
+        return nan, nan, nan
+    mean = mean_over_draws([one.value for one in values])
+    draws = 0.0 if len(values) == 1 else mean.high - mean.value
+    below = sum(one.value - one.low for one in values) / len(values)
+    above = sum(one.high - one.value for one in values) / len(values)
+    return mean.value, mean.value - hypot(draws, below), mean.value + hypot(draws, above)
+
+
+def benchmark(options: Options, own: Mapping[str, Sequence[str]]) -> list[Path]:
+    """Does the runs, writes the table and the picture, and returns their paths.
+
+    Raises:
+        InputError: If options, data or backbone cannot be used.
+    """
+    finished = run_planned(planned_runs(options, own), minutes=options.minutes)
+    table = tabulate(finished)
+    figure = draw(table, options.backbone)
+    return save(figure, table, "benchmark", Path(options.out or options.runs).expanduser())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print_help(Options, COMMAND, EXAMPLES)
+        return 0
+    return exit_code(lambda: benchmark(*read_words(Options, arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
