@@ -36,7 +36,7 @@ WHOLE = ("prompt_tokens", "shots", "tuning_samples", "trainable_parameters")
 
 NOT_SETTINGS = {
     *("task", "k", "prompt_tokens", "shots", "seed", "split_seed", "seeds"),
-    *("backbone", "data", "out", "force"),
+    *("backbone", "data", "out", "force", "keep_gb"),
     *("control", "controls", "other_task"),
 }
 """Options that have a column of their own (weights and data count by their sha256) or no effect."""

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import pandas as pd
 import pytest
@@ -126,6 +127,13 @@ def test_other_settings_are_another_line(runs):
     table = curve.aggregate(results(folder))
     assert sorted(table["variant"]) == ["lr=0.01", "lr=0.1"]
     assert table["n_seeds"].tolist() == [1, 1]
+
+
+def test_memory_for_encoded_rows_does_not_set_points_apart(runs):
+    few, many = report(tokens=4), report(tokens=4, seed=1)
+    folder = runs(few, dataclasses.replace(many, config=many.config | {"keep_gb": 8}))
+    table = curve.aggregate(results(folder))
+    assert (table["variant"].tolist(), table["n_seeds"].tolist()) == ([""], [2])
 
 
 def test_settings_of_the_backbone_do_not_set_methods_apart_that_have_none(runs):
