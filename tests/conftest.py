@@ -24,6 +24,14 @@ def no_old_kinship(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def drawn_alike():
+    """A test that draws tensors without a generator draws the same ones in every run."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real DNA beside the checkout."""

@@ -174,7 +174,7 @@ def test_merged_weights_answer_as_the_adapter_does(fitted, form):
     with torch.no_grad():
         plain = merged(module)
         torch.testing.assert_close(
-            plain(ids).logits, backbone_of(module)(ids).logits, atol=1e-5, rtol=1e-6
+            plain(ids).logits, backbone_of(module)(ids).logits, atol=1e-4, rtol=1e-5
         )
     assert not [n for n, _ in plain.named_parameters() if "lora" in n or "ia3" in n]
 
