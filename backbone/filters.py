@@ -11,6 +11,10 @@ from backbone.model import Block
 KEPT_BYTES = 512 << 20
 """Most that transforms may take; the one unused for longest is dropped first."""
 
+LEAST_TAPS = 1 << 14
+"""Taps that are computed at least, if there are as many: their last digits depend on how many are
+computed at once, which must not depend on what a process was asked for before."""
+
 
 class Filters:
     """Taps and spectra by layer and length; those of filters that are trained are never kept."""
@@ -27,7 +31,7 @@ class Filters:
         if self._trained(layer):
             return filters(length)
         if layer not in self._taps or self._taps[layer].shape[1] < length:
-            grown = min(1 << (length - 1).bit_length(), self.max_seq_len)
+            grown = min(max(1 << (length - 1).bit_length(), LEAST_TAPS), self.max_seq_len)
             with torch.no_grad():
                 self._taps[layer] = filters(grown)
         return self._taps[layer][:, :length]

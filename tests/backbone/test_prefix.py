@@ -287,3 +287,10 @@ def test_too_long_is_an_error_with_the_numbers() -> None:
     state = engine.extend(None, vectors(1, 4), room=2)
     with pytest.raises(InputError, match="3 tokens exceed the prefix state's room: 2"):
         engine.encode(state, vectors(1, 3))
+
+
+def test_taps_do_not_depend_on_what_was_asked_for_before() -> None:
+    shape = HyenaDNAConfig(d_model=8, n_layer=1, d_inner=8, max_seq_len=20000)
+    fresh, used = (PrefixEngine(random_model(shape, seed=0)).filters for _ in range(2))
+    used.taps(0, 5000)
+    assert torch.equal(fresh.taps(0, 200), used.taps(0, 200))
