@@ -23,7 +23,7 @@ from experiments.command import exit_code
 from experiments.curve import save
 from experiments.own_options import print_help, read_words
 from experiments.progress import Planned, run_planned
-from icl.config import RunConfig, check_kind, resolve
+from icl.config import RunConfig, entry, resolve
 from icl.methods.catalog import METHODS
 from icl.report import Report
 from icl.run import Finished, data_folder
@@ -86,7 +86,8 @@ def planned_runs(options: Options, own: Mapping[str, Sequence[str]]) -> list[Pla
         task = build_task(configs[0].task)
         rows = len(task.splits(0, data_folder(configs[0])).train)
         for config in configs:
-            if not _suits(config):
+            if task.kind not in entry(config).kinds:
+                print(f"left out: {config.method.name} does not suit {task.name}")
                 continue
             # All rows, drawn in their own order, where there are fewer: no seed moves them.
             config = replace(config, n_train=options.n_train if options.n_train < rows else None)
@@ -98,26 +99,17 @@ def planned_runs(options: Options, own: Mapping[str, Sequence[str]]) -> list[Pla
 
 
 def _config(options: Options, task: str, method: str, own: Sequence[str]) -> RunConfig:
-    entry = METHODS.get(method)
+    made = METHODS.get(method)
     shared = ("truncate", "max_bases", "data", "backbone", "device", "threads")
     return resolve(
         RunConfig(
             task=default_options(TASKS.get(task).name),
-            method=replace(read_options(entry.config, own), name=method),
-            k=None if entry.budget is None else getattr(options, entry.budget),
+            method=replace(read_options(made.config, own), name=method),
+            k=None if made.budget is None else getattr(options, made.budget),
             out=options.runs,
             **{name: getattr(options, name) for name in shared},
         )
     )
-
-
-def _suits(config: RunConfig) -> bool:
-    try:
-        check_kind(config, build_task(config.task))
-    except InputError as error:
-        print(f"left out: {error}")
-        return False
-    return True
 
 
 def tabulate(finished: Sequence[Finished]) -> pd.DataFrame:

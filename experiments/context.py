@@ -221,11 +221,13 @@ def draw(table: pd.DataFrame) -> Figure:
         textcoords="offset points",
         fontsize=8,
     )
-    for row, style in zip(table[markov].itertuples(), ("-", "--", ":"), strict=False):
-        level = float(row.bits_per_base)  # type: ignore[arg-type]
+    levels = table[markov]
+    for model, level, style in zip(
+        levels["model"], levels["bits_per_base"], ("-", "--", ":"), strict=False
+    ):
         axes.axhline(level, color="#606060", linestyle=style, linewidth=1)
         axes.annotate(
-            str(row.model), (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+            model, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom",
             fontsize=8,
         )  # fmt: skip
     axes.axhline(2, color="#C0C0C0", linewidth=1)

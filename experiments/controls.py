@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from backbone.errors import InputError
-from backbone.options import help_text, option, read_options
+from backbone.options import option, read_options
 from experiments.command import exit_code
+from experiments.own_options import print_help, read_words
 from experiments.progress import Planned, run_planned
 from icl.config import RunConfig, VerbalizerConfig, resolve
 from icl.files import write_text
@@ -39,6 +40,7 @@ COLUMNS = (
 """A row a method and control; `control` is empty for plain runs, which have no difference."""
 
 COMMAND = "python -m experiments.controls"
+EXAMPLES = (("METHOD.NAME=VALUE", "an option of a method, as few_shot.chooser=nearest"),)
 
 
 @dataclass
@@ -219,18 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: 0, or 2 after one line about what is wrong with the input."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(help_text(Options, COMMAND))
-        print(f"  {'METHOD.NAME=VALUE':<32} an option of a method, as few_shot.chooser=nearest")
+        print_help(Options, COMMAND, EXAMPLES)
         return 0
-    own: dict[str, list[str]] = {}
-    rest = []
-    for word in arguments:
-        name, dot, _ = word.partition("=")[0].partition(".")
-        if dot:
-            own.setdefault(name, []).append(word.removeprefix(f"{name}."))
-        else:
-            rest.append(word)
-    return exit_code(lambda: run_controls(read_options(Options, rest), own))
+    return exit_code(lambda: run_controls(*read_words(Options, arguments)))
 
 
 if __name__ == "__main__":

@@ -89,17 +89,17 @@ def _class_reader(labels: tuple[str, ...]) -> Callable[[object], int]:
 
 
 def _labels_reader(labels: tuple[str, ...]) -> Callable[[object], tuple[int, ...]]:
-    value = {"0": 0, "1": 1}
+    value: dict[object, int] = {"0": 0, "1": 1, 0: 0, 1: 1}  # signs of a table, numbers of the Hub
 
     def read(given: object) -> tuple[int, ...]:
-        letters = list(given) if isinstance(given, str) else [str(int(one)) for one in given]  # type: ignore[attr-defined]
-        if len(letters) != len(labels) or not value.keys() >= set(letters):
-            shown = "".join(letters)
+        signs = list(given) if isinstance(given, Iterable) else [given]
+        if len(signs) != len(labels) or any(sign not in value for sign in signs):
+            shown = "".join(map(str, signs))
             shown = shown if len(shown) <= 20 else f"{shown[:20]}..."
             raise InputError(
-                f"{shown!r} of {len(letters)} signs; the task has {len(labels)} labels, each 0 or 1"
+                f"{shown!r} of {len(signs)} signs; the task has {len(labels)} labels, each 0 or 1"
             )
-        return tuple(value[letter] for letter in letters)
+        return tuple(value[sign] for sign in signs)
 
     return read
 

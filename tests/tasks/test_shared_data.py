@@ -28,6 +28,8 @@ def published() -> dict[str, Task]:
 
 
 PUBLISHED = published()
+ABSENT = {"deepsea", "coding_vs_intergenic", "mouse_enhancer"}
+"""Sets of which the data folder has no file, beside the first version of nt_; none skips else."""
 TOO_FEW = ("nt_promoter_tata",)
 """Two rows of a class cannot be divided into three splits."""
 
@@ -53,6 +55,7 @@ def test_real_files_load_as_they_are_listed(shared_data, name):
         if all((shared_data / file).is_file() for file in layout.files())
     ]
     if not complete:
+        assert name in ABSENT or name.startswith("nt_original_"), "its files have other names"
         pytest.skip(f"no complete set of files for {name} in the data folder")
     for layout in complete:
         loads(shared_data, task, layout)
