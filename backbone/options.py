@@ -113,6 +113,8 @@ def _help_lines(options: type, prefix: str) -> Iterator[str]:
         if declared.default_factory is not NO_DEFAULT:
             default = declared.default_factory()
         shown = "" if default in (MISSING, None, [], {}) else str(default)
+        if isinstance(default, list) and default:
+            shown = f"[{','.join(map(str, default))}]"  # as it is typed
         part = part_of(kinds[declared.name])
         key = f"{prefix}{declared.name}" + ("" if part else f"={shown}")
         yield f"  {key:<32} {declared.metadata['help']}"

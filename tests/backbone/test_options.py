@@ -59,6 +59,15 @@ def test_help_has_a_line_an_option_with_its_default():
     ]
 
 
+def test_the_help_shows_a_list_as_it_is_typed():
+    @dataclass
+    class WithList:
+        methods: list[str] = option(["gc_only", "majority"], "the methods")
+
+    assert "methods=[gc_only,majority]" in help_text(WithList, "x")
+    assert read_options(WithList, ["methods=[gc_only,majority]"]) == WithList()
+
+
 @dataclass
 class Part:
     files: list[str] = option([], "which")
