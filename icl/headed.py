@@ -1,9 +1,6 @@
 """A copy of the backbone under a linear head on mean-pooled states: how it answers, any kind."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,10 +10,8 @@ from torch import Tensor, nn
 from icl.adapters import backbone_of
 from icl.in_context import TOKENS
 from icl.queries import Batch, Queries, both_strands
+from icl.tuned import TunedConfigT, TunedMethod, cut_steps, in_parts
 from tasks.task import Example, Kind, truth
-
-if TYPE_CHECKING:
-    from icl.tuned import TunedConfigT, TunedMethod
 
 
 class Headed(nn.Module):
@@ -44,14 +39,6 @@ class Headed(nn.Module):
         return self.head(mean).float()
 
 
-def unit_of(kind: Kind, train: Sequence[Example]) -> tuple[float, float]:
-    """Mean and standard deviation in which a head speaks of numbers; 0 and 1 of anything else."""
-    if kind != "regression":
-        return 0.0, 1.0
-    numbers = truth(train)
-    return float(numbers.mean()), float(numbers.std()) or 1.0
-
-
 def loss_of(kind: Kind, outputs: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of classes or of each label, or squared error, mean over rows.
 
@@ -71,8 +58,6 @@ def headed_steps(
     method: TunedMethod[TunedConfigT], train: Sequence[Example], generator: np.random.Generator
 ) -> Iterator[Callable[[], Tensor]]:
     """Losses of an epoch's steps of a method whose module is `Headed`."""
-    from icl.tuned import cut_steps, in_parts
-
     queries, kind = _queries(method, train), method.context.kind
     labels = truth(train)
     if kind == "regression":
@@ -89,7 +74,11 @@ def headed_steps(
 
 
 def headed_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) -> np.ndarray:
-    """Scores of a method whose module is `Headed`, the strands' outputs averaged."""
+    """Scores of a method whose module is `Headed`, the strands' outputs averaged.
+
+    Returns:
+        Log-probabilities (N, C), log-odds (N, L) or numbers (N, 1), as in `icl.kinds`.
+    """
     queries = _queries(method, examples)
     outputs = np.zeros((len(queries), len(method.context.labels)))
     with torch.no_grad(), method.autocast():

@@ -56,6 +56,14 @@ def validate(kind: Kind, scores: np.ndarray, labels: np.ndarray) -> tuple[float,
     return error, 1 - error / variance if variance else float("nan")
 
 
+def unit_of(kind: Kind, train: Sequence[Example]) -> tuple[float, float]:
+    """Mean and standard deviation in which a head speaks of numbers; 0 and 1 of anything else."""
+    if kind != "regression":
+        return 0.0, 1.0
+    numbers = truth(train)
+    return float(numbers.mean()), float(numbers.std()) or 1.0
+
+
 def measured(
     task: Task, examples: Sequence[Example], scores: np.ndarray
 ) -> tuple[dict[str, Estimate], dict[str, Any]]:

@@ -8,14 +8,12 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbone.errors import InputError
 from icl.adapters import moved, put_back, without_decay
 from icl.fit import TuningConfig, tune
-from icl.headed import unit_of
-from icl.kinds import VALIDATION, validate
+from icl.kinds import VALIDATION, unit_of, validate
 from icl.methods.base import Context, Method, MethodConfig
 from icl.queries import Queries
 from tasks.task import Example, truth
@@ -78,12 +76,7 @@ class TunedMethod(Method[TunedConfigT]):
             return self.steps(train, np.random.default_rng([self.context.seed, epoch]))
 
         def judge() -> tuple[float, float]:
-            if self.context.kind != "classes":
-                return validate(self.context.kind, self.scores(val), truth(val))
-            scores = torch.from_numpy(self.scores(val))
-            labels = torch.tensor([e.label for e in val])
-            right = (scores.argmax(1) == labels).double().mean()
-            return F.nll_loss(scores, labels).item(), right.item()
+            return validate(self.context.kind, self.scores(val), truth(val))
 
         figure = VALIDATION[self.context.kind]
         best = tune(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from backbone.dna import ALPHABET
 from backbone.errors import InputError
 from icl.fit import TuningConfig, tune
+from icl.kinds import validate
 from icl.methods.base import Method, MethodConfig, method
 from tasks.task import Example
 
@@ -107,7 +108,7 @@ class CNN(Method[CNNConfig]):
         self._length = max(SHORTEST, *(len(e.sequence) for e in (*train, *val)))
         self._network = self._initial()
         letters, labels = self._letters(train), torch.tensor([e.label for e in train])
-        held_out = torch.tensor([e.label for e in val])
+        held_out = np.array([e.label for e in val])
         cuts = max(1, len(train) // self.config.rows)
 
         def batches(epoch: int) -> Iterator[Callable[[], Tensor]]:
@@ -116,18 +117,17 @@ class CNN(Method[CNNConfig]):
             for rows in np.array_split(generator.permutation(len(train)), cuts):
                 yield lambda rows=rows: self._loss(letters[rows], labels[rows])  # type: ignore[misc]
 
-        def validate() -> tuple[float, float]:
+        def judge() -> tuple[float, float]:
             self._normalise_by(letters)
-            scores = torch.from_numpy(self.scores(val))
+            scores = self.scores(val)
             self._network.train()
-            right = (scores.argmax(1) == held_out).double().mean()
-            return F.nll_loss(scores, held_out).item(), right.item()
+            return validate("classes", scores, held_out)
 
         best = tune(
             self._network.train(),
             batches,
             steps=cuts,
-            validate=validate,
+            validate=judge,
             config=self.config,
             show=self.context.progress,
             folder=self.context.run_dir,

@@ -7,12 +7,12 @@ from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.errors import InputError
 from icl.fit import TuningConfig, tune
 from icl.in_context import InContext, Rows
+from icl.kinds import validate
 from icl.methods.base import Context, Method, MethodConfig, method
 from icl.peft_form import ADAPTER, save_prompt
 from icl.prompted import Prompted
@@ -114,17 +114,14 @@ class PromptTuning(Method[SoftPromptConfig]):
             generator = np.random.default_rng([self.context.seed, epoch])
             return learning.steps(self.config.rows, generator)
 
-        def validate() -> tuple[float, float]:
-            scores = torch.from_numpy(held_out.scores())
-            labels = torch.tensor(held_out.labels)
-            right = (scores.argmax(1) == labels).double().mean()
-            return F.nll_loss(scores, labels).item(), right.item()
+        def judge() -> tuple[float, float]:
+            return validate("classes", held_out.scores(), held_out.labels)
 
         best = tune(
             self._in_context().prompt,
             batches,
             steps=sum(1 for _ in batches(1)),
-            validate=validate,
+            validate=judge,
             config=self.config,
             show=self.context.progress,
             folder=self.context.run_dir,

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from backbone.errors import InputError
 from icl.in_context import InContext, Rows
+from icl.kinds import validate
 from icl.methods.base import Context, Method, MethodConfig, method
 from icl.prompted import Prompted
 from icl.queries import check_lengths
@@ -189,10 +188,8 @@ class ZeroShot(Method[ZeroShotConfig]):
             counts = np.bincount([e.label for e in train], minlength=len(self.context.labels))
             # Half a row more of each class: a class without rows is rare, not impossible.
             answering.offset = prior_matched(raw, (counts + 0.5) / (counts + 0.5).sum())
-        scores = torch.from_numpy(calibrated(raw, answering.offset))
-        right = (scores.argmax(1).numpy() == labels).mean()
-        loss = F.nll_loss(scores, torch.from_numpy(labels)).item()
-        return answering, {"accuracy": float(right), "loss": loss}
+        loss, accuracy = validate("classes", calibrated(raw, answering.offset), labels)
+        return answering, {"accuracy": accuracy, "loss": loss}
 
     def _speaking(self, words: list[Words]) -> "_Answering":
         model, classes = self.context.load_backbone(), len(self.context.labels)
