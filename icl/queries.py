@@ -65,8 +65,8 @@ class Queries:
         ]
         lengths = np.array([len(row) for row in self.encoded])
         if lengths.max(initial=0) > most:
-            row = int(lengths.argmax())
-            raise InputError(f"row {row}: {lengths[row]} tokens exceed the {most} that there are")
+            row, longest = int(lengths.argmax()) + 1, lengths.max()
+            raise InputError(f"row {row}: {longest} tokens exceed the {most} that there are")
         self.padded = np.minimum(np.maximum(-(-lengths // BUCKET), 1) * BUCKET, most)
 
     def __len__(self) -> int:
@@ -112,9 +112,9 @@ def check_lengths(sequences: Sequence[str], most: int) -> None:
     """Refuses rows that the backbone cannot read whole, or that hold nothing to read.
 
     Raises:
-        InputError: naming the first such row and its length.
+        InputError: naming the first such row, counted from 1, and its length.
     """
-    for row, sequence in enumerate(sequences):
+    for row, sequence in enumerate(sequences, start=1):
         if not sequence:
             raise InputError(f"row {row}: the sequence is empty")
         if len(sequence) > most:

@@ -109,8 +109,9 @@ class IntervalSource:
                 try:
                     yield genome.sequence(at.record, start, end, at.strand), labels[i]
                 except InputError as error:
-                    wide = f" with flanks of {self.flank} bases" if self.flank else ""
-                    raise InputError(f"{self.bed}: interval {at}{wide}: {error}") from error
+                    wide = f"interval {at} with flanks of {self.flank} bases: "
+                    where = wide if self.flank else ""
+                    raise InputError(f"{self.bed}: {where}{error}") from error
 
         records = {"test": self.test, "dev": self.val}.get(part, ())
         where = f" on {', '.join(records)}" if records else ""

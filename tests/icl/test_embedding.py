@@ -98,5 +98,5 @@ def test_pieces_are_as_few_and_as_equal_as_can_be(length, count):
 def test_unknown_layers_and_empty_rows_are_refused():
     with pytest.raises(InputError, match="no layer 'block_3'; .* embedding, block_1, block_2"):
         embed(tiny_backbone(), ["ACGT"], ["block_3"])
-    with pytest.raises(InputError, match="row 1: the sequence is empty"):
+    with pytest.raises(InputError, match="row 2: the sequence is empty"):
         embed(tiny_backbone(), ["ACGT", ""])

@@ -155,5 +155,5 @@ def test_embedding_of_a_row_is_the_same_to_the_last_bit_whatever_stands_beside_i
 
 @pytest.mark.parametrize(("sequence", "message"), [("A" * 201, "201.*200"), ("", "empty")])
 def test_the_probe_refuses_rows_that_the_backbone_cannot_read(sequence, message):
-    with pytest.raises(InputError, match=f"row 1.*{message}"):
+    with pytest.raises(InputError, match=f"row 2.*{message}"):
         build("linear_probe").check([Example("ACGT", 0), Example(sequence, 0)])

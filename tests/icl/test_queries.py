@@ -43,7 +43,7 @@ def test_both_strands():
 
 
 @pytest.mark.parametrize(
-    ("sequences", "part"), [(["A", ""], "row 1: the sequence is empty"), (["AAAA"], "row 0: 4 ")]
+    ("sequences", "part"), [(["A", ""], "row 2: the sequence is empty"), (["AAAA"], "row 1: 4 ")]
 )
 def test_rows_that_cannot_be_read_are_refused(sequences, part):
     with pytest.raises(InputError, match=part):
@@ -59,7 +59,7 @@ def test_what_stands_before_a_query_is_part_of_its_row_and_may_stand_alone():
         "GGAC",
         "T",
     ]
-    with pytest.raises(InputError, match="row 0: 4 tokens exceed the 3"):
+    with pytest.raises(InputError, match="row 1: 4 tokens exceed the 3"):
         Queries(["AC", ""], 3, before)
 
 
