@@ -46,8 +46,7 @@ def draw(table: pd.DataFrame, backbone: str) -> Figure:
     axes = figure.subplots(1, 2, sharey=True, sharex=True)
     for panel, (column, title) in zip(axes, PANELS, strict=True):
         _panel(panel, table, list(best.index), column, title)
-    low = min(-0.1, table[["value", "clean_value"]].min().min() - 0.05)
-    axes[0].set_xlim(low, 1.02)
+    axes[0].set_xlim(min(-0.1, table[["low", "clean_low"]].min().min() - 0.02), 1.02)
     counts = table.groupby("task")[["n_test", "n_clean"]].max().loc[list(best.index)]
     for panel, name in zip(axes, counts, strict=True):
         for place, rows in enumerate(counts[name]):
@@ -58,7 +57,7 @@ def draw(table: pd.DataFrame, backbone: str) -> Figure:
             1.03, len(best) - 0.3, "rows", fontsize=FONT_SIZE - 2, color="#606060", va="bottom"
         )
     handles, names = axes[0].get_legend_handles_labels()
-    figure.subplots_adjust(left=0.19, right=0.95, top=1 - 1.15 / height, bottom=0.55 / height)
+    figure.subplots_adjust(left=0.19, right=0.95, top=1 - 1.0 / height, bottom=0.55 / height)
     figure.legend(
         handles, names, loc="upper left", bbox_to_anchor=(0.185, 1 - 0.42 / height),
         ncol=len(names), frameon=False, fontsize=FONT_SIZE, handletextpad=0.3, columnspacing=1.4,
