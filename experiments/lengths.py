@@ -112,8 +112,8 @@ def _config(
 def tabulate(finished: Sequence[Finished]) -> pd.DataFrame:
     """A row for each method and length, with the columns COLUMNS.
 
-    The interval is Student's t over divisions, whose test windows are other windows; of one
-    division it is the bootstrap over its rows.
+    The interval is Student's t over divisions, whose test windows are other windows, cut off where
+    no accuracy can be; of one division it is the bootstrap over its rows.
     """
     groups: dict[tuple[str, int], list[Finished]] = {}
     for done in finished:
@@ -126,8 +126,8 @@ def tabulate(finished: Sequence[Finished]) -> pd.DataFrame:
         if len(reports) > 1:
             accuracy = mean_over_draws([report.metrics["accuracy"].value for report in reports])
         values = (
-            method, length, accuracy.value, accuracy.low, accuracy.high, len(reports),
-            reports[0].n_train, reports[0].n_test, len(reports[0].labels),
+            method, length, accuracy.value, max(accuracy.low, 0.0), min(accuracy.high, 1.0),
+            len(reports), reports[0].n_train, reports[0].n_test, len(reports[0].labels),
             sum(report.seconds for report in reports) / len(reports),
         )  # fmt: skip
         rows.append(dict(zip(COLUMNS, values, strict=True)))

@@ -58,7 +58,7 @@ def test_a_recipe_stands_behind_what_is_given():
     assert list(planned[0].config.task.genomes) == ["human", "yeast", "worm", "fly", "e_coli"]
     assert planned[0].config.task.test_records == ["hs38_chr9a", "hs37_chr17"]
     _, own = read_words(Options, ["recipe=species"])
-    assert own["soft_prompt"] == ["epochs=60", "rows=32"]
+    assert own["soft_prompt"] == ["epochs=60", "lr=0.3", "rows=16"]
 
 
 def test_seed_and_division_move_together_and_budgets_go_to_methods_that_have_them():
@@ -99,7 +99,8 @@ def test_the_interval_is_student_s_t_over_divisions(data, tmp_path):
     row = tabulate(finished).iloc[0]
     half = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)  # Student's t, two degrees of freedom
     assert row["accuracy"] == pytest.approx(np.mean(values))
-    assert row["high"] - row["accuracy"] == pytest.approx(half, rel=1e-5)
+    assert row["low"] == pytest.approx(max(0, np.mean(values) - half), rel=1e-5)
+    assert row["high"] == pytest.approx(min(1, np.mean(values) + half), rel=1e-5)
 
 
 def test_the_picture_labels_every_line():
