@@ -60,9 +60,6 @@ class TunedMethod(Method[TunedConfigT]):
     ) -> Iterator[Callable[[], Tensor]]:
         """Gives the losses of one epoch's steps; `generator` is the epoch's own."""
 
-    def begin(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """What a method sets in its module before the first epoch: nothing, if not told."""
-
     @property
     def module(self) -> nn.Module:
         """The module that is tuned, as far as it is."""
@@ -74,7 +71,6 @@ class TunedMethod(Method[TunedConfigT]):
         """Tunes on `train`; the epoch with the least loss on `val` is kept."""
         self._built = None
         self.unit = unit_of(self.context.kind, train)
-        self.begin(train, val)
 
         def batches(epoch: int) -> Iterator[Callable[[], Tensor]]:
             return self.steps(train, np.random.default_rng([self.context.seed, epoch]))

@@ -12,12 +12,11 @@ from backbone.model import random_model
 from backbone.tokenizer import SEP, TOKEN_ID
 from backbone.zoo import weights_sha256
 from icl.adapters import backbone_of, merged
-from icl.linear_fits import choose_linear
 from icl.methods.base import Context
 from icl.methods.catalog import METHODS
 from icl.queries import Queries
 from icl.tuned import accumulated, in_parts
-from tasks.task import Example, truth
+from tasks.task import Example
 
 FORMS = {
     "lora": dict(lr=0.02),
@@ -233,35 +232,12 @@ def test_fine_tune_reads_the_mean_over_the_rows_own_positions(model, fitted):
         np.testing.assert_allclose(method.scores([example])[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("strands", ["both", "forward"])
-def test_fine_tune_from_the_probe_begins_with_the_probes_answers(model, strands):
-    train, val, test = rows(64, seed=4), rows(24, seed=5), rows(12, seed=6)
-    tuned = build(model, "fine_tune", head="probe", lr=1e-30, epochs=1, strands=strands)
-    tuned.fit(train, val)
-
-    def features(examples):
-        means = []
-        for example in examples:
-            both = (example.sequence, reverse_complement(example.sequence))
-            states = [
-                model(torch.tensor([[TOKEN_ID[c] for c in s]])).hidden_states[-1][0].mean(dim=0)
-                for s in (both if strands == "both" else both[:1])
-            ]
-            means.append(torch.stack(states).mean(dim=0).double().numpy())
-        return np.stack(means), truth(examples)
-
-    probe = choose_linear("classes", features(train), features(val), n_outputs=2, seed=0).model
-    np.testing.assert_allclose(tuned.scores(test), probe.scores(features(test)[0]), atol=1e-3)
-    assert (tuned.scores(test).argmax(1) == [e.label for e in test]).mean() > 0.9
-
-
 @pytest.mark.parametrize(
     ("form", "options", "message"),
     [
         ("lora", {"rank": 0}, "method.rank=0"),
         ("ia3", {"strands": "one"}, "method.strands=one"),
         ("fine_tune", {"epochs": 0}, "method.epochs=0"),
-        ("fine_tune", {"head": "one"}, "method.head=one"),
         ("instruction_tuning", {"adapter": "ia3"}, "method.adapter=ia3"),
         ("instruction_tuning", {"tuning_samples": 0}, "method.tuning_samples=0"),
     ],
