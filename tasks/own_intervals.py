@@ -109,9 +109,10 @@ class IntervalSource:
                 try:
                     yield genome.sequence(at.record, start, end, at.strand), labels[i]
                 except InputError as error:
-                    wide = f"interval {at} with flanks of {self.flank} bases: "
-                    where = wide if self.flank else ""
-                    raise InputError(f"{self.bed}: {where}{error}") from error
+                    wide = (
+                        f" interval {at} with flanks of {self.flank} bases:" if self.flank else ""
+                    )
+                    raise InputError(f"{self.bed}:{wide} {error}") from error
 
         records = {"test": self.test, "dev": self.val}.get(part, ())
         where = f" on {', '.join(records)}" if records else ""

@@ -289,8 +289,9 @@ def test_too_long_is_an_error_with_the_numbers() -> None:
         engine.encode(state, vectors(1, 3))
 
 
-def test_taps_do_not_depend_on_what_was_asked_for_before() -> None:
+@pytest.mark.parametrize("before", [5000, 20000])
+def test_taps_do_not_depend_on_what_was_asked_for_before(before: int) -> None:
     shape = HyenaDNAConfig(d_model=8, n_layer=1, d_inner=8, max_seq_len=20000)
     fresh, used = (PrefixEngine(random_model(shape, seed=0)).filters for _ in range(2))
-    used.taps(0, 5000)
+    used.taps(0, before)
     assert torch.equal(fresh.taps(0, 200), used.taps(0, 200))

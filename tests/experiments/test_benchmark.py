@@ -106,7 +106,10 @@ def test_the_picture_has_a_line_a_task_with_the_rows_of_both_kinds():
         for task, clean in (("one", 1100), ("two", 900))
         for method in ("gc_only", "linear_probe")
     ]
-    official, clean = draw(tabulate(runs), "bundled").axes
+    table = tabulate(runs)
+    table[["low", "clean_low"]] = -0.4
+    official, clean = draw(table, "bundled").axes
+    assert official.get_xlim()[0] < -0.4  # no interval is cut off
     assert [t.get_text() for t in official.get_yticklabels()] == ["one", "two"]
     assert {"1,200", "rows"} == {t.get_text() for t in official.texts}
     assert {"1,100", "900", "rows"} == {t.get_text() for t in clean.texts}
