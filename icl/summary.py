@@ -53,7 +53,8 @@ def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
     shown = SHOWN[first.kind]
     matched = ("GC-matched accuracy",) if first.kind == "classes" else ()
     for name in ("k", "seed", *shown, *matched):
-        table.add_column(name, justify="right", no_wrap=True)
+        # Where a terminal is narrow, an interval goes below its value; a name is never cut.
+        table.add_column(name, justify="right", no_wrap=name in ("k", "seed"))
     for number, report in enumerate([*reports, *others]):
         table.add_row(
             report.method if report.control is None else f"{report.method}, {report.control}",
