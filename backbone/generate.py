@@ -1,8 +1,8 @@
 """Generates DNA from a HyenaDNA: `python -m backbone.generate key=value ...`.
 
-Each token costs much less than a pass over the whole sequence (`backbone.online`), and is drawn
-from exactly the distribution that the full pass gives: softmax of the logits over the letters that
-may come, at a temperature, cut to its nucleus (Holtzman et al. 2020, arXiv 1904.09751, section
+Each token costs much less than a pass over the whole sequence (`backbone.engine.streaming`), and is
+drawn from exactly the distribution that the full pass gives: softmax of the logits over the letters
+that may come, at a temperature, cut to its nucleus (Holtzman et al. 2020, arXiv 1904.09751, section
 3.1).
 """
 
@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbone import zoo
-from backbone.dna import normalise
-from backbone.errors import InputError
-from backbone.model import HyenaDNA
-from backbone.online import OnlineModel
-from backbone.options import help_text, option, read_options
-from backbone.tokenizer import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, encode_dna
+from backbone.common.errors import InputError
+from backbone.common.options import help_text, option, read_options
+from backbone.engine.streaming import OnlineModel
+from backbone.hyena import zoo
+from backbone.hyena.model import HyenaDNA
+from backbone.hyena.tokenizer import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, encode_dna
+from backbone.sequence.dna import normalise
 
 LINE = 80
 """Bases on a line of FASTA."""

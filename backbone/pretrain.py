@@ -14,16 +14,16 @@ import torch
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from backbone import pretrain_sizes
-from backbone.alphabet import ALPHABETS
-from backbone.errors import InputError
-from backbone.options import Sources, help_text, read_options
-from backbone.pretrain_config import PretrainConfig, check_pretraining
-from backbone.pretrain_view import View
-from backbone.source import GenomeSource, MixedSource, Source
-from backbone.status import Status
-from backbone.trainer import NonFiniteLossError, Trainer
-from backbone.windows import divide
+from backbone.common.errors import InputError
+from backbone.common.options import Sources, help_text, read_options
+from backbone.pretraining import recipes as pretrain_sizes
+from backbone.pretraining.config import PretrainConfig, check_pretraining
+from backbone.pretraining.data import GenomeSource, MixedSource, Source
+from backbone.pretraining.progress import View
+from backbone.pretraining.status import Status
+from backbone.pretraining.trainer import NonFiniteLossError, Trainer
+from backbone.pretraining.windows import divide
+from backbone.sequence.alphabet import ALPHABETS
 
 T = TypeVar("T")
 

@@ -16,20 +16,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from backbone.errors import InputError
-from backbone.options import option, read_options
-from experiments.benchmark_picture import draw
-from experiments.command import exit_code
+from backbone.common.errors import InputError
+from backbone.common.options import option, read_options
+from experiments.common.command import exit_code
+from experiments.common.own_options import print_help, read_words
+from experiments.common.run_all import Planned, run_planned
 from experiments.curve import save
-from experiments.own_options import print_help, read_words
-from experiments.progress import Planned, run_planned
-from icl.config import RunConfig, entry, resolve
+from experiments.pictures.benchmark import draw
+from icl.config.options import RunConfig, entry, resolve
 from icl.methods.catalog import METHODS
-from icl.report import Report
+from icl.reporting.report import Report
 from icl.run import Finished, data_folder
 from tasks.catalog import TASKS
 from tasks.family import build_task, default_options
-from tasks.metrics import Estimate, mean_over_draws
+from tasks.metrics.classification import Estimate, mean_over_draws
 
 COMMAND = "python -m experiments.benchmark"
 EXAMPLES = (("METHOD.NAME=VALUE", "an option of a method, as soft_prompt.epochs=10"),)

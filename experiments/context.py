@@ -22,16 +22,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from backbone import zoo
-from backbone.errors import InputError
-from backbone.genome import Genome, find_fasta
-from backbone.markov import ORDERS, MarkovModel
-from backbone.model import HyenaDNA
-from backbone.options import option
-from backbone.tokenizer import encode_dna
-from experiments.command import run_command
+from backbone.common.errors import InputError
+from backbone.common.options import option
+from backbone.hyena import zoo
+from backbone.hyena.model import HyenaDNA
+from backbone.hyena.tokenizer import encode_dna
+from backbone.pretraining.markov import ORDERS, MarkovModel
+from backbone.sequence.fasta import Genome, find_fasta
+from experiments.common.command import run_command
+from icl.environment import prepare_arithmetic
 from icl.files import write_text, written_whole
-from icl.machine import prepare_arithmetic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backbone.errors import InputError
-from backbone.options import option, read_options
-from experiments.command import exit_code
-from experiments.own_options import print_help, read_words
-from experiments.progress import Planned, run_planned
-from icl.config import RunConfig, VerbalizerConfig, resolve
+from backbone.common.errors import InputError
+from backbone.common.options import option, read_options
+from experiments.common.command import exit_code
+from experiments.common.own_options import print_help, read_words
+from experiments.common.run_all import Planned, run_planned
+from icl.config.options import RunConfig, VerbalizerConfig, resolve
 from icl.files import write_text
 from icl.methods.catalog import METHODS
-from icl.report import correct_rows
+from icl.reporting.report import correct_rows
+from icl.reporting.summary import control_lines
+from icl.reporting.verdict import Verdict, verdicts
 from icl.run import Finished
-from icl.summary import control_lines
-from icl.verdict import Verdict, verdicts
 from tasks.catalog import TASKS
 from tasks.family import default_options
-from tasks.statistics import hierarchical_bootstrap
+from tasks.metrics.bootstrap import hierarchical_bootstrap
 
 COLUMNS = (
     *("method", "control", "accuracy", "low", "high"),

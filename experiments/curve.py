@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from backbone.errors import InputError
-from backbone.options import option
-from experiments.command import run_command
-from experiments.heat import grids, heat_map
-from experiments.importance import draw_importance, importance, study_of
-from experiments.pareto import COSTS, draw_pareto, pareto
-from experiments.picture import AXES, Facts, draw
-from experiments.points import aggregate, nearest
+from backbone.common.errors import InputError
+from backbone.common.options import option
+from experiments.common.command import run_command
+from experiments.common.points import aggregate, nearest
+from experiments.pictures.curve import AXES, Facts, draw
+from experiments.pictures.heat import grids, heat_map
+from experiments.pictures.importance import draw_importance, importance, study_of
+from experiments.pictures.pareto import COSTS, draw_pareto, pareto
 from icl.files import written_whole
 from icl.results import results
 

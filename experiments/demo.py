@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.command import exit_code
+from experiments.common.command import exit_code
 from experiments.curve import Options, aggregate, curves
-from icl.config import RunConfig, TaskConfig, resolve
-from icl.methods.base import MethodConfig
+from icl.config.options import RunConfig, TaskConfig, resolve
+from icl.method import MethodConfig
 from icl.methods.catalog import METHODS
 from icl.methods.soft_prompt import SoftPromptConfig
 from icl.results import results

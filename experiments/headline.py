@@ -17,20 +17,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backbone.errors import InputError
-from backbone.options import help_text, option, read_options
-from experiments.command import exit_code
-from experiments.progress import Planned, run_planned
-from icl.config import RunConfig, VerbalizerConfig, resolve
+from backbone.common.errors import InputError
+from backbone.common.options import help_text, option, read_options
+from experiments.common.command import exit_code
+from experiments.common.run_all import Planned, run_planned
+from icl.config.options import RunConfig, VerbalizerConfig, resolve
 from icl.files import write_text
 from icl.methods.catalog import METHODS
-from icl.report import correct_rows
+from icl.reporting.report import correct_rows
+from icl.reporting.verdict import points
 from icl.run import Finished, data_folder
-from icl.verdict import points
 from tasks.division import same_sequence
 from tasks.family import build_task, default_options
-from tasks.metrics import Estimate, mean_over_draws
-from tasks.statistics import hierarchical_difference
+from tasks.metrics.bootstrap import hierarchical_difference
+from tasks.metrics.classification import Estimate, mean_over_draws
 
 OWN = "method."
 """What stands before an option of soft_prompt on the command line."""

@@ -15,19 +15,19 @@ from typing import Any
 
 import pandas as pd
 
-from backbone.errors import InputError
-from backbone.options import option, read_options
-from experiments.command import exit_code
+from backbone.common.errors import InputError
+from backbone.common.options import option, read_options
+from experiments.common.command import exit_code
+from experiments.common.own_options import print_help, read_words
+from experiments.common.run_all import Planned, run_planned
 from experiments.curve import save
-from experiments.length_picture import draw
-from experiments.own_options import print_help, read_words
-from experiments.progress import Planned, run_planned
-from icl.config import RunConfig, resolve
+from experiments.pictures.lengths import draw
+from icl.config.options import RunConfig, resolve
 from icl.methods.catalog import METHODS
 from icl.run import Finished
 from tasks.catalog import TASKS
 from tasks.family import TaskConfig, options_class
-from tasks.metrics import mean_over_draws
+from tasks.metrics.classification import mean_over_draws
 
 COMMAND = "python -m experiments.lengths"
 EXAMPLES = (

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from backbone.dna import normalise
-from backbone.errors import InputError
-from backbone.options import Sources, help_text, option, read_options
-from backbone.windows import Region, divide
+from backbone.common.errors import InputError
+from backbone.common.options import Sources, help_text, option, read_options
+from backbone.pretraining.windows import Region, divide
+from backbone.sequence.dna import normalise
 from icl.files import write_text
-from tasks.occurrence import occurring
-from tasks.tables import read_columns
+from tasks.audit.occurrence import occurring
+from tasks.sources.tables import read_columns
 
 
 @dataclass

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from backbone.errors import InputError
-from backbone.options import option
-from experiments.command import run_one_of
+from backbone.common.errors import InputError
+from backbone.common.options import option
+from experiments.common.command import run_one_of
 from icl.files import written_whole
 
 if TYPE_CHECKING:
@@ -173,12 +173,12 @@ def perplexity(model: str, held_out: str, length: int | None) -> float:
     """
     import torch
 
-    from backbone.genome import Genome, Interval
-    from backbone.objective import loss_sum
-    from backbone.source import GenomeSource
-    from backbone.status import perplexity_of
-    from backbone.windows import Division, Region
-    from backbone.zoo import load
+    from backbone.hyena.zoo import load
+    from backbone.pretraining.data import GenomeSource
+    from backbone.pretraining.objective import loss_sum
+    from backbone.pretraining.status import perplexity_of
+    from backbone.pretraining.windows import Division, Region
+    from backbone.sequence.fasta import Genome, Interval
 
     path, _, place = held_out.partition(":")
     genome = Genome([path])

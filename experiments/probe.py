@@ -19,20 +19,20 @@ import pandas as pd
 import torch
 from scipy.stats import binomtest
 
-from backbone.errors import InputError
-from backbone.model import HyenaDNA
-from backbone.options import help_text, option, read_options
-from backbone.prefix import PrefixEngine
-from backbone.tokenizer import TOKEN_ID, encode_dna
-from backbone.zoo import load
+from backbone.common.errors import InputError
+from backbone.common.options import help_text, option, read_options
+from backbone.engine.prefix import PrefixEngine
+from backbone.hyena.model import HyenaDNA
+from backbone.hyena.tokenizer import TOKEN_ID, encode_dna
+from backbone.hyena.zoo import load
+from icl.environment import prepare_arithmetic
 from icl.files import write_text
-from icl.machine import prepare_arithmetic
 from prompts.demonstrations import Demonstration
 from prompts.template import Template
 from prompts.verbalizer import Verbalizer
 from tasks.catalog import PROBES
-from tasks.episode import Episode, Pair, Passage, Probe, flipped
-from tasks.statistics import LEVEL, Estimate
+from tasks.metrics.bootstrap import LEVEL, Estimate
+from tasks.probes.probe import Episode, Pair, Passage, Probe, flipped
 
 USUAL = ["recall", "recall_long", "copy", "copy_reverse_complement", "boolean"]
 

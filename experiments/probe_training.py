@@ -1,9 +1,9 @@
 """Trains a small model to learn from its context: the positive control of all that measures it.
 
 `python -m experiments.probe_training probe=recall shots=4 out=DIR ...` runs the trainer of
-`backbone.trainer` on episodes in place of genomes. A row shows demonstrations in the template of
-every few-shot run and asks queries until it is full; only the answers of queries count, because
-nothing tells the other tokens.
+`backbone.pretraining.trainer` on episodes in place of genomes. A row shows demonstrations in the
+template of every few-shot run and asks queries until it is full; only the answers of queries count,
+because nothing tells the other tokens.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 import torch
 from omegaconf import MISSING
 
-from backbone.errors import InputError
-from backbone.options import option
+from backbone.common.errors import InputError
+from backbone.common.options import option
+from backbone.hyena.tokenizer import PAD
 from backbone.pretrain import command, train
-from backbone.pretrain_config import TrainerConfig, check
-from backbone.source import IGNORED, Rows
-from backbone.status import Status
-from backbone.tokenizer import PAD
-from backbone.trainer import Trainer
+from backbone.pretraining.config import TrainerConfig, check
+from backbone.pretraining.data import IGNORED, Rows
+from backbone.pretraining.status import Status
+from backbone.pretraining.trainer import Trainer
 from experiments.probe import Writer
-from tasks.boolean import BitFunction
 from tasks.catalog import PROBES
-from tasks.episode import Pair, Probe
-from tasks.recall import Recall
+from tasks.probes.boolean import BitFunction
+from tasks.probes.probe import Pair, Probe
+from tasks.probes.recall import Recall
 
 HELD_OUT_ROWS = 256
 
@@ -43,7 +43,7 @@ class Options(TrainerConfig):
 
 
 class EpisodeSource:
-    """Rows of episodes; see `backbone.source.Source`."""
+    """Rows of episodes; see `backbone.pretraining.data.Source`."""
 
     def __init__(self, probe: Probe, shots: int) -> None:
         """Checks that the probe can be asked several times in a row.

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbone.errors import InputError
-from backbone.options import option
-from experiments.command import run_command
-from experiments.page_html import page
+from backbone.common.errors import InputError
+from backbone.common.options import option
+from experiments.common.command import run_command
+from experiments.page.html import page
 from icl.files import write_text
 from icl.results import results
 

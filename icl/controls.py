@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from backbone.errors import InputError
+from backbone.common.errors import InputError
 from tasks.task import Example
 
 if TYPE_CHECKING:
-    from icl.methods.base import MethodEntry
+    from icl.method import MethodEntry
     from prompts.demonstrations import Demonstration
 
 Needs = Literal["demonstrations", "label words", "backbone", "nothing"]

@@ -1,10 +1,10 @@
-"""Files that are there whole or not at all; see also `tasks.files`."""
+"""Files that are there whole or not at all; see also `backbone.common.files`."""
 
 from pathlib import Path
 
 import numpy as np
 
-from tasks.files import write_text, written_whole
+from backbone.common.files import write_text, written_whole
 
 __all__ = ["save_arrays", "write_text", "written_whole"]
 

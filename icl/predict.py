@@ -12,24 +12,24 @@ import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
-from backbone.dna import reverse_complement
-from backbone.errors import InputError
-from backbone.genome import Genome, Interval, find_fasta, read_bed
-from icl.cli import Command, launch
-from icl.config import from_dict, option_help
+from backbone.common.errors import InputError
+from backbone.sequence.dna import reverse_complement
+from backbone.sequence.fasta import Genome, Interval, find_fasta, read_bed
+from icl.config.hydra_cli import Command, launch
+from icl.config.options import from_dict, option_help
 from icl.controls import controlled_words
+from icl.environment import prepare_arithmetic
 from icl.files import write_text
-from icl.kinds import probabilities
-from icl.machine import prepare_arithmetic
-from icl.methods.base import Context, Method
+from icl.method import Context, Method
 from icl.methods.catalog import METHODS
-from icl.report import LEARNED, Report, read_report
+from icl.reporting.report import LEARNED, Report, read_report
 from icl.run import other_rows
-from icl.truncate import Cut
+from icl.scoring import probabilities
+from icl.truncation import Cut
 from tasks.task import Example, Kind
 
 if TYPE_CHECKING:
-    from backbone.model import HyenaDNA
+    from backbone.hyena.model import HyenaDNA
 
 
 @dataclass
@@ -104,7 +104,7 @@ def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tupl
 
 
 def _same_backbone(report: Report, device: str) -> "HyenaDNA":
-    from backbone.zoo import load, weights_sha256
+    from backbone.hyena.zoo import load, weights_sha256
 
     model = load(str(report.backbone), device)
     if weights_sha256(model) != report.weights_sha256:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import rich.progress
 from rich.console import Console
 
-from icl.methods.base import Progress, silent
+from icl.method import Progress, silent
 
 LINES = 10
 """Plain lines in a run, about."""

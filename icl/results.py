@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from backbone.errors import InputError
-from icl.report import Report, find_reports, read_report
-from tasks.metrics import Estimate
+from backbone.common.errors import InputError
+from icl.reporting.report import Report, find_reports, read_report
+from tasks.metrics.classification import Estimate
 
 _WHOLE = ("k", "prompt_tokens", "shots", "tuning_samples", "n_clean")
 _REAL = ("full_vocabulary_accuracy", "best_accuracy")
@@ -21,10 +21,10 @@ _FIRST = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "ece")
 def results(runs: str | Path) -> pd.DataFrame:
     """Every finished run below a folder, one row each, in the order of their paths.
 
-    Columns are the fields of `icl.report.Report`, with these changes. An estimate, such as
-    `gc_matched_accuracy` or one of `metrics`, is a column with its name and two more with the ends
-    of its 95 % interval, NAME_low and NAME_high. What the method said about the validation rows is
-    in validation_NAME, what else it found in details_NAME. Metrics on the clean rows are in
+    Columns are the fields of `icl.reporting.report.Report`, with these changes. An estimate, such
+    as `gc_matched_accuracy` or one of `metrics`, is a column with its name and two more with the
+    ends of its 95 % interval, NAME_low and NAME_high. What the method said about the validation
+    rows is in validation_NAME, what else it found in details_NAME. Metrics on the clean rows are in
     clean_NAME with their intervals, relatives among what is learned from in audit_NAME. `k`,
     `prompt_tokens`, `shots`, `tuning_samples` and `n_clean` are Int64 and missing where they do not
     apply; `control` is None for plain runs. `config` holds the options as nested dictionaries,

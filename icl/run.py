@@ -18,10 +18,11 @@ import numpy as np
 from omegaconf import DictConfig
 from rich.console import Console
 
-from backbone.errors import InputError
-from icl import config as options
-from icl.cli import Command, Group, launch
-from icl.config import RunConfig, check_kind
+from backbone.common.errors import InputError
+from icl.config import options
+from icl.config.help import help_text
+from icl.config.hydra_cli import Command, Group, launch
+from icl.config.options import RunConfig, check_kind
 from icl.controls import (
     OTHER_TASK,
     TRAIN_LABELS,
@@ -29,15 +30,13 @@ from icl.controls import (
     controlled_words,
     shuffled_labels,
 )
+from icl.environment import git_commit, peak_memory_bytes, prepare_arithmetic, versions
 from icl.files import save_arrays, write_text
-from icl.guide import help_text
-from icl.kinds import gc_matched, measured, predictions, uncalibrated
-from icl.leak import clean_metrics, divided, exposure_details
-from icl.machine import git_commit, peak_memory_bytes, prepare_arithmetic, versions
-from icl.methods.base import Context, Method
+from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from icl.progress import ALONE, Watch, shown
-from icl.report import (
+from icl.reporting.clean_rows import clean_metrics, divided, exposure_details
+from icl.reporting.report import (
     LEARNED,
     PREDICTIONS,
     REPORT,
@@ -47,15 +46,16 @@ from icl.report import (
     run_hash,
     write_report,
 )
-from icl.summary import print_summary
-from icl.truncate import cut_of
+from icl.reporting.summary import print_summary
+from icl.scoring import gc_matched, measured, predictions, uncalibrated
+from icl.truncation import cut_of
+from tasks.audit.kinship import NONE, counted, kinship
 from tasks.catalog import TASKS
 from tasks.family import build_task, default_options, options_class
-from tasks.kinship import NONE, counted, kinship
 from tasks.task import Example, Splits, Task, subset
 
 if TYPE_CHECKING:
-    from backbone.model import HyenaDNA
+    from backbone.hyena.model import HyenaDNA
 
 
 LOADED = 2
@@ -247,8 +247,8 @@ def _method(
 
 
 def _load_backbone(config: RunConfig) -> "HyenaDNA":
-    from backbone.tokenizer import TOKENS
-    from backbone.zoo import load, weights_sha256
+    from backbone.hyena.tokenizer import TOKENS
+    from backbone.hyena.zoo import load, weights_sha256
 
     model = load(controlled_backbone(config.backbone, config.control), config.device)
     if model.config.vocab_size != len(TOKENS):
@@ -266,7 +266,7 @@ def _load_backbone(config: RunConfig) -> "HyenaDNA":
 def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") -> str | None:
     if not options.entry(config).uses_backbone:
         return None
-    from backbone.zoo import weights_sha256
+    from backbone.hyena.zoo import weights_sha256
 
     return weights_sha256(load_backbone())
 

@@ -30,7 +30,7 @@ def contextual(null_scores: np.ndarray) -> np.ndarray:
     on log-probabilities is an offset.
 
     Args:
-        null_scores: (M, C) scores of null queries (`prompts.nulls`).
+        null_scores: (M, C) scores of null queries (`prompts.null_queries`).
 
     Returns:
         (C,) the offset, of mean zero.

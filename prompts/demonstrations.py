@@ -1,7 +1,7 @@
 """Demonstrations: which labelled rows a query is shown, and in which order.
 
 They come from one pool, the training rows, as many of each class, and never from the query's own
-stretch of genome (`prompts.overlap`).
+stretch of genome (`prompts.leakage`).
 """
 
 from collections import Counter
@@ -13,8 +13,8 @@ from itertools import islice
 
 import numpy as np
 
-from backbone.errors import InputError
-from prompts.overlap import overlaps
+from backbone.common.errors import InputError
+from prompts.leakage import overlaps
 from prompts.similarity import Cosine, Embed, GcAndLength, Similarity, kmer_vectors
 from tasks.task import Example
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from backbone.dna import gc_content
+from backbone.sequence.dna import gc_content
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 """N sequences -> (N, D), a row's vector being a function of its sequence alone."""

@@ -13,9 +13,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from backbone.dna import reverse_complement
-from backbone.errors import InputError
-from backbone.tokenizer import SEP, encode_dna
+from backbone.common.errors import InputError
+from backbone.hyena.tokenizer import SEP, encode_dna
+from backbone.sequence.dna import reverse_complement
 from prompts.demonstrations import Demonstration
 from prompts.verbalizer import Verbalizer
 

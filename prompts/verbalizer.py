@@ -11,9 +11,9 @@ from itertools import islice, product
 import torch
 from torch import Tensor
 
-from backbone.dna import ALPHABET
-from backbone.errors import InputError
-from backbone.tokenizer import TOKEN_ID
+from backbone.common.errors import InputError
+from backbone.hyena.tokenizer import TOKEN_ID
+from backbone.sequence.dna import ALPHABET
 
 # N is rare in genomes and A is not, so as label words they start out far apart (as in HyenaDNA's
 # own prompting scripts); a third class takes G.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backbone.errors import InputError
-from backbone.options import option, read_options
+from backbone.common.errors import InputError
+from backbone.common.options import option, read_options
 from tasks.card import card
 from tasks.catalog import TASKS
 from tasks.family import TaskFamily, build_task, options_class
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     command, *rest = words
     if command == "check":
-        from tasks.check import main as check  # rich is not needed elsewhere
+        from tasks.audit.command import main as check  # rich is not needed elsewhere
 
         return check(rest)
     try:

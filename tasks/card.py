@@ -7,8 +7,8 @@ from textwrap import wrap
 
 import numpy as np
 
-from backbone.dna import gc_content
-from backbone.errors import InputError
+from backbone.common.errors import InputError
+from backbone.sequence.dna import gc_content
 from tasks.task import Example, Kind, Splits, Task, truth
 
 WIDTH = 100

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backbone.dna import reverse_complement
-from backbone.errors import InputError
+from backbone.common.errors import InputError
+from backbone.sequence.dna import reverse_complement
 
 DIVISIONS = ("official", "clean", "by_cluster", "by_chromosome")
 """The division that the source gives; its test rows without a relative among the others; all rows

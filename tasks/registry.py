@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from backbone.errors import InputError
+from backbone.common.errors import InputError
 
 if TYPE_CHECKING:
     from tasks.family import TaskFamily

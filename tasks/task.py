@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from backbone.errors import InputError
+from backbone.common.errors import InputError
 from tasks.division import stratified_sample
 
 SplitName = Literal["train", "val", "test"]

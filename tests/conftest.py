@@ -11,13 +11,13 @@ SHARED = Path(os.environ.get("ICL_SHARED", Path(__file__).resolve().parents[2] /
 @pytest.fixture(scope="session", autouse=True)
 def no_old_kinship(tmp_path_factory):
     """What an earlier version of the code found about the same rows is not taken from the cache."""
-    import backbone.genome
+    import backbone.sequence.fasta
 
     folder = tmp_path_factory.mktemp("cache")
-    plain = backbone.genome.cache_folder
+    plain = backbone.sequence.fasta.cache_folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            backbone.genome,
+            backbone.sequence.fasta,
             "cache_folder",
             lambda kind: folder if kind == "kinship" else plain(kind),
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from icl import run
-from icl.config import RunConfig, TaskConfig, resolve
+from icl.config.options import RunConfig, TaskConfig, resolve
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
 

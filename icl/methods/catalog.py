@@ -4,7 +4,7 @@ import pkgutil
 from importlib import import_module
 
 import icl.methods
-from icl.methods.base import METHODS
+from icl.method import METHODS
 
 for _module in pkgutil.iter_modules(icl.methods.__path__):
     if _module.name != "catalog":

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbone.dna import ALPHABET
-from backbone.errors import InputError
-from icl.fit import TuningConfig, tune
-from icl.kinds import validate
-from icl.methods.base import Method, MethodConfig, method
+from backbone.common.errors import InputError
+from backbone.sequence.dna import ALPHABET
+from icl.method import Method, MethodConfig, method
+from icl.scoring import validate
+from icl.tuning.loop import TuningConfig, tune
 from tasks.task import Example
 
 EMBEDDING = 100

@@ -1,6 +1,6 @@
 """Learned vectors in every layer (Li and Liang 2021; Liu et al. 2022)."""
 
-from icl.methods.base import method
+from icl.method import method
 from icl.methods.soft_prompt import PromptTuning, SoftPromptConfig
 
 

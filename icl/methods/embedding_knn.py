@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from icl.embedding import embed_sequences
-from icl.methods.base import method
-from icl.neighbours import Neighbours, NeighboursConfig
+from icl.baselines.neighbours import Neighbours, NeighboursConfig
+from icl.inference.embedding import embed_sequences
+from icl.method import method
 
 
 @method("embedding_knn", config=NeighboursConfig, budget="shots", default_budget=4)

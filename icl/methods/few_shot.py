@@ -5,10 +5,10 @@ Brown et al. 2020 (arXiv 2005.14165) for language; the demonstrations come from 
 
 from dataclasses import dataclass
 
-from backbone.errors import InputError
-from icl.methods.base import Context, method
+from backbone.common.errors import InputError
+from icl.inference.demonstrations import DemonstrationConfig
+from icl.method import Context, method
 from icl.methods.zero_shot import ZeroShot, ZeroShotConfig
-from icl.shown import DemonstrationConfig
 
 
 @dataclass

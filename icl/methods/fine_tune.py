@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor, nn
 
-from icl.adapters import trainable_copy
-from icl.headed import Headed, headed_scores, headed_steps
-from icl.methods.base import KINDS, method
-from icl.queries import check_lengths
-from icl.tuned import TunedConfig, TunedMethod
+from icl.inference.batches import check_lengths
+from icl.method import KINDS, method
+from icl.tuning.adapters import trainable_copy
+from icl.tuning.pooled_head import Headed, headed_scores, headed_steps
+from icl.tuning.tuned_method import TunedConfig, TunedMethod
 from tasks.task import Example
 
 
@@ -38,7 +38,7 @@ class FineTune(TunedMethod[FineTuneConfig]):
     def steps(
         self, train: Sequence[Example], generator: np.random.Generator
     ) -> Iterator[Callable[[], Tensor]]:
-        """Losses of an epoch's steps; see `icl.headed.loss_of`."""
+        """Losses of an epoch's steps; see `icl.tuning.pooled_head.loss_of`."""
         return headed_steps(self, train, generator)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backbone.dna import gc_content
-from icl.feature_regression import FeatureRegression
-from icl.methods.base import KINDS, MethodConfig, method
+from backbone.sequence.dna import gc_content
+from icl.baselines.feature_regression import FeatureRegression
+from icl.method import KINDS, MethodConfig, method
 from tasks.task import Example
 
 

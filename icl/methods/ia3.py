@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from icl.adapted import AdapterMethod
-from icl.adapters import ia3_config
-from icl.methods.base import KINDS, method
-from icl.tuned import TunedConfig
+from icl.method import KINDS, method
+from icl.tuning.adapter_method import AdapterMethod
+from icl.tuning.adapters import ia3_config
+from icl.tuning.tuned_method import TunedConfig
 
 if TYPE_CHECKING:
     from peft import IA3Config

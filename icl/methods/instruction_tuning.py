@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbone.errors import InputError
-from icl.adapted import reading
-from icl.adapters import adapted_copy, backbone_of, lora_config, merged, trainable_copy
-from icl.in_context import InContext, Rows
-from icl.label_words import word_scores
-from icl.methods.base import Context, method
-from icl.peft_form import ADAPTER, save_adapter
-from icl.queries import Queries, both_strands
-from icl.shown import PREFIX, DemonstrationConfig, Shown
-from icl.tuned import TunedConfig, TunedMethod, cut_steps, in_parts
+from backbone.common.errors import InputError
+from icl.inference.batches import Queries, both_strands
+from icl.inference.demonstrations import PREFIX, DemonstrationConfig, Shown
+from icl.inference.in_context import InContext, Rows
+from icl.inference.label_words import word_scores
+from icl.method import Context, method
+from icl.tuning.adapter_method import reading
+from icl.tuning.adapters import adapted_copy, backbone_of, lora_config, merged, trainable_copy
+from icl.tuning.peft_export import ADAPTER, save_adapter
+from icl.tuning.tuned_method import TunedConfig, TunedMethod, cut_steps, in_parts
 from prompts.verbalizer import verbalizer
 from tasks.task import Example, subset
 

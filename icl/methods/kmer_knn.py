@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from icl.methods.base import method
-from icl.neighbours import Neighbours, NeighboursConfig
+from icl.baselines.neighbours import Neighbours, NeighboursConfig
+from icl.method import method
 from prompts.similarity import kmer_vectors
 
 

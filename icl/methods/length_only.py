@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icl.feature_regression import FeatureRegression
-from icl.methods.base import KINDS, MethodConfig, method
+from icl.baselines.feature_regression import FeatureRegression
+from icl.method import KINDS, MethodConfig, method
 from tasks.task import Example
 
 

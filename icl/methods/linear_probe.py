@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icl.feature_regression import FeatureRegression
-from icl.methods.base import KINDS, MethodConfig, method
+from icl.baselines.feature_regression import FeatureRegression
+from icl.method import KINDS, MethodConfig, method
 from tasks.task import Example
 
 
@@ -21,14 +21,14 @@ class LinearProbe(FeatureRegression[LinearProbeConfig]):
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse rows that the backbone cannot read whole."""
-        from icl.queries import check_lengths
+        from icl.inference.batches import check_lengths
 
         backbone = self.context.load_backbone()
         check_lengths([e.sequence for e in examples], backbone.config.max_seq_len)
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Mean-pooled states, (N, D)."""
-        from icl.embedding import embed_sequences
+        from icl.inference.embedding import embed_sequences
 
         return embed_sequences(
             self.context.load_backbone(),

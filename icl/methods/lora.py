@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from backbone.errors import InputError
-from icl.adapted import AdapterMethod
-from icl.adapters import lora_config
-from icl.methods.base import KINDS, Context, method
-from icl.tuned import TunedConfig
+from backbone.common.errors import InputError
+from icl.method import KINDS, Context, method
+from icl.tuning.adapter_method import AdapterMethod
+from icl.tuning.adapters import lora_config
+from icl.tuning.tuned_method import TunedConfig
 
 if TYPE_CHECKING:
     from peft import LoraConfig

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backbone.errors import InputError
-from icl.kinds import VALIDATION, validate
-from icl.linear_fits import log_odds
-from icl.methods.base import KINDS, Method, MethodConfig, method
+from backbone.common.errors import InputError
+from icl.baselines.linear_fits import log_odds
+from icl.method import KINDS, Method, MethodConfig, method
+from icl.scoring import VALIDATION, validate
 from tasks.task import Example, truth
 
 

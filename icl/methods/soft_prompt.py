@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbone.errors import InputError
-from icl.fit import TuningConfig, tune
-from icl.in_context import InContext, Rows
-from icl.kinds import validate
-from icl.methods.base import Context, Method, MethodConfig, method
-from icl.peft_form import ADAPTER, save_prompt
-from icl.prompted import Prompted
-from icl.shown import PREFIX, DemonstrationConfig, Shown
-from prompts.soft import Init, Placement, PromptShape, SoftPrompt
+from backbone.common.errors import InputError
+from icl.inference.demonstrations import PREFIX, DemonstrationConfig, Shown
+from icl.inference.in_context import InContext, Rows
+from icl.inference.reader import Prompted
+from icl.method import Context, Method, MethodConfig, method
+from icl.scoring import validate
+from icl.tuning.loop import TuningConfig, tune
+from icl.tuning.peft_export import ADAPTER, save_prompt
+from prompts.soft_prompt import Init, Placement, PromptShape, SoftPrompt
 from prompts.verbalizer import verbalizer
 from tasks.task import Example
 

@@ -6,13 +6,13 @@ from itertools import permutations
 
 import numpy as np
 
-from backbone.errors import InputError
-from icl.in_context import InContext, Rows
-from icl.kinds import validate
-from icl.methods.base import Context, Method, MethodConfig, method
-from icl.prompted import Prompted
-from icl.queries import check_lengths
-from icl.shown import PREFIX, DemonstrationConfig, Shown
+from backbone.common.errors import InputError
+from icl.inference.batches import check_lengths
+from icl.inference.demonstrations import PREFIX, DemonstrationConfig, Shown
+from icl.inference.in_context import InContext, Rows
+from icl.inference.reader import Prompted
+from icl.method import Context, Method, MethodConfig, method
+from icl.scoring import validate
 from prompts.calibration import (
     CALIBRATIONS,
     averaged,
@@ -21,8 +21,8 @@ from prompts.calibration import (
     fitted_offset,
     prior_matched,
 )
-from prompts.nulls import NULLS, null_queries
-from prompts.soft import PromptShape, SoftPrompt
+from prompts.null_queries import NULLS, null_queries
+from prompts.soft_prompt import PromptShape, SoftPrompt
 from prompts.verbalizer import Verbalizer, verbalizer
 from tasks.task import Example
 

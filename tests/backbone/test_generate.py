@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbone import generate as generation
-from backbone.config import HyenaDNAConfig
-from backbone.errors import InputError
+from backbone.common.errors import InputError
+from backbone.engine.streaming import OnlineConvolution, OnlineModel
 from backbone.generate import Sampling, draw, generate, nucleus
-from backbone.model import HyenaDNA, random_model
-from backbone.online import OnlineConvolution, OnlineModel
-from backbone.tokenizer import NUCLEOTIDES, TOKENS
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.model import HyenaDNA, random_model
+from backbone.hyena.tokenizer import NUCLEOTIDES, TOKENS
 
 CONFIG = HyenaDNAConfig(d_model=8, n_layer=3, d_inner=16, max_seq_len=80, initializer_range=0.4)
 MODEL = random_model(CONFIG, seed=5).double().eval().requires_grad_(False)

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from icl.report import Report
-from tasks.metrics import Estimate
+from icl.reporting.report import Report
+from tasks.metrics.classification import Estimate
 
 METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "ece")
 

@@ -11,11 +11,11 @@ import pytest
 
 from experiments import benchmark as command
 from experiments.benchmark import Options, planned_runs, tabulate
-from experiments.benchmark_picture import draw
-from experiments.own_options import read_words
+from experiments.common.own_options import read_words
+from experiments.pictures.benchmark import draw
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.metrics import Estimate
+from tasks.metrics.classification import Estimate
 from tests.experiments.made_up import METRICS, report
 
 WORDS = ["tasks=[synthetic_easy]", "methods=[majority,gc_only]", "seeds=2", "n_train=60"]

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from backbone.config import HyenaDNAConfig
-from backbone.errors import InputError
-from backbone.genome import Genome
-from backbone.markov import MarkovModel
-from backbone.model import random_model
-from backbone.tokenizer import encode_dna
+from backbone.common.errors import InputError
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.model import random_model
+from backbone.hyena.tokenizer import encode_dna
+from backbone.pretraining.markov import MarkovModel
+from backbone.sequence.fasta import Genome
 from experiments import context
 from experiments.context import contexts, cut, markov_bits, model_bits, table_of
 

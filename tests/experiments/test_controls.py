@@ -6,14 +6,14 @@ import pandas as pd
 import pytest
 import torch
 
-from backbone.config import HyenaDNAConfig
-from backbone.errors import InputError
-from backbone.model import random_model
+from backbone.common.errors import InputError
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.model import random_model
 from experiments import controls
-from icl.report import find_reports
+from icl.reporting.report import find_reports
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.metrics import Estimate
+from tasks.metrics.classification import Estimate
 from tasks.task import Example, Splits, Task, make_splits
 
 

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from scipy.stats import t as student
 
-from backbone.errors import InputError
+from backbone.common.errors import InputError
 from experiments import curve
-from experiments.points import COLUMNS
-from icl.report import write_report
+from experiments.common.points import COLUMNS
+from icl.reporting.report import write_report
 from icl.results import results
-from tasks.metrics import Estimate
+from tasks.metrics.classification import Estimate
 from tests.experiments.made_up import report
 
 

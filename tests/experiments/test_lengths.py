@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from experiments import lengths as command
-from experiments.length_picture import draw
+from experiments.common.own_options import read_words
+from experiments.common.run_all import run_planned
 from experiments.lengths import Options, planned_runs, tabulate
-from experiments.own_options import read_words
-from experiments.progress import run_planned
-from tests.tasks.test_species import GC
-from tests.tasks.test_species import data as data  # genomes of two species
+from experiments.pictures.lengths import draw
+from tests.tasks.sets.test_species import GC
+from tests.tasks.sets.test_species import data as data  # genomes of two species
 
 GENOMES = f"task.genomes={{{','.join(f'{name}:[genomes/{name}]' for name in GC)}}}"
 ROWS = ["task.train_rows=20", "task.val_rows=10", "task.test_rows=20", "threads=1"]

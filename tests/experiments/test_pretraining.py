@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from backbone.zoo import load
+from backbone.hyena.zoo import load
 from experiments.pretraining import draw, main, perplexity, read_curve
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from backbone.config import HyenaDNAConfig
-from backbone.model import random_model
-from backbone.tokenizer import SEP, TOKEN_ID
-from backbone.zoo import load
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.model import random_model
+from backbone.hyena.tokenizer import SEP, TOKEN_ID
+from backbone.hyena.zoo import load
 from experiments.probe import Writer, continuations, main, measure
 from icl.controls import controlled_demonstrations
 from tasks.catalog import PROBES
-from tasks.episode import Episode, Pair, Passage
+from tasks.probes.probe import Episode, Pair, Passage
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED = ROOT / "experiments" / "recipes" / "recall"

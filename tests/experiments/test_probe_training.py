@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from backbone.source import IGNORED
-from backbone.tokenizer import decode_dna
-from backbone.trainer import Trainer
+from backbone.hyena.tokenizer import decode_dna
+from backbone.pretraining.data import IGNORED
+from backbone.pretraining.trainer import Trainer
 from experiments.probe import measure
 from experiments.probe_training import EpisodeSource, Options, main
 from tasks.catalog import PROBES
-from tasks.episode import Probe
-from tasks.recall import Recall
+from tasks.probes.probe import Probe
+from tasks.probes.recall import Recall
 
 STEPS = 1500
 """At most; a third is usual."""

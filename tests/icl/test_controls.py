@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backbone.errors import InputError
+from backbone.common.errors import InputError
 from icl.controls import (
     CONTROLS,
     applicable,

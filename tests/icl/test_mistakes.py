@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from backbone.config import HyenaDNAConfig
-from backbone.model import random_model
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.model import random_model
 from experiments import curve
 from icl import predict, run
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from icl.guide import help_text
+from icl.config.help import help_text
 from icl.methods.catalog import METHODS
 from tasks.card import SUITING
 

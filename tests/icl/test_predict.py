@@ -5,10 +5,10 @@ import csv
 import numpy as np
 import pytest
 
-from backbone.dna import reverse_complement
+from backbone.sequence.dna import reverse_complement
 from icl import predict
-from icl.methods.base import Context
-from icl.report import find_reports
+from icl.method import Context
+from icl.reporting.report import find_reports
 
 SEQUENCES = {"first": "GGGCGCGCCATTGCA" * 3, "second": "AATTATAATCATAAA" * 2 + "NNGAC"}
 

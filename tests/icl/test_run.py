@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backbone.config import HyenaDNAConfig
-from backbone.errors import InputError
-from backbone.model import random_model
+from backbone.common.errors import InputError
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.model import random_model
 from icl.methods.majority import Majority
-from icl.report import Report, find_reports, read_report
+from icl.reporting.report import Report, find_reports, read_report
 from icl.results import results
 from tasks.catalog import TASKS
-from tasks.metrics import evaluate
+from tasks.metrics.classification import evaluate
 
 RUN = ("task=tiny_rows", "method=gc_only")
 

@@ -6,7 +6,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
 from prompts.calibration import averaged, calibrated, contextual, fitted_offset, prior_matched
-from tasks.metrics import evaluate
+from tasks.metrics.classification import evaluate
 
 BIASES = [np.array([1.5, -0.5]), np.array([2.0, 0.0, -1.0]), np.array([0.3, -2.0, 1.0, 3.0, 0.0])]
 

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbone.dna import gc_content, reverse_complement
-from backbone.errors import InputError
+from backbone.common.errors import InputError
+from backbone.sequence.dna import gc_content, reverse_complement
 from prompts.demonstrations import CHOOSERS, ORDERS, Demonstration, Demonstrator, balanced
-from prompts.overlap import overlaps
+from prompts.leakage import overlaps
 from prompts.similarity import kmer_vectors
 from tasks.task import Example
 

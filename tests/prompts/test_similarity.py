@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbone.dna import reverse_complement
+from backbone.sequence.dna import reverse_complement
 from prompts.similarity import Cosine, GcAndLength, kmer_frequencies, kmer_vectors, n_words
 
 DNA = st.text("ACGTN", max_size=60)

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbone.dna import reverse_complement
-from backbone.errors import InputError
-from backbone.tokenizer import decode_dna
+from backbone.common.errors import InputError
+from backbone.hyena.tokenizer import decode_dna
+from backbone.sequence.dna import reverse_complement
 from prompts.demonstrations import Demonstration
 from prompts.template import Fitted, Room, Template
 from prompts.verbalizer import Verbalizer

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backbone.errors import InputError
-from backbone.tokenizer import decode_dna
+from backbone.common.errors import InputError
+from backbone.hyena.tokenizer import decode_dna
 from prompts.verbalizer import Verbalizer, default_words, verbalizer
 
 

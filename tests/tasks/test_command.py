@@ -81,6 +81,6 @@ def test_check_is_the_audit(monkeypatch):
         given.append(words)
         return 2
 
-    monkeypatch.setitem(sys.modules, "tasks.check", SimpleNamespace(main=main))
+    monkeypatch.setitem(sys.modules, "tasks.audit.command", SimpleNamespace(main=main))
     assert command.main(["check", "enhancer_cohn", "data=x"]) == 2
     assert given == [["enhancer_cohn", "data=x"]]

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backbone.dna import reverse_complement
-from backbone.errors import InputError
+from backbone.common.errors import InputError
+from backbone.sequence.dna import reverse_complement
 from tasks.division import apportion, divide, same_sequence, stratified_sample
 from tasks.task import Example, subset
 

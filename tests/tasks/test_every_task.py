@@ -11,17 +11,17 @@ from pathlib import Path
 import datasets
 import pytest
 
-from tasks import hub
 from tasks.catalog import TASKS
 from tasks.family import build_task, default_options
-from tasks.sources import GeneratedSource, Layout, PublishedSource
+from tasks.sources import hub
+from tasks.sources.published import GeneratedSource, Layout, PublishedSource
 from tasks.task import Splits, Task, truth
 
 TESTED_ALONE = {
-    "table": "test_own_tasks.py",
-    "intervals": "test_own_tasks.py",
-    "species": "test_species.py",
-    "biotype": "test_biotype.py",
+    "table": "own/test_own_tasks.py",
+    "intervals": "own/test_own_tasks.py",
+    "species": "sets/test_species.py",
+    "biotype": "sets/test_biotype.py",
 }
 """Families whose rows are made of more than tables, and where their tests are."""
 
@@ -190,7 +190,7 @@ def test_known_flaws_stand_on_the_cards_with_how_to_recompute_them():
 
 
 def test_one_label_of_several_is_a_task_of_two_classes(tmp_path):
-    from tasks.one_label import LabelConfig
+    from tasks.sets.one_label import LabelConfig
 
     whole = BUILT["chromatin_rice"]
     for kind, file in whole.source.layouts[0].parts().items():

@@ -2,7 +2,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from backbone.errors import InputError
+from backbone.common.errors import InputError
 from tasks.catalog import TASKS
 from tasks.family import (
     TaskConfig,

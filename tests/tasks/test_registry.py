@@ -1,6 +1,6 @@
 import pytest
 
-from backbone.errors import InputError
+from backbone.common.errors import InputError
 from tasks.catalog import TASKS
 from tasks.registry import Registry
 

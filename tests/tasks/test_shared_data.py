@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from backbone.errors import InputError
+from backbone.common.errors import InputError
 from tasks.catalog import TASKS
 from tasks.family import build_task, default_options
-from tasks.sources import Layout, Part, PublishedSource
+from tasks.sources.published import Layout, Part, PublishedSource
 from tasks.task import Task, truth
 
 

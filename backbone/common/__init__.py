@@ -1,0 +1,1 @@
+"""What needs no torch: errors, options on the command line, whole files."""

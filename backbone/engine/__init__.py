@@ -1,0 +1,1 @@
+"""The prefix engine: a shared or frozen context is encoded once, exactly."""

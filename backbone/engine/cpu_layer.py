@@ -1,0 +1,246 @@
+"""One frozen layer after a context on a CPU: the sums of `backbone.engine.layer`, in less time.
+
+What a CPU spends beside matrix products is mostly memory traffic, so every step works in place
+on pieces that fit the cache, and keeps for the backward pass only what a derivative with respect
+to the signal needs: frozen weights need none. Where the signal itself needs none (queries in the
+first layer, whose embeddings are frozen too), the context's gradient takes no transform: the
+context enters the gates at the first w-1 positions only.
+
+Projections here are without their bias: it is folded into the short filter's, which is linear,
+and the zeros before a sequence then read as minus the bias.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from backbone.engine.cpu_first_layer import MixTokens
+from backbone.engine.cpu_last_layer import Read, kernels
+from backbone.engine.cpu_mixer import Ends, Mix, Short
+from backbone.engine.filter_cache import Filters
+from backbone.engine.layer import LayerState, last_positions, pick, spill_after
+from backbone.hyena.model import Block
+from backbone.hyena.norm import gelu_, norm_backward, normed
+from backbone.hyena.operator import transform_length
+
+PIECE = 2048
+"""Positions of the MLP at a time: their inner activations fit a core's cache."""
+
+DIRECT = 8
+"""So many positions of a convolution take a dot product each; for more a transform is cheaper."""
+
+
+class FusedLayer:
+    """Runs one frozen block on segments that follow a context; see `ComposedLayer`."""
+
+    def __init__(self, block: Block, filters: Filters, index: int, embeddings: Tensor) -> None:
+        """Holds the block, the filters, the layer's number, and all tokens' embeddings (V, D)."""
+        self.block, self.filters, self.index = block, filters, index
+        self.embeddings = embeddings
+
+    @staticmethod
+    def serves(block: Block, hidden: Tensor) -> bool:
+        """Whether a block is frozen, of plain modules, and on a CPU in the signal's precision."""
+        products = (block.mixer.in_proj, block.mixer.out_proj, block.mlp.fc1, block.mlp.fc2)
+        return (
+            hidden.device.type == "cpu"
+            and hidden.dtype == block.norm1.weight.dtype
+            and not torch.is_autocast_enabled("cpu")
+            and all(type(product) is nn.Linear for product in products)
+            and not any(p.requires_grad for p in block.parameters())
+        )
+
+    def mix(
+        self,
+        hidden: Tensor,
+        state: LayerState | None,
+        lengths: Tensor | None,
+        room: int,
+        ids: Tensor | None = None,
+    ) -> tuple[Tensor, LayerState]:
+        """Runs the operator up to its gates; with token ids the projections are looked up."""
+        length, norm = hidden.shape[1], self.block.norm1
+        weight = self.block.mixer.in_proj.weight
+        size = transform_length(length, length + room)
+        taps = self.filters.taps(self.index, length + room)
+        spectrum = self.filters.spectrum(self.index, length + room, size)
+        before, tail = None if state is None else state.spill, self._tail(state)
+        how = self._short(0), taps, spectrum, lengths, room
+        if ids is None:
+            projected = _Enter.apply(hidden, norm, weight)
+            gated, tail, spill = Mix.apply(projected, tail, before, *how)
+        else:
+            table = weight @ norm(self.embeddings).t()
+            gated, spill = MixTokens.apply(ids, table, tail, before, *how)
+            ends = table[:, last_of(ids, lengths, tail.shape[2])].transpose(0, 1)
+            tail = _behind(ends, tail, lengths, length)
+        return gated, self._state(tail, spill, before, lengths, length, room)
+
+    def leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
+        """Projects the gated signal (B, D, L) into the stream (B, L, D), and runs the MLP."""
+        return _Leave.apply(hidden, gated, self.block)
+
+    def ends(
+        self, hidden: Tensor, state: LayerState | None, lengths: Tensor | None, room: int
+    ) -> LayerState:
+        """Returns the layer's state behind each row, and computes nothing else."""
+        length, before = hidden.shape[1], None if state is None else state.spill
+        past = self.block.mixer.past
+        tail = self._project(last_of(hidden, lengths, past), self._tail(state), lengths, length)
+        spill = self._convolved(hidden, state, lengths, 0, room)
+        return self._state(tail, spill, before, lengths, length, room)
+
+    def last(self, hidden: Tensor, state: LayerState | None, lengths: Tensor | None) -> Tensor:
+        """Returns the residual stream (B, D) behind the block at each row's last position."""
+        mixer, width = self.block.mixer, hidden.shape[2]
+        end = last_of(hidden, lengths, mixer.past + 1)
+        recent = self._project(end, self._tail(state), lengths, hidden.shape[1])[:, :width]
+        weight, bias = self._short(0)
+        x0 = (recent * weight[:width]).sum(-1) + bias[:width]
+        mixed = self._convolved(hidden, state, lengths, -1, 1)[..., 0]
+        if state is not None:
+            at = last_positions(hidden, lengths)
+            mixed = mixed + pick(state.spill.expand(len(at), -1, -1), at)
+        stream = end[:, -1] + mixer.out_proj(x0 * mixed)
+        return stream + self.block.mlp(self.block.norm2(stream))
+
+    def _convolved(
+        self,
+        hidden: Tensor,
+        state: LayerState | None,
+        lengths: Tensor | None,
+        first: int,
+        count: int,
+    ) -> Tensor:
+        """Returns the segment's own convolution (B, D, count), from `first` behind its end on."""
+        (length, width), norm = hidden.shape[1:], self.block.norm1
+        weight = self.block.mixer.in_proj.weight[width:]
+        taps = self.filters.taps(self.index, length + first + count)
+        (short, bias), tail = self._short(width), self._tail(state)[:, width:]
+        if count <= DIRECT:
+            backwards = kernels(taps, length, lengths, first, count)
+            how = short.t().contiguous(), bias
+            return Read.apply(hidden, tail.transpose(1, 2), norm, weight, how, backwards)
+        size = Ends.transform_length(length, first, count, lengths)
+        spectrum = self.filters.spectrum(self.index, taps.shape[1], size)
+        projected = _Enter.apply(hidden, norm, weight)
+        return Ends.apply(projected, tail, (short, bias), spectrum, lengths, first, count)
+
+    def _short(self, start: int) -> Short:
+        """Weights (C, w) and bias (C,) of the short filter, the projections' bias folded in."""
+        short, bias = self.block.mixer.short_filter, self.block.mixer.in_proj.bias
+        weight = short.weight[:, 0]
+        assert short.bias is not None and bias is not None
+        return weight[start:], (short.bias + bias * weight.sum(1))[start:]
+
+    def _bias(self) -> Tensor:
+        bias = self.block.mixer.in_proj.bias
+        assert bias is not None
+        return bias[:, None]
+
+    def _tail(self, state: LayerState | None) -> Tensor:
+        if state is None:
+            return -self._bias().expand(1, -1, self.block.mixer.past)
+        return state.tail.to(self._bias().dtype) - self._bias()
+
+    def _state(
+        self,
+        tail: Tensor,
+        spill: Tensor,
+        before: Tensor | None,
+        lengths: Tensor | None,
+        length: int,
+        room: int,
+    ) -> LayerState:
+        if before is not None:
+            spill = spill + spill_after(before, lengths, length, room)
+        return LayerState(tail + self._bias(), spill)
+
+    def _project(self, end: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
+        """Projects last positions (B, n, D) to (B, 3D, n), the tail's where a row is shorter."""
+        projected = (self.block.norm1(end) @ self.block.mixer.in_proj.weight.t()).transpose(1, 2)
+        return _behind(projected, tail, lengths, length)
+
+
+def last_of(values: Tensor, lengths: Tensor | None, count: int) -> Tensor:
+    """Returns the last `count` positions of each row of (B, L, ...); undefined before a row."""
+    length = values.shape[1]
+    if lengths is None and length >= count:
+        return values[:, length - count :]
+    at = last_positions(values, lengths)[:, None] - torch.arange(count).flip(0)
+    return values[torch.arange(len(values))[:, None], at.clamp(min=0)]
+
+
+def _behind(ends: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
+    """Returns the last projections (B, C, n) of each row, the tail's where a row is shorter."""
+    count, past = ends.shape[2], tail.shape[2]
+    if lengths is None:
+        if length >= count:
+            return ends
+        lengths = torch.full((len(ends),), length)
+    at = lengths[:, None] - torch.arange(count, 0, -1)
+    index = (at + past).clamp(0, past - 1)[:, None].expand(-1, tail.shape[1], -1)
+    earlier = tail.expand(len(ends), -1, -1).gather(2, index)
+    return torch.where(at[:, None] < 0, earlier, ends)
+
+
+class _Enter(torch.autograd.Function):
+    """Norm and projection: (B, L, D) to (B, C, L), channels first, without a copy."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, norm: nn.LayerNorm, weight: Tensor) -> Tensor:
+        signal, mean, scale = normed(hidden, norm)
+        ctx.save_for_backward(hidden, mean, scale)
+        ctx.norm, ctx.weight = norm, weight
+        return torch.bmm(weight.expand(len(hidden), -1, -1), signal.transpose(1, 2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, mean, scale = ctx.saved_tensors
+        back = torch.bmm(gradient.transpose(1, 2), ctx.weight.expand(len(hidden), -1, -1))
+        return norm_backward(back, hidden, mean, scale, ctx.norm), None, None
+
+
+class _Leave(torch.autograd.Function):
+    """What follows the gates: hidden + W gated, then the MLP; (B, L, D), piece by piece."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, gated: Tensor, block: Block) -> Tensor:
+        out, mlp = block.mixer.out_proj, block.mlp
+        weight = out.weight.t().expand(len(hidden), -1, -1)
+        stream = torch.baddbmm(hidden, gated.transpose(1, 2), weight)
+        result = torch.empty_like(stream)
+        wanted, kept = any(ctx.needs_input_grad), [stream]
+        for piece, target in zip(_pieces(stream), _pieces(result), strict=True):
+            signal, mean, scale = normed(piece.add_(out.bias), block.norm2)
+            inner = torch.addmm(mlp.fc1.bias, signal, mlp.fc1.weight.t())
+            slope = gelu_(inner, wanted)
+            torch.addmm(piece, inner, mlp.fc2.weight.t(), out=target)
+            target.add_(mlp.fc2.bias)
+            if slope is not None:
+                kept += [mean, scale, slope]
+        ctx.save_for_backward(*kept)
+        ctx.block = block
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        stream, *kept = ctx.saved_tensors
+        block, mlp = ctx.block, ctx.block.mlp
+        gradient, back = gradient.contiguous(), torch.empty_like(stream)
+        pieces = zip(_pieces(stream), _pieces(gradient), _pieces(back), strict=True)
+        for i, (piece, outer, target) in enumerate(pieces):
+            mean, scale, slope = kept[3 * i : 3 * i + 3]
+            inner = (outer @ mlp.fc2.weight).mul_(slope) @ mlp.fc1.weight
+            inner = norm_backward(inner, piece, mean, scale, block.norm2)
+            torch.add(inner, outer, out=target)
+        weight = block.mixer.out_proj.weight.t().expand(len(back), -1, -1)
+        return back, torch.bmm(weight, back.transpose(1, 2)), None
+
+
+def _pieces(hidden: Tensor) -> tuple[Tensor, ...]:
+    return hidden.view(-1, hidden.shape[-1]).split(PIECE)

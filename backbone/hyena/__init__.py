@@ -1,0 +1,1 @@
+"""HyenaDNA: configuration, tokenizer, operator, model, checkpoints."""

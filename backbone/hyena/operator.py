@@ -1,0 +1,237 @@
+"""The Hyena operator: implicit filter, long convolution by FFT, gating.
+
+Source: Poli et al. 2023, "Hyena Hierarchy" (arXiv 2302.10866), section 3, in the form that HyenaDNA
+publishes (Nguyen et al. 2023, arXiv 2306.15794, section 3): order 2, sine MLP filters under an
+exponential window. Inside the operator channels come before positions, (B, D, L), because the
+transforms run along the last axis.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from backbone.hyena.chunking import in_pieces
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.convolution import gated_convolution
+from backbone.hyena.transforms import transform_length
+
+# The window exp(-t |delta|) + SHIFT: the exponential reaches TARGET at t = FAST (and SLOW) of the
+# context; the shift keeps every lag reachable.
+TARGET, FAST, SLOW, SHIFT = 1e-2, 0.3, 1.5, 0.05
+
+
+class _LongConvolution(torch.autograd.Function):
+    """Convolution by real transforms, with its own backward.
+
+    Autograd's derivative of a real transform runs a complex one of twice the length; this one
+    costs what the forward pass costs, and keeps the signal's spectrum only if filters are trained.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, signal: Tensor, filters: Tensor, spectrum: Tensor | None
+    ) -> Tensor:
+        n = transform_length(signal.shape[-1], filters.shape[-1])
+        signal_f = torch.fft.rfft(signal, n=n)
+        filters_f = torch.fft.rfft(filters, n=n) if spectrum is None else spectrum
+        kept = signal_f if ctx.needs_input_grad[1] else signal.new_empty(0)  # type: ignore[attr-defined]
+        ctx.save_for_backward(kept, filters_f)
+        ctx.lengths = signal.shape[-1], filters.shape[-1]  # type: ignore[attr-defined]
+        return torch.fft.irfft(signal_f * filters_f, n=n)[..., : filters.shape[-1]]
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        signal_f, filters_f = ctx.saved_tensors  # type: ignore[attr-defined]
+        signal_length, filter_length = ctx.lengths  # type: ignore[attr-defined]
+        n = transform_length(signal_length, filter_length)
+        gradient_f = torch.fft.rfft(gradient, n=n)
+        for_signal = for_filters = None
+        if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
+            for_signal = torch.fft.irfft(gradient_f * filters_f.conj(), n=n)[..., :signal_length]
+        if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
+            spectrum = torch.einsum("bdf,bdf->df", gradient_f, signal_f.conj())
+            for_filters = torch.fft.irfft(spectrum, n=n)[..., :filter_length]
+        return for_signal, for_filters, None
+
+
+def long_convolution(signal: Tensor, filters: Tensor, spectrum: Tensor | None = None) -> Tensor:
+    """Convolves every channel with its filter, causally: y[t] = sum over s <= t of h[t-s] x[s].
+
+    Args:
+        signal: (B, D, L); a half-precision signal is transformed in float32.
+        filters: (D, M) with M >= L, in float32 or float64; M > L asks for the outputs after the
+            signal's end too, as if zeros followed it.
+        spectrum: the filters' transform of size `transform_length(L, M)`, where it is kept.
+
+    Returns:
+        (B, D, M) in the signal's dtype.
+    """
+    result = _LongConvolution.apply(signal.to(filters.dtype), filters, spectrum)
+    return result.to(signal.dtype)
+
+
+class _ShortConvolution(torch.autograd.Function):
+    """Depthwise convolution by a few shifted products; the derivative is for the signal alone.
+
+    Several times faster on a CPU than the general convolution, which also derives the weights.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, signal: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        past = weight.shape[1] - 1
+        length = signal.shape[-1] - past
+        result = torch.addcmul(bias[:, None], signal[..., past:], weight[:, past:])
+        for i in range(past):
+            result.addcmul_(signal[..., i : i + length], weight[:, i : i + 1])
+        return result
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        past, length = weight.shape[1] - 1, gradient.shape[-1]
+        result = gradient.new_empty(*gradient.shape[:-1], length + past)
+        result[..., :past] = 0
+        torch.mul(gradient, weight[:, past:], out=result[..., past:])
+        for i in range(past):
+            result[..., i : i + length].addcmul_(gradient, weight[:, i : i + 1])
+        return result, None, None
+
+
+def short_convolution(signal: Tensor, short: nn.Conv1d) -> Tensor:
+    """Applies a frozen depthwise convolution of width w to (B, C, w-1+L); returns (B, C, L).
+
+    Only the signal receives a gradient.
+    """
+    weight, bias = short.weight[:, 0].to(signal.dtype), short.bias
+    assert bias is not None
+    return _ShortConvolution.apply(signal, weight, bias.to(signal.dtype))
+
+
+class Sine(nn.Module):
+    """sin(frequency * x), with one learned frequency a channel."""
+
+    def __init__(self, width: int, frequency: float, learned: bool) -> None:
+        """Starts all channels at the same `frequency`."""
+        super().__init__()
+        self.freq = nn.Parameter(torch.full((1, width), float(frequency)), requires_grad=learned)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns sin(freq x), elementwise on (..., width)."""
+        return torch.sin(self.freq * x)
+
+
+class HyenaFilter(nn.Module):
+    """The implicit filter: a sine MLP over positional features, under an exponential window.
+
+    Holds no buffers: positions follow from the configuration, so nothing can be lost when a
+    checkpoint is saved or built on the meta device.
+    """
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        """Builds the MLP; module names are those of the published checkpoints."""
+        super().__init__()
+        self.config = config
+        width, inner = config.filter_order, config.num_inner_mlps
+        layers: dict[str, nn.Module] = {"0": nn.Linear(config.emb_dim, width)}
+        layers["1"] = Sine(width, config.activation_freq, config.train_freq)
+        for i in range(inner):
+            layers[str(2 * i + 2)] = nn.Linear(width, width)
+        layers[str(2 * inner + 2)] = nn.Linear(width, config.d_model, bias=False)
+        self.implicit_filter = nn.ModuleDict(layers)
+        self.bias = nn.Parameter(torch.randn(config.d_model))
+
+    def positions(self, length: int) -> tuple[Tensor, Tensor]:
+        """Returns features (L, emb_dim) and lag / max_seq_len (L, 1), in the filter's dtype.
+
+        Poli et al. 2023, appendix D.3: the lag itself, then cosines and sines of `bands` low
+        frequencies, all over `max_seq_len`.
+        """
+        n, bands = self.config.max_seq_len, (self.config.emb_dim - 1) // 2
+        # The published grid has its last point at 1, so its step is 1 / (n - 1).
+        t = self._grid(0, 1, n)[:length, None]
+        angle = 2 * math.pi * self._grid(0, n - 1, n)[:length, None] / n
+        phase = self._grid(1e-4, bands - 1, bands) * angle
+        return torch.cat([t, torch.cos(phase), -torch.sin(phase)], dim=-1), t
+
+    def decay(self) -> Tensor:
+        """Returns the decay rates (D,) of the exponential window, in units of 1 / max_seq_len."""
+        slow, fast = math.log(TARGET) / SLOW, math.log(TARGET) / FAST
+        return self._grid(slow, fast, self.config.d_model).abs()
+
+    def _grid(self, start: float, end: float, steps: int) -> Tensor:
+        return torch.linspace(start, end, steps, dtype=self.bias.dtype, device=self.bias.device)
+
+    def forward(self, length: int) -> Tensor:
+        """Returns the filters for lags 0 .. length-1, (D, L), with the skip term in lag 0.
+
+        The published operator adds `bias * x` to the convolution; that is the same as adding the
+        bias to the filter's first tap, and saves a pass over the signal.
+        """
+        # Half precision would corrupt phases and with them the filter: autocast ends here.
+        with torch.autocast(self.bias.device.type, enabled=False):
+            return self._evaluate(length)
+
+    def _evaluate(self, length: int) -> Tensor:
+        features, t = self.positions(length)
+        return in_pieces(self._taps, features, t, modules=[self], dim=1)
+
+    def _taps(self, features: Tensor, t: Tensor) -> Tensor:
+        """Returns the filters (D, P) at some positions, whose lags are t (P, 1)."""
+        sine = self.implicit_filter["1"]
+        last = str(2 * self.config.num_inner_mlps + 2)
+        hidden = features
+        for name, layer in self.implicit_filter.items():
+            if name not in ("1", last):
+                hidden = sine(layer(hidden))
+        window = torch.exp(-t[:, 0] * self.decay()[:, None]) + SHIFT
+        # Positions are the rows of this product: a tap has the same last digits whatever the number
+        # of taps, and what is kept of rows does not depend on how far filters have grown since.
+        taps = self.implicit_filter[last](hidden).t() * window
+        skip = self.bias[:, None] * (t[0] == 0)
+        return torch.cat([taps[:, :1] + skip, taps[:, 1:]], dim=1)
+
+
+class HyenaOperator(nn.Module):
+    """Hyena of order 2 (Poli et al. 2023, equation 4).
+
+    y = W_out (x0 * (h conv (x1 * v))), with x0, x1, v short-convolved projections of the input.
+    """
+
+    def __init__(self, config: HyenaDNAConfig) -> None:
+        """Builds projections and filters; module names are those of the published checkpoints."""
+        super().__init__()
+        d = config.d_model
+        self.in_proj = nn.Linear(d, 3 * d)
+        self.out_proj = nn.Linear(d, d)
+        self.short_filter = nn.Conv1d(3 * d, 3 * d, config.short_filter_order, groups=3 * d)
+        self.filter_fn = HyenaFilter(config)
+
+    def project(self, u: Tensor) -> Tensor:
+        """Projects (B, L, D) to (B, 3D, L), channels first, without a copy to transpose."""
+        if type(self.in_proj) is not nn.Linear:  # an adapter wraps it, and must be heard
+            return self.in_proj(u).transpose(1, 2)
+        weight, bias = self.in_proj.weight, self.in_proj.bias
+        assert bias is not None
+        return torch.baddbmm(bias[:, None], weight.expand(len(u), -1, -1), u.transpose(1, 2))
+
+    @property
+    def past(self) -> int:
+        """Positions that the short convolution looks back: its width w less 1."""
+        return self.short_filter.kernel_size[0] - 1
+
+    def merge(self, gated: Tensor) -> Tensor:
+        """Projects gated (B, D, L) back to the residual stream, (B, L, D)."""
+        if type(self.out_proj) is not nn.Linear:
+            return self.out_proj(gated.transpose(1, 2))
+        weight = self.out_proj.weight.t().expand(len(gated), -1, -1)
+        return torch.baddbmm(self.out_proj.bias, gated.transpose(1, 2), weight)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """Mixes (B, L, D) along L, causally; returns (B, L, D)."""
+        short = self.short_filter
+        assert short.bias is not None
+        taps = self.filter_fn(u.shape[1])
+        return self.merge(gated_convolution(self.project(u), short.weight[:, 0], short.bias, taps))

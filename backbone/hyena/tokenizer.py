@@ -1,0 +1,155 @@
+"""Text to token ids and back, with the ids of the published checkpoints."""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizer
+
+from backbone.common.errors import InputError
+from backbone.sequence.alphabet import DNA, PROTEIN, RNA, Alphabet
+from backbone.sequence.dna import reverse_complement
+
+SPECIALS = ("[CLS]", "[SEP]", "[BOS]", "[MASK]", "[PAD]", "[RESERVED]", "[UNK]")
+TOKENS = (*SPECIALS, *DNA.letters)
+TOKEN_ID = {token: i for i, token in enumerate(TOKENS)}
+SEP, PAD, N = TOKEN_ID["[SEP]"], TOKEN_ID["[PAD]"], TOKEN_ID["N"]
+NUCLEOTIDES = (TOKEN_ID["A"], TOKEN_ID["C"], TOKEN_ID["G"], TOKEN_ID["T"])
+
+
+@lru_cache(maxsize=1)
+def _byte_to_id() -> NDArray[np.int64]:
+    table = np.full(256, -1, dtype=np.int64)
+    for letter in "ACGTN":
+        table[ord(letter)] = TOKEN_ID[letter]
+    return table
+
+
+def encode_dna(sequence: str) -> NDArray[np.int64]:
+    """Returns the token ids (L,) of a sequence over ACGTN (see `backbone.sequence.dna.normalise`).
+
+    Raises:
+        InputError: for any other letter, with its 1-based position.
+    """
+    ids = _byte_to_id()[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
+    if ids.size and ids.min() < 0:
+        position = int(np.argmin(ids))
+        raise InputError(f"position {position + 1}: {sequence[position]!r} is not one of ACGTN")
+    return ids
+
+
+def decode_dna(ids: NDArray[np.int64] | Tensor) -> str:
+    """Returns the text of token ids (L,); a special token stands as its name."""
+    return "".join(TOKENS[int(i)] for i in ids)
+
+
+@lru_cache(maxsize=1)
+def _complement_of_id() -> Tensor:
+    return torch.tensor([TOKEN_ID.get(reverse_complement(t), i) for i, t in enumerate(TOKENS)])
+
+
+def reverse_complement_ids(ids: Tensor) -> Tensor:
+    """Returns the opposite strand of token ids (..., L): complemented, and the last axis flipped.
+
+    Special tokens stay what they are.
+    """
+    return _complement_of_id().to(ids.device)[ids].flip(-1)
+
+
+class SequenceTokenizer(PreTrainedTokenizer):
+    """One token a letter of an alphabet: ids 0 to 6 are the specials, then come the letters.
+
+    Lower case counts as upper case, ambiguous letters as the unknown one; what is no letter at all
+    is an error. No token is added unless asked for: a call gives the sequence's own ids.
+    """
+
+    alphabet: Alphabet
+    vocab_files_names = {"vocab_file": "vocab.json"}
+    model_input_names = ["input_ids", "attention_mask"]
+
+    def __init__(self, vocab_file: str | None = None, **kwargs: object) -> None:
+        """Builds the tokenizer; it has one vocabulary, and a file is only checked against it.
+
+        Args:
+            vocab_file: a saved vocabulary.
+            **kwargs: settings of transformers' own tokenizers, kept in their files.
+
+        Raises:
+            InputError: if the saved vocabulary is another one.
+        """
+        self._tokens = (*SPECIALS, *self.alphabet.letters)
+        self._ids = {token: i for i, token in enumerate(self._tokens)}
+        if vocab_file is not None and json.loads(Path(vocab_file).read_text()) != self._ids:
+            letters = " ".join(f"{i}={token}" for token, i in list(self._ids.items())[7:11])
+            raise InputError(
+                f"{vocab_file} is not the {self.alphabet.name} vocabulary of HyenaDNA ({letters})"
+            )
+        specials = {f"{name[1:-1].lower()}_token": name for name in SPECIALS if "RES" not in name}
+        settings = {**specials, "eos_token": "[SEP]", "padding_side": "right", **kwargs}
+        super().__init__(**settings)
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens that mean something."""
+        return len(self._tokens)
+
+    def get_vocab(self) -> dict[str, int]:
+        """Returns token -> id."""
+        return dict(self._ids)
+
+    def _tokenize(self, text: str, **kwargs: object) -> list[str]:
+        return list(self.alphabet.clean(text))
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return self._ids.get(token, self._ids["[UNK]"])
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return self._tokens[index]
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """Joins tokens without spaces."""
+        return "".join(tokens)
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """Returns the ids as they are; a pair is joined by [SEP]."""
+        return token_ids_0 if token_ids_1 is None else [*token_ids_0, SEP, *token_ids_1]
+
+    def save_vocabulary(
+        self, save_directory: str, filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Writes vocab.json and returns its path."""
+        name = (f"{filename_prefix}-" if filename_prefix else "") + "vocab.json"
+        path = Path(save_directory) / name
+        path.write_text(json.dumps(self._ids, indent=1) + "\n")
+        return (str(path),)
+
+
+class DNATokenizer(SequenceTokenizer):
+    """The published ids: 7=A 8=C 9=G 10=T 11=N; U is read as T."""
+
+    alphabet = DNA
+
+
+class RNATokenizer(SequenceTokenizer):
+    """U in the place of T, otherwise as of DNA: a DNA checkpoint's ids mean the same bases."""
+
+    alphabet = RNA
+
+
+class ProteinTokenizer(SequenceTokenizer):
+    """Twenty amino acids and X."""
+
+    alphabet = PROTEIN
+
+
+TOKENIZERS: dict[str, type[SequenceTokenizer]] = {
+    tokenizer.alphabet.name: tokenizer
+    for tokenizer in (DNATokenizer, RNATokenizer, ProteinTokenizer)
+}
+"""By the name of their alphabet."""

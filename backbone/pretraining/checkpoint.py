@@ -1,0 +1,236 @@
+"""Training checkpoints: folders that `load()` reads as models, with the trainer's state beside.
+
+A checkpoint appears under its name only when it is complete and on the disk. Random states need no
+saving: windows and dropout are functions of (seed, step, row), and seed and step are in the state.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from backbone.common.errors import InputError
+from backbone.hyena.model import HyenaDNA
+from backbone.hyena.tokenizer import SequenceTokenizer
+
+WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "trainer.json"
+_HEAD = "lm_head.weight"
+
+
+def export(weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, to: Path) -> None:
+    """Writes a model and its tokenizer in the layout of the Hugging Face Hub.
+
+    A folder of that name is replaced once the new one is complete.
+
+    Args:
+        weights: of the whole model, under the names of its parameters.
+        shape: gives the configuration, and which weights are tied.
+        tok: the tokenizer.
+        to: the folder.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    with _whole(to, to.parent / "checkpoints") as fresh:
+        _write_model(weights, shape, tok, fresh)
+
+
+def gather(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Collects what is to be saved on the CPU; all processes of a group must call it.
+
+    Args:
+        model: as it is trained, whole or sharded.
+        optimizer: of its parameters.
+
+    Returns:
+        The weights, and the optimizer's state as "parameter/key"; both whole, and empty in all
+        processes but the first.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(model, options=options)
+    held: Any = get_optimizer_state_dict(model, optimizer, options=options)
+    moments = held.get("state", {})
+    named = {
+        f"{name}/{key}": value for name, values in moments.items() for key, value in values.items()
+    }
+    return weights, named
+
+
+def save(
+    folder: Path,
+    weights: dict[str, Tensor],
+    moments: dict[str, Tensor],
+    shape: HyenaDNA,
+    tok: SequenceTokenizer,
+    state: dict[str, Any],
+) -> Path:
+    """Writes a checkpoint to `folder/step-<step>` and returns that path.
+
+    Args:
+        folder: of all checkpoints of a run.
+        weights: of the model, from `gather`.
+        moments: of the optimizer, from `gather`.
+        shape: gives the model's configuration.
+        tok: the tokenizer.
+        state: what else is needed to go on, as JSON; "step" names the checkpoint.
+
+    Raises:
+        InputError: if it cannot be written, as on a full disk; other checkpoints are untouched.
+    """
+    target = folder / f"step-{state['step']:08d}"
+    with _whole(target, folder) as fresh:
+        _write_model(weights, shape, tok, fresh)
+        save_file({name: value.contiguous() for name, value in moments.items()}, fresh / OPTIMIZER)
+        (fresh / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    return target
+
+
+def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Puts weights and optimizer back as they were saved, and returns the saved state.
+
+    Args:
+        checkpoint: its folder.
+        model: as it is trained, whole or sharded.
+        optimizer: of its parameters.
+
+    Raises:
+        InputError: if the checkpoint is damaged or holds other parameters.
+    """
+    whole = StateDictOptions(full_state_dict=True)
+    try:
+        weights: dict[str, Any] = dict(load_file(checkpoint / WEIGHTS))
+        moments = load_file(checkpoint / OPTIMIZER)
+        now = get_model_state_dict(model)
+        if _HEAD in now and _HEAD not in weights:  # tied: saved once
+            weights[_HEAD] = weights["hyena.backbone.embeddings.word_embeddings.weight"]
+        if weights.keys() != now.keys():
+            raise KeyError(min(weights.keys() ^ now.keys()))
+        set_model_state_dict(model, weights, options=whole)
+        held = get_optimizer_state_dict(model, optimizer)
+        held["state"] = _by_parameter(moments)
+        set_optimizer_state_dict(model, optimizer, held, options=whole)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{checkpoint} is damaged ({reason}); delete it to go on") from error
+    return read_state(checkpoint)
+
+
+def _by_parameter(moments: dict[str, Tensor]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in moments.items():
+        parameter, _, key = name.rpartition("/")
+        found.setdefault(parameter, {})[key] = value
+    return found
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """Returns the state that was saved with a checkpoint.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{checkpoint} is damaged ({error}); delete it to go on") from error
+
+
+def all_of(folder: Path) -> list[Path]:
+    """Returns the complete checkpoints of a run, oldest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def best_of(folder: Path) -> Path | None:
+    """Returns the checkpoint with the lowest perplexity on held-out rows, if any was scored."""
+    scored = [(read_state(path).get("valid_perplexity"), path) for path in all_of(folder)]
+    known = [(perplexity, path) for perplexity, path in scored if perplexity is not None]
+    return min(known)[1] if known else None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Deletes all but the newest `keep` checkpoints and the best one."""
+    best = best_of(folder)
+    for old in all_of(folder)[:-keep]:
+        if old != best:
+            shutil.rmtree(old)
+
+
+@contextmanager
+def storing(what: Path, checkpoints: Path) -> Iterator[None]:
+    """Turns what a full or failing disk raises into one line.
+
+    Args:
+        what: is being written.
+        checkpoints: folder of the run's checkpoints.
+
+    Raises:
+        InputError: naming what could not be written and how to go on.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        good = all_of(checkpoints)
+        raise InputError(
+            f"cannot write {what}: {reason}; make room and give the same command to "
+            + (f"go on from the last good checkpoint, {good[-1]}" if good else "start again")
+        ) from error
+
+
+@contextmanager
+def _whole(target: Path, checkpoints: Path) -> Iterator[Path]:
+    """Gives a folder to fill, which gets its name when it is complete and on the disk."""
+    fresh = target.with_name(f".{target.name}.part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        with storing(target, checkpoints):
+            fresh.mkdir()
+            yield fresh
+            for path in fresh.iterdir():
+                _to_disk(path)
+            _rename(fresh, target)
+            _to_disk(target.parent)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_model(
+    weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, folder: Path
+) -> None:
+    shape.save_pretrained(folder, state_dict=dict(weights))  # which it empties
+    tok.save_pretrained(folder)
+
+
+def _rename(fresh: Path, target: Path) -> None:
+    """Moves a complete folder to its name; a folder cannot be replaced in one step."""
+    old = target.with_name(f".{target.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(fresh, target)
+    shutil.rmtree(old, ignore_errors=True)

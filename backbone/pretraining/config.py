@@ -1,0 +1,240 @@
+"""The options of the trainer."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from omegaconf import MISSING
+
+from backbone.common.errors import InputError
+from backbone.common.options import Sources, option
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.tokenizer import TOKENIZERS, DNATokenizer, SequenceTokenizer
+from backbone.sequence.alphabet import ALPHABETS
+
+
+@dataclass
+class TrainerConfig:
+    """Every option of the trainer, whatever it is trained on; the texts are what `--help` prints.
+
+    Tokens, windows and lengths are those of the rows that the source gives.
+    """
+
+    out: str = option(MISSING, "folder for checkpoints, metrics and the model (required)")
+
+    d_model: int = option(128, "width")
+    n_layer: int = option(2, "blocks")
+    d_inner: int | None = option(None, "width of the MLP; 4 d_model unless given")
+    max_seq_len: int = option(1024, "longest input; the filters are functions of lag / max_seq_len")
+    emb_dim: int = option(5, "positional features of the implicit filter, odd")
+    filter_order: int = option(64, "width of the implicit filter's MLP")
+    num_inner_mlps: int = option(2, "inner layers of the implicit filter's MLP")
+    activation_freq: float = option(10.0, "initial frequency of the filter's sines")
+    tie_word_embeddings: bool = option(True, "whether head and embedding share weights")
+    embed_dropout: float = option(0.1, "dropout after the embedding")
+    resid_dropout: float = option(0.0, "dropout before additions to the residual stream")
+
+    tokens: int | None = option(None, "budget in tokens")
+    minutes: float | None = option(None, "budget in minutes; with tokens, what ends first")
+    batch_tokens: int = option(16384, "tokens a step, the same in every stage")
+    micro_tokens: int | None = option(
+        None, "tokens that a process holds at once; a larger batch is accumulated in parts"
+    )
+    first_length: int = option(256, "windows of the first stage are at least this long")
+    last_length: int | None = option(None, "windows of the last stage; max_seq_len unless given")
+    length_warmup: float = option(0.3, "share of the budget before the last stage")
+    lr: float = option(6e-4, "peak learning rate")
+    warmup: float = option(0.02, "share of the budget in which the learning rate rises")
+    lr_floor: float = option(0.05, "final learning rate as a share of the peak")
+    weight_decay: float = option(0.1, "of matrices; filters, norms, biases, embeddings have none")
+    clip: float = option(1.0, "largest gradient norm")
+    seed: int = option(0, "of weights, windows and dropout")
+
+    valid_every: int = option(5_000_000, "tokens between evaluations; checkpoints have theirs")
+    valid_tokens: int = option(262_144, "held-out tokens an evaluation; the last one takes all")
+    valid_length: int | None = option(None, "window of evaluations; max_seq_len unless given")
+    checkpoint_every: int = option(5_000_000, "tokens between checkpoints")
+    keep: int = option(2, "newest checkpoints to keep, beside the best by validation")
+    log_every: int = option(20, "steps between lines of metrics.jsonl")
+    tensorboard: bool = option(False, "whether OUT/tensorboard has the metrics too")
+
+    device: str = option("cpu", "cpu, cuda, cuda:1, mps; with accelerate launch each its own cuda")
+    precision: str = option("float32", "float32 or bf16 (autocast; transforms stay in float32)")
+    gradient_checkpointing: str = option(
+        "none", "none, block or mixer: what the backward pass computes again"
+    )
+    threads: int = option(2, "CPU threads")
+
+    def model_config(self) -> HyenaDNAConfig:
+        """Returns the shape of the model."""
+        return HyenaDNAConfig(
+            d_model=self.d_model,
+            n_layer=self.n_layer,
+            d_inner=self.d_inner or 4 * self.d_model,
+            max_seq_len=self.max_seq_len,
+            emb_dim=self.emb_dim,
+            filter_order=self.filter_order,
+            num_inner_mlps=self.num_inner_mlps,
+            activation_freq=self.activation_freq,
+            tie_word_embeddings=self.tie_word_embeddings,
+            embed_dropout=self.embed_dropout,
+            resid_dropout=self.resid_dropout,
+            vocab_size=self.tokenizer().vocab_size,
+        )
+
+    def tokenizer(self) -> SequenceTokenizer:
+        """Returns the tokenizer that is exported with the model."""
+        return DNATokenizer(model_max_length=self.max_seq_len)
+
+
+@dataclass
+class GenomeOptions(Sources):
+    """One of several genomes."""
+
+    weight: float = option(1.0, "how often its windows are drawn, against all other weights")
+
+
+@dataclass
+class PretrainConfig(TrainerConfig, Sources):
+    """Every option of pretraining on genomes."""
+
+    genomes: dict[str, GenomeOptions] = option({}, "several genomes, in place of fasta=, each with")
+    alphabet: str = option("dna", "dna, rna or protein")
+    max_unknown: float = option(
+        0.1, "windows with a larger share of N are passed over; 1 keeps all"
+    )
+    max_soft_masked: float = option(
+        1.0, "windows with a larger share of lower case (soft-masked) are passed over"
+    )
+    soft_masked_targets: bool = option(
+        True, "whether lower-case letters are predicted, or only read as context"
+    )
+    reverse_complement: bool | None = option(
+        None, "half of the windows from the other strand; true for dna unless given"
+    )
+
+    def tokenizer(self) -> SequenceTokenizer:
+        """Returns the tokenizer of the alphabet."""
+        return TOKENIZERS[self.alphabet](model_max_length=self.max_seq_len)
+
+    @property
+    def both_strands(self) -> bool:
+        """Whether windows are reversed and complemented half of the time."""
+        if self.reverse_complement is None:
+            return self.alphabet == "dna"
+        return self.reverse_complement
+
+
+MAY_CHANGE = {
+    *("out", "tokens", "minutes", "valid_every", "valid_tokens", "valid_length"),
+    *("checkpoint_every", "keep", "log_every", "tensorboard", "device", "threads"),
+    *("micro_tokens", "gradient_checkpointing"),
+}
+"""Options that a resumed run may set anew; a new budget moves the schedules with it."""
+
+
+def differences(saved: dict[str, Any], config: TrainerConfig) -> list[str]:
+    """Says which options differ from those of a saved run, of those that may not.
+
+    Args:
+        saved: `asdict` of its configuration; an option that it does not have is a later one, and
+            had its default.
+        config: the options now.
+    """
+    found = []
+    for declared in fields(config):
+        key, now = declared.name, getattr(config, declared.name)
+        if key in MAY_CHANGE or key not in saved:
+            continue
+        before = _flat(key, saved[key])
+        after = _flat(key, now)
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name):
+                found.append(f"{name}={before.get(name)}, not {after.get(name)}")
+    return found
+
+
+def _flat(key: str, value: Any) -> dict[str, Any]:
+    """The value of an option under its name, and of its parts under theirs."""
+    if isinstance(value, GenomeOptions):
+        value = asdict(value)
+    if not isinstance(value, dict):
+        return {key: value}
+    parts: dict[str, Any] = {}
+    for name, part in value.items():
+        parts.update(_flat(f"{key}.{name}", part))
+    return parts
+
+
+def check(config: TrainerConfig) -> None:
+    """Refuses options of the trainer that make no sense, alone or together.
+
+    Raises:
+        InputError: naming the option and what it may be.
+    """
+    if config.tokens is None and config.minutes is None:
+        raise InputError("give a budget: tokens= or minutes=")
+    whole = "d_model n_layer max_seq_len batch_tokens first_length valid_every valid_tokens"
+    for name in (*whole.split(), "checkpoint_every", "keep", "log_every", "threads", "lr", "clip"):
+        if not getattr(config, name) > 0:
+            raise InputError(f"{name}={getattr(config, name)}: must be more than 0")
+    for name in ("tokens", "minutes", "micro_tokens", "d_inner", "last_length", "valid_length"):
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise InputError(f"{name}={value}: must be more than 0")
+    shares = "length_warmup warmup lr_floor embed_dropout resid_dropout"
+    for name in shares.split():
+        if not 0 <= getattr(config, name) < 1:
+            raise InputError(f"{name}={getattr(config, name)}: must be at least 0 and below 1")
+    if config.weight_decay < 0 or config.seed < 0:
+        raise InputError("weight_decay and seed must be at least 0")
+    if config.precision not in ("float32", "bf16"):
+        raise InputError(f"precision={config.precision}: must be float32 or bf16")
+    if config.gradient_checkpointing not in ("none", "block", "mixer"):
+        raise InputError(
+            f"gradient_checkpointing={config.gradient_checkpointing}: must be none, block or mixer"
+        )
+    longest = config.last_length or config.max_seq_len
+    if longest > config.max_seq_len:
+        raise InputError(f"last_length={longest} exceeds max_seq_len={config.max_seq_len}")
+    if config.batch_tokens < longest:
+        raise InputError(
+            f"batch_tokens={config.batch_tokens} does not hold one window of {longest} tokens, "
+            f"the last stage's; raise batch_tokens or lower last_length"
+        )
+    if (config.valid_length or 0) > config.max_seq_len:
+        raise InputError(
+            f"valid_length={config.valid_length} exceeds max_seq_len={config.max_seq_len}"
+        )
+
+
+def check_pretraining(config: PretrainConfig) -> None:
+    """Refuses options of pretraining that make no sense.
+
+    Raises:
+        InputError: naming the option and what it may be.
+    """
+    if config.alphabet not in ALPHABETS:
+        raise InputError(f"alphabet={config.alphabet}: must be {', '.join(ALPHABETS)}")
+    if config.both_strands and not ALPHABETS[config.alphabet].complement:
+        raise InputError(
+            f"reverse_complement=true: alphabet={config.alphabet} has no other strand; drop it"
+        )
+    for name in ("max_unknown", "max_soft_masked"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise InputError(f"{name}={getattr(config, name)}: must be 0 to 1")
+    if config.genomes:
+        _check_genomes(config)
+    elif not config.fasta:
+        raise InputError("fasta= is missing: give FASTA files, a folder or a glob")
+    check(config)
+
+
+def _check_genomes(config: PretrainConfig) -> None:
+    given = [f.name for f in fields(Sources) if getattr(config, f.name)]
+    if given:
+        raise InputError(f"{given[0]}= cannot stand beside genomes; write genomes.NAME.{given[0]}=")
+    for name, genome in config.genomes.items():
+        if not genome.fasta:
+            raise InputError(f"genomes.{name}.fasta= is missing: give FASTA files, folder or glob")
+        if not genome.weight > 0:
+            raise InputError(f"genomes.{name}.weight={genome.weight}: must be more than 0")

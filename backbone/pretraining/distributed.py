@@ -1,0 +1,106 @@
+"""The processes that train together: one, several, or several on several machines.
+
+A thin layer over Accelerate, which reads how it was launched: `accelerate launch -m
+backbone.pretrain ...` starts processes, and its configuration file can shard weights and optimizer
+(FSDP). Without a launcher there is one process.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from backbone.common.errors import InputError
+
+T = TypeVar("T", int, float)
+
+
+class Processes:
+    """The group of processes, and this one's place in it.
+
+    Attributes:
+        count: how many there are.
+        rank: which one this is, 0 being the one that writes.
+        device: where this one computes.
+    """
+
+    def __init__(self, device: str) -> None:
+        """Joins the group that the launcher describes, or is alone.
+
+        Args:
+            device: cpu, cuda, cuda:1, mps; one of several processes gets its own accelerator.
+
+        Raises:
+            InputError: for a device that cannot be used, or a launcher's plugin that is not FSDP.
+        """
+        from accelerate import Accelerator, DistributedType  # type: ignore[import-untyped]
+
+        wanted = _device(device)
+        threads = torch.get_num_threads()
+        self._accelerator: Any = Accelerator(cpu=wanted.type == "cpu", mixed_precision="no")
+        torch.set_num_threads(threads)  # Accelerate changes it for groups on CPUs
+        kind = self._accelerator.distributed_type
+        if kind in (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+            raise InputError(f"accelerate is set to {kind.value}; states are sharded by FSDP here")
+        self.count = self._accelerator.num_processes
+        self.rank = self._accelerator.process_index
+        self.device = wanted if self.count == 1 else self._accelerator.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def prepare(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Wraps a model so that gradients are averaged over processes, or its state sharded.
+
+        Returns:
+            The model to run, and the optimizer of its parameters.
+        """
+        if self.count == 1:
+            return model, optimizer
+        model, optimizer = self._accelerator.prepare(model, optimizer)
+        return model, getattr(optimizer, "optimizer", optimizer)
+
+    def without_exchange(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Lets backward passes add to this process's gradients alone."""
+        return self._accelerator.no_sync(model)
+
+    def clip(self, model: nn.Module, most: float) -> float:
+        """Scales gradients down to a norm of `most` over all parameters; returns the norm."""
+        norm = self._accelerator.clip_grad_norm_(model.parameters(), most)
+        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+
+    def total(self, value: float) -> float:
+        """Returns the sum of a number over the processes."""
+        if self.count == 1:
+            return value
+        held = torch.tensor(value, dtype=torch.float64, device=self.device)
+        return float(self._accelerator.reduce(held, "sum"))
+
+    def same(self, value: T) -> T:
+        """Returns the first process's value."""
+        if self.count == 1:
+            return value
+        from accelerate.utils import broadcast  # type: ignore[import-untyped]
+
+        held = torch.tensor(value, dtype=torch.float64, device=self.device)
+        return type(value)(broadcast(held).item())
+
+    def wait(self) -> None:
+        """Waits until all processes are here."""
+        self._accelerator.wait_for_everyone()
+
+    def leave(self) -> None:
+        """Leaves the group, at the end of a program."""
+        self._accelerator.end_training()
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error

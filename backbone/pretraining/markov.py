@@ -1,0 +1,154 @@
+"""Interpolated Markov models of DNA: what a language model must beat.
+
+Source: Witten and Bell 1991, in the interpolated form of Chen and Goodman 1999 (section 2.4): with
+c the counts after a context and T the number of different bases seen there,
+P(b | context) = (c(b) + T P(b | shorter context)) / (sum of c + T), down to the uniform
+distribution over A, C, G and T.
+
+`python -m backbone.markov fasta=... valid_fasta=...` prints the perplexity of some orders.
+"""
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from backbone.common.errors import InputError
+from backbone.common.options import Sources, read_options
+from backbone.pretraining.windows import COMPLEMENT, Region, divide
+
+ORDERS = (3, 5, 8)
+MOST = 11
+"""The highest order: 4^12 counts fit in memory, and a larger genome than human would be needed."""
+
+_CODES = np.full(256, 4, dtype=np.uint8)
+_CODES[list(b"ACGT")] = range(4)
+
+
+class MarkovModel:
+    """An interpolated Markov model of a fixed order, of both strands."""
+
+    def __init__(self, order: int) -> None:
+        """Starts without counts.
+
+        Args:
+            order: bases of context, 0 to 11.
+
+        Raises:
+            InputError: for another order.
+        """
+        if not 0 <= order <= MOST:
+            raise InputError(f"order {order}: must be 0 to {MOST}")
+        self.order = order
+        self._probabilities: list[np.ndarray] = []
+
+    def fit(self, sequences: Iterable[np.ndarray]) -> "MarkovModel":
+        """Counts the sequences and their reverse complements, and returns the model.
+
+        Args:
+            sequences: arrays (L,) of ASCII codes over A, C, G, T and N; no context spans an N or
+                two sequences.
+        """
+        counts = [np.zeros(4 ** (k + 1), dtype=np.int64) for k in range(self.order + 1)]
+        for sequence in sequences:
+            for strand in (sequence, COMPLEMENT[sequence[::-1]]):
+                for k, (words, _) in enumerate(_words(strand, self.order)):
+                    counts[k] += np.bincount(words, minlength=4 ** (k + 1))
+        self._probabilities = _interpolate(counts)
+        return self
+
+    def log_probabilities(self, sequence: np.ndarray) -> np.ndarray:
+        """Returns the natural logarithm of P(base | the bases before it), for every known base.
+
+        Args:
+            sequence: (L,) ASCII codes. Where fewer than `order` known bases come before, the
+                longest context there is counts.
+
+        Returns:
+            (number of A, C, G and T,) float64, in the order of the sequence.
+        """
+        if not self._probabilities:
+            raise ValueError("fit the model first")
+        scores = np.full(len(sequence), np.nan)
+        for k, (words, ends) in enumerate(_words(sequence, self.order)):
+            scores[ends] = self._probabilities[k][words]  # a longer context overwrites a shorter
+        return np.log(scores[~np.isnan(scores)])
+
+    def perplexity(self, sequences: Iterable[np.ndarray]) -> float:
+        """Returns exp of the mean negative log-probability of all known bases of the sequences.
+
+        Args:
+            sequences: arrays (L,) of ASCII codes.
+
+        Raises:
+            InputError: if there is no known base.
+        """
+        total, counted = 0.0, 0
+        for sequence in sequences:
+            scores = self.log_probabilities(sequence)
+            total, counted = total - float(scores.sum()), counted + len(scores)
+        if counted == 0:
+            raise InputError("there is no A, C, G or T to score")
+        return math.exp(total / counted)
+
+
+def _words(sequence: np.ndarray, order: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """Yields, for k = 0 .. order, all words of k + 1 known bases.
+
+    Yields:
+        The words as numbers to the base 4, and the positions of their last bases.
+    """
+    codes = _CODES[sequence]
+    numbers = codes.astype(np.int32)
+    known = codes < 4
+    for k in range(order + 1):
+        if k > 0:
+            known = known[1:] & (codes[:-k] < 4)
+            numbers = numbers[1:] + (codes[:-k].astype(np.int32) << (2 * k))
+        yield numbers[known], np.flatnonzero(known) + k
+
+
+def _interpolate(counts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Turns counts of words of 1, 2, ... bases into probabilities of their last base."""
+    shorter = np.full(4, 0.25)
+    found = []
+    for flat in counts:
+        after = flat.reshape(-1, 4)
+        kinds = np.count_nonzero(after, axis=1)[:, None]
+        # The context of k bases without its first one: the last k-1 digits of its number.
+        lower = np.tile(shorter.reshape(-1, 4), (4 * len(after) // shorter.size, 1))
+        unseen = kinds == 0
+        mixed = (after + kinds * lower) / (after.sum(axis=1, keepdims=True) + kinds + unseen)
+        shorter = np.where(unseen, lower, mixed)
+        found.append(shorter.reshape(-1))
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the held-out perplexity of some orders and returns the exit code.
+
+    Arguments are `fasta=`, `valid_fasta=`, `holdout=` and `bed=`, as of the trainer.
+    """
+    try:
+        options = read_options(Sources, arguments)
+        division = divide(options.fasta, options.valid_fasta, options.holdout, options.bed)
+        if not division.valid:
+            raise InputError("nothing is held out; give valid_fasta=, holdout= or bed=")
+
+        def letters(regions: Sequence[Region]) -> list[np.ndarray]:
+            return [division.genome.letters(r.record)[r.start : r.end] for r in regions]
+
+        train, valid = letters(division.train), letters(division.valid)
+        print("order  perplexity  bits_per_base")
+        for order in ORDERS:
+            perplexity = MarkovModel(order).fit(train).perplexity(valid)
+            print(f"{order:>5}  {perplexity:10.4f}  {math.log2(perplexity):13.4f}", flush=True)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

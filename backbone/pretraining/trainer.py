@@ -1,0 +1,336 @@
+"""The training loop: next-token prediction, on windows of genomes or any other source of rows.
+
+Source: Nguyen et al. 2023 (arXiv 2306.15794), section 3. A step is a pure function of the weights,
+the optimizer's state, the seed and its number, so a resumed run repeats the undisturbed one, and
+several processes that share its rows do what one does.
+"""
+
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backbone.common.errors import InputError
+from backbone.hyena.model import random_model
+from backbone.pretraining import checkpoint
+from backbone.pretraining.config import TrainerConfig, differences
+from backbone.pretraining.data import IGNORED, Rows, Source
+from backbone.pretraining.distributed import Processes
+from backbone.pretraining.dropout import divide_by_rows
+from backbone.pretraining.metrics_log import Journal, check_tensorboard
+from backbone.pretraining.objective import BETAS, loss_sum, parameter_groups
+from backbone.pretraining.recompute import recompute
+from backbone.pretraining.schedule import learning_rate, rows_of_stages, stage_at, stage_lengths
+from backbone.pretraining.status import Status, perplexity_of
+
+RECENT = 50
+"""Steps by which the time left is judged."""
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or its gradient is not a number any more; the weights are those before the step."""
+
+
+class Trainer:
+    """One pretraining run: its model, its data, and where it stands."""
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        source: Source,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Builds everything and goes on from the newest checkpoint under `config.out`, if any.
+
+        Args:
+            config: all options.
+            source: where rows of token ids come from.
+            clock: seconds, for the budget in minutes and for rates.
+
+        Raises:
+            InputError: for a source that cannot give rows of these lengths, an output folder that
+                cannot be written, or a checkpoint of a run with other options.
+        """
+        self.config, self.source, self.clock = config, source, clock
+        self.out = Path(config.out)
+        self.folder = self.out / "checkpoints"
+        if config.tensorboard:
+            check_tensorboard()
+        self.processes = Processes(config.device)
+        self.device = self.processes.device
+        longest = config.last_length or config.max_seq_len
+        self.lengths = stage_lengths(longest, config.first_length)
+        self.rows = rows_of_stages(len(self.lengths), config.batch_tokens // longest)
+        if self.rows[-1] % self.processes.count:
+            raise InputError(
+                f"batch_tokens={config.batch_tokens} is {self.rows[-1]} windows of {longest} "
+                f"tokens, which {self.processes.count} processes cannot share equally"
+            )
+        source.batch(1, longest, config.seed, step=0)  # or refuse now
+        valid_length = config.valid_length or config.max_seq_len
+        self.valid = source.held_out(valid_length, max(1, config.valid_tokens // valid_length))
+        self.valid_all = source.held_out(valid_length, sys.maxsize)
+        self._build()
+        self.step = self.tokens = 0
+        self.losses: list[float] = []
+        self._scored = (-1, math.nan)  # the step last scored on held-out rows, and its perplexity
+        self.seconds_before = self.cpu_before = 0.0
+        self.began, self.cpu_began = clock(), time.process_time()
+        if self.processes.is_first:
+            _make_writable(self.folder)
+        self.processes.wait()
+        self._resume()
+        self.journal = (
+            Journal(self.out, self.step, config.tensorboard) if self.processes.is_first else None
+        )
+
+    def _build(self) -> None:
+        """Builds the model and its optimizer, alone or as part of a group of processes."""
+        config = self.config
+        self.model = random_model(config.model_config(), config.seed)
+        nn.Module.to(self.model, self.device)
+        self.dropouts = divide_by_rows(self.model)
+        recompute(self.model, config.gradient_checkpointing)
+        optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, config.weight_decay),
+            lr=config.lr,
+            betas=BETAS,
+            fused=self.device.type != "mps",
+        )
+        self.wrapped, self.optimizer = self.processes.prepare(self.model, optimizer)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, of all sessions of the run."""
+        return self.seconds_before + self.clock() - self.began
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Seconds that this process's threads computed: no other load on the machine moves it."""
+        return self.cpu_before + time.process_time() - self.cpu_began
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is used, by tokens or by time, whichever is more."""
+        by_tokens = self.tokens / self.config.tokens if self.config.tokens else 0.0
+        if not self.config.minutes:
+            return min(1.0, by_tokens)
+        by_time = self.processes.same(self.seconds) / (60 * self.config.minutes)
+        return min(1.0, max(by_tokens, by_time))
+
+    def run(self) -> Iterator[Status]:
+        """Trains to the end of the budget, with evaluations and checkpoints; yields each step.
+
+        Raises:
+            NonFiniteLossError: if the loss or its gradient is not finite.
+            InputError: if a checkpoint cannot be written.
+        """
+        # What is left is judged by the last steps: stages differ, and a machine has other work.
+        recent = deque([(self.progress, self.seconds)], maxlen=RECENT)
+        while (progress := self.progress) < 1.0:
+            before, since = self.tokens, self.seconds
+            stage = stage_at(progress, len(self.lengths), self.config.length_warmup)
+            lr = learning_rate(progress, self.config.lr, self.config.warmup, self.config.lr_floor)
+            loss = self.train_step(stage, lr)
+            self.losses.append(loss)
+            progress, now = self.progress, self.seconds
+            gained, spent = progress - recent[0][0], now - recent[0][1]
+            recent.append((progress, now))
+            status = Status(
+                step=self.step,
+                tokens=self.tokens,
+                progress=progress,
+                stage=stage,
+                stages=len(self.lengths),
+                length=self.lengths[stage],
+                lr=lr,
+                loss=loss,
+                tokens_per_second=(self.tokens - before) / max(now - since, 1e-9),
+                seconds_left=spent * (1.0 - progress) / gained if gained > 0 else math.inf,
+            )
+            if self.step % self.config.log_every == 0:
+                mean = sum(self.losses) / len(self.losses)
+                self.log(**{**status._asdict(), "loss": mean, "perplexity": perplexity_of(mean)})
+                self.losses = []
+            yield status
+            self._at_milestones(before)
+        self._finish()
+
+    def train_step(self, stage: int, lr: float) -> float:
+        """Does one optimisation step on rows of a stage and returns their mean loss in nats.
+
+        The step's rows are divided among the processes, and each process's in parts that it can
+        hold. Sums are taken over all, so neither changes the gradient but by rounding.
+        """
+        length, count = self.lengths[stage], self.processes.count
+        rows = self.rows[stage] // count
+        first = self.processes.rank * rows
+        drawn = self.source.batch(rows, length, self.config.seed, self.step, first)
+        counted = self.processes.total(int((drawn.targets != IGNORED).sum()))
+        counted = max(1.0, counted)  # a batch of N alone has a loss of 0
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.wrapped.train()
+        self.optimizer.zero_grad()
+        summed = torch.zeros((), device=self.device)
+        part = min(rows, self._rows_at_once(length))
+        for start in range(0, rows, part):
+            inputs, targets = self._on_device(drawn[start : start + part])
+            for dropout in self.dropouts:
+                dropout.set_rows(self.config.seed, self.step, first + start, len(inputs))
+            with self._exchange(last=start + part >= rows):
+                with self._autocast():
+                    total, _ = loss_sum(self.wrapped, inputs, targets)
+                # Gradients are averaged over processes, and this is a share of a sum.
+                (total * (count / counted)).backward()
+            summed += total.detach()
+        norm = self.processes.clip(self.wrapped, self.config.clip)
+        loss = self.processes.total(summed.item()) / counted
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise NonFiniteLossError(self._diverged(loss, norm, stage))
+        self.optimizer.step()
+        self.step += 1
+        self.tokens += self.rows[stage] * length
+        return loss
+
+    @torch.no_grad()
+    def evaluate(self, held_out: Rows) -> float:
+        """Returns the perplexity of the counted targets of some rows, shared by the processes."""
+        self.wrapped.eval()
+        mine = held_out.share(self.processes.rank, self.processes.count)
+        at_once = self._rows_at_once(held_out.length + 1)
+        summed, counted = 0.0, 0
+        for start in range(0, len(mine), at_once):
+            inputs, targets = self._on_device(mine[start : start + at_once])
+            with self._autocast():
+                some, count = loss_sum(self.wrapped, inputs, targets)
+            summed, counted = summed + some.item(), counted + int(count)
+        total = self.processes.total
+        return perplexity_of(total(summed) / max(1.0, total(counted)))
+
+    def save(self) -> None:
+        """Writes a checkpoint, scored on held-out rows if there are any, and deletes old ones."""
+        perplexity = None if self.valid is None else self._validate()
+        state = {
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "progress": self.progress,
+            "losses": self.losses,
+            "sampler": {"seed": self.config.seed, "step": self.step},
+            "valid_perplexity": perplexity,
+            "config": asdict(self.config),
+        }
+        weights, moments = checkpoint.gather(self.wrapped, self.optimizer)
+        if self.processes.is_first:
+            tokenizer = self.config.tokenizer()
+            checkpoint.save(self.folder, weights, moments, self.model, tokenizer, state)
+            checkpoint.prune(self.folder, self.config.keep)
+
+    def log(self, **values: Any) -> None:
+        """Appends one line to metrics.jsonl."""
+        times = {"seconds": round(self.seconds, 2), "cpu_seconds": round(self.cpu_seconds, 2)}
+        if self.journal is not None:
+            self.journal.write(**{**times, **values})
+
+    def _validate(self) -> float:
+        """Returns the perplexity on some held-out rows, scored and logged once a step."""
+        assert self.valid is not None
+        scored_at, perplexity = self._scored
+        if scored_at != self.step:
+            perplexity = self.evaluate(self.valid)
+            self.log(step=self.step, tokens=self.tokens, valid_perplexity=perplexity)
+            self._scored = self.step, perplexity
+        return perplexity
+
+    def _at_milestones(self, before: int) -> None:
+        """Evaluates and saves where the last step crossed a multiple of the given tokens."""
+
+        def crossed(every: int) -> bool:
+            return before // every != self.tokens // every
+
+        if self.valid is not None and crossed(self.config.valid_every):
+            self._validate()
+        if crossed(self.config.checkpoint_every):
+            self.save()
+
+    def _finish(self) -> None:
+        """Saves and exports the model, and evaluates it on everything that is held out."""
+        newest = checkpoint.all_of(self.folder)
+        if not newest or checkpoint.read_state(newest[-1])["step"] != self.step:
+            self.save()
+        weights, _ = checkpoint.gather(self.wrapped, self.optimizer)
+        if self.processes.is_first:
+            tokenizer = self.config.tokenizer()
+            checkpoint.export(weights, self.model, tokenizer, self.out / "model")
+        if self.valid_all is not None:
+            perplexity = self.evaluate(self.valid_all)
+            self.log(step=self.step, tokens=self.tokens, final_valid_perplexity=perplexity)
+
+    def _resume(self) -> None:
+        found = checkpoint.all_of(self.folder)
+        if found:
+            saved = checkpoint.read_state(found[-1])["config"]
+            if unlike := differences(saved, self.config):
+                raise InputError(
+                    f"{self.out} holds a run with {'; '.join(unlike)}; "
+                    f"give the same to go on, or another out="
+                )
+            state = checkpoint.restore(found[-1], self.wrapped, self.optimizer)
+            self.step, self.tokens = state["step"], state["tokens"]
+            self.seconds_before = state["seconds"]
+            self.cpu_before = state.get("cpu_seconds", 0.0)
+            self.losses = state.get("losses", [])
+        if self.processes.same(self.step) != self.step:
+            raise InputError(f"out={self.out} must be one folder that all machines share")
+
+    def _rows_at_once(self, length: int) -> int:
+        """Rows of this length that a process holds at once."""
+        most = self.config.batch_tokens // self.processes.count
+        return max(1, min(most, self.config.micro_tokens or most) // length)
+
+    def _exchange(self, last: bool) -> AbstractContextManager[object]:
+        """Processes exchange gradients in the last part of a step alone."""
+        return nullcontext() if last else self.processes.without_exchange(self.wrapped)
+
+    def _on_device(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Returns inputs and targets (B, L) as int64 tensors."""
+        inputs, targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
+        return (
+            inputs.to(self.device, torch.int64, non_blocking=True),
+            targets.to(self.device, torch.int64, non_blocking=True),
+        )
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.config.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _diverged(self, loss: float, norm: float, stage: int) -> str:
+        found = checkpoint.all_of(self.folder)
+        last = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+        return (
+            f"loss {loss}, gradient norm {norm} at step {self.step}, stage {stage + 1} of "
+            f"{len(self.lengths)} (windows of {self.lengths[stage]}); {last}; lower lr"
+        )
+
+
+def _make_writable(folder: Path) -> None:
+    probe = folder / ".probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {folder}: {error.strerror}; choose another out="
+        ) from error

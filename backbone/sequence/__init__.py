@@ -1,0 +1,1 @@
+"""DNA as text and in FASTA files."""

@@ -1,0 +1,170 @@
+"""Reports -> table: runs that differ in their seeds alone become one point of a curve."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import pandas as pd
+
+from backbone.common.errors import InputError
+from tasks.metrics.classification import mean_over_draws
+
+COLUMNS = (
+    "task",
+    "method",
+    "prompt_tokens",
+    "shots",
+    "metric",
+    "mean",
+    "low",
+    "high",
+    "val_mean",
+    "n_seeds",
+    "variant",
+    "tuning_samples",
+    "trainable_parameters",
+    "seconds",
+)
+"""The table's columns; `variant` is empty unless one method ran with several weights or data."""
+
+POINT = ["task", "method", "prompt_tokens", "shots", "tuning_samples", "variant"]
+"""Reports that agree in all of these differ in their seeds alone and are averaged."""
+
+WHOLE = ("prompt_tokens", "shots", "tuning_samples", "trainable_parameters")
+
+NOT_SETTINGS = {
+    *("task", "k", "prompt_tokens", "shots", "seed", "split_seed", "seeds"),
+    *("backbone", "data", "out", "force", "keep_gb"),
+    *("control", "controls", "other_task"),
+}
+"""Options that have a column of their own (weights and data count by their sha256) or no effect."""
+
+OF_BACKBONE = {"device", "precision", "batch_size", "verbalizer"}
+"""Options without effect on a method that reads the sequence alone."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the nearest known name, then all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    return f"{hint} known: {', '.join(names)}"
+
+
+def metrics_of(frame: pd.DataFrame) -> list[str]:
+    """Names of the metrics that have an interval in a table of results."""
+    return [name for name in frame.columns if {f"{name}_low", f"{name}_high"} <= set(frame.columns)]
+
+
+def aggregate(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
+    """Averages over seeds: one row for each point of the curve.
+
+    Runs that differ in more than their seeds (weights, data or the method's settings) are never
+    averaged together; the column `variant` says what sets them apart.
+
+    The interval is Student's t at 95 % over seeds. Where there is one run only, or a method that
+    gives the same value at every seed, it is the runs' own bootstrap interval over rows.
+
+    Args:
+        frame: reports as `icl.results.results` returns them.
+        metric: name of a metric.
+
+    Returns:
+        A table with the columns COLUMNS, sorted by them. Runs with a control are left out; no
+        shots beside prompt tokens and 0 shots are the same.
+
+    Raises:
+        InputError: for a metric that no report has.
+    """
+    return averaged(prepared(frame), metric)
+
+
+def prepared(frame: pd.DataFrame) -> pd.DataFrame:
+    """The runs without a control, with `variant`, and 0 shots where none stand beside a prompt."""
+    frame = frame[frame["control"].isna()]
+    without = frame["shots"].isna() & frame["prompt_tokens"].notna()
+    frame = frame.assign(shots=frame["shots"].mask(without, 0))
+    return frame.assign(variant=variants(frame))
+
+
+def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """`aggregate` of runs that are `prepared`: the same for any number of metrics.
+
+    Raises:
+        InputError: for a metric that no report has.
+    """
+    known = metrics_of(frame)
+    if metric not in known:
+        raise InputError(f"no report has the metric {metric!r}{nearest(metric, known)}")
+    groups = frame[frame[metric].notna()].groupby(POINT, dropna=False)
+    table = pd.DataFrame([_point(runs, metric) for _, runs in groups], columns=list(COLUMNS))
+    table = table.astype(dict.fromkeys(WHOLE, "Int64"))
+    order = ["task", "method", "variant", "tuning_samples", "shots", "prompt_tokens"]
+    return table.sort_values(order).reset_index(drop=True)
+
+
+def _point(runs: pd.DataFrame, metric: str) -> dict[str, object]:
+    first = runs.iloc[0]
+    values = runs[metric]
+    validation = f"validation_{metric}"
+    if values.nunique() > 1:
+        interval = mean_over_draws(values.tolist())
+        low, high = interval.low, interval.high
+    else:
+        low, high = runs[f"{metric}_low"].mean(), runs[f"{metric}_high"].mean()
+    return {
+        **{name: first[name] for name in POINT},
+        "metric": metric,
+        "mean": values.mean(),
+        "low": low,
+        "high": high,
+        "val_mean": runs[validation].mean() if validation in runs else float("nan"),
+        "n_seeds": len(runs),
+        "trainable_parameters": runs["trainable_parameters"].max(),
+        "seconds": runs["seconds"].mean(),
+    }
+
+
+def variants(frame: pd.DataFrame) -> pd.Series:
+    """What sets each run apart from the others of its task, beside method, budget and seeds.
+
+    Weights and data are compared within a task, settings within a method. Rows divided by another
+    `split_seed` are the same data; other rows at the same `split_seed` are not.
+
+    Args:
+        frame: reports as `icl.results.results` returns them.
+
+    Returns:
+        One text a run, such as "random:bundled, lr=0.01"; empty where nothing sets it apart.
+    """
+    parts: dict[Hashable, list[str]] = {row: [] for row in frame.index}
+    for _, runs in frame.groupby("task"):
+        used = runs[runs["weights_sha256"].notna()]
+        if used["weights_sha256"].nunique() > 1:
+            named = used.groupby("backbone")["weights_sha256"].nunique().max() == 1
+            for row, name, weights in zip(
+                used.index, used["backbone"], used["weights_sha256"], strict=True
+            ):
+                parts[row].append(name if named else f"weights {weights[:8]}")
+        if runs.groupby("split_seed")["data_sha256"].nunique().max() > 1:
+            for row, data in runs["data_sha256"].items():
+                parts[row].append(f"data {data[:8]}")
+    for _, runs in frame.groupby(["task", "method"]):
+        settings = pd.DataFrame(
+            [_settings(run) for _, run in runs.iterrows()], index=runs.index, dtype=object
+        )
+        for name in settings.columns:
+            if settings[name].map(repr).nunique() > 1:
+                for row, value in settings[name].items():
+                    parts[row].append(f"{name}={value}")
+    return pd.Series({row: ", ".join(part) for row, part in parts.items()}, dtype=object)
+
+
+def _settings(run: pd.Series) -> dict[str, Any]:
+    """The options that must agree between runs that are averaged, the method's own among them."""
+    ignored = NOT_SETTINGS if pd.notna(run["weights_sha256"]) else NOT_SETTINGS | OF_BACKBONE
+    general = {name: value for name, value in run["config"].items() if name not in ignored}
+    own = general.pop("method")
+    return general | {n: value for n, value in own.items() if n not in ("name", "tuning_samples")}

@@ -1,0 +1,1 @@
+"""The backbone as a featurizer, layer by layer."""

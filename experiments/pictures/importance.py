@@ -1,0 +1,153 @@
+"""Which option mattered: fANOVA over the runs of a method, or over a study of Optuna.
+
+Functional ANOVA (Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter
+Importance) fits a random forest to what runs scored and asks how much of its variance each option
+explains by itself and within interactions. Options are only as comparable as the ranges they were
+given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from backbone.common.errors import InputError
+from experiments.common.repeat import spoken
+from experiments.pictures.curve import FONT_SIZE, LINES
+
+if TYPE_CHECKING:
+    import optuna
+    from matplotlib.figure import Figure
+
+LEAST_RUNS = 10
+FORESTS = 5
+"""Forests that the importances are averaged over: their spread says how far to trust them."""
+
+NOT_OPTIONS = {"task", "method", "k", "seeds", "out", "data", "force", "control", "controls"}
+
+
+def importance(study: optuna.Study) -> pd.DataFrame:
+    """The share of the score's variance that each option explains.
+
+    Args:
+        study: With one objective; unfinished trials do not count.
+
+    Returns:
+        A row an option, the most important first: option, mean over FORESTS forests, low, high
+        (the least and the most among them) and the number of trials.
+
+    Raises:
+        InputError: For fewer than LEAST_RUNS finished trials, or no option that differs.
+    """
+    import optuna
+
+    done = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    if len(done) < LEAST_RUNS:
+        raise InputError(
+            f"{len(done)} finished runs do not say which option mattered; {LEAST_RUNS} at least"
+        )
+    found = []
+    for seed in range(FORESTS):
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+        found.append(optuna.importance.get_param_importances(study, evaluator=evaluator))
+    shares = pd.DataFrame(found)
+    if shares.columns.empty:
+        raise InputError("no option differs between the runs")
+    table = pd.DataFrame(
+        {"option": shares.columns, "mean": shares.mean().to_numpy()}
+        | {"low": shares.min().to_numpy(), "high": shares.max().to_numpy(), "runs": len(done)}
+    )
+    return table.sort_values("mean", ascending=False, ignore_index=True)
+
+
+def study_of(frame: pd.DataFrame, metric: str = "accuracy") -> optuna.Study:
+    """Runs of one method on one task as a study, whose parameters are the options that differ.
+
+    Args:
+        frame: Reports as `icl.results.results` returns them.
+        metric: What the runs scored, on the rows that they were evaluated on.
+
+    Raises:
+        InputError: If no option differs.
+    """
+    import optuna
+
+    frame = frame[frame["control"].isna() & frame[metric].notna()]
+    options = pd.DataFrame([_options(config) for config in frame["config"]], dtype=object)
+    differing = [str(name) for name in options if options[name].map(repr).nunique() > 1]
+    if not differing:
+        raise InputError("no option differs between the runs")
+    distributions = {name: _distribution(options[name]) for name in differing}
+    quiet = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(direction="maximize")
+    finally:
+        optuna.logging.set_verbosity(quiet)
+    for values, score in zip(options[differing].to_dict("records"), frame[metric], strict=True):
+        is_number = {name: _is_number(options[name]) for name in differing}
+        params = {str(n): v if is_number[str(n)] else spoken(v) for n, v in values.items()}
+        study.add_trial(
+            optuna.trial.create_trial(
+                params=params, distributions=distributions, value=float(score)
+            )
+        )
+    return study
+
+
+def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a run by their names on the command line."""
+    plain = {name: value for name, value in config.items() if name not in NOT_OPTIONS}
+    words = (plain.pop("verbalizer", None) or {}).get("words")
+    own = {f"method.{name}": v for name, v in config["method"].items() if name != "name"}
+    return plain | {"verbalizer.words": words} | own
+
+
+def _is_number(values: pd.Series) -> bool:
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def _distribution(values: pd.Series) -> optuna.distributions.BaseDistribution:
+    """Numbers by their range, on a log scale from a factor of ten on; all else as categories."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if not _is_number(values):
+        return CategoricalDistribution(sorted({spoken(value) for value in values}))
+    low, high = min(values), max(values)
+    is_log = low > 0 and high >= 10 * low
+    if all(isinstance(value, int) for value in values):
+        return IntDistribution(low, high, log=is_log)
+    return FloatDistribution(low, high, log=is_log)
+
+
+def draw_importance(table: pd.DataFrame, title: str = "") -> Figure:
+    """Draws one bar an option, with the range over the forests.
+
+    Args:
+        table: As `importance` returns it.
+        title: Above the picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 1.4 + 0.34 * len(table)))
+    axes = figure.add_subplot()
+    places = np.arange(len(table))[::-1]
+    mean = table["mean"].to_numpy()
+    ends = np.stack([mean - table["low"], table["high"] - mean])
+    style = {"ecolor": "#202020", "elinewidth": 1.2}
+    axes.barh(places, mean, xerr=ends, color=LINES[0][0], height=0.62, error_kw=style)
+    for place, value, high in zip(places, mean, table["high"], strict=True):
+        axes.text(high + 0.015, place, f"{value:.2f}", va="center", fontsize=FONT_SIZE)
+    axes.set_yticks(places, table["option"].tolist())
+    axes.set_xlim(0, max(1.0, 1.1 * table["high"].max()))
+    axes.set_xlabel(
+        f"share of the variance over {table['runs'].iloc[0]:,} runs (fANOVA)",
+        fontsize=FONT_SIZE + 1,
+    )
+    axes.tick_params(labelsize=FONT_SIZE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, fontsize=FONT_SIZE + 2, fontweight="bold", loc="left")
+    return figure

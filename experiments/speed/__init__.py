@@ -1,0 +1,1 @@
+"""Speed measured as a ratio of two paths in one run."""

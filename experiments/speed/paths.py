@@ -1,0 +1,104 @@
+"""One training step and one evaluated batch, in two ways: the plain path and the prefix engine.
+
+Both give the logits after [prompt ; query] at the query's last position. A training step is the
+forward pass, the backward pass to the prompt's vectors and a step of AdamW on them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbone.engine.prefix import PrefixEngine, PrefixState
+from backbone.hyena import reference as published
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.model import HyenaDNA, random_model
+from backbone.hyena.tokenizer import NUCLEOTIDES
+
+Phase = Literal["train", "evaluate"]
+Way = Literal["plain", "engine"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+WAYS: tuple[Way, ...] = get_args(Way)
+
+MAX_SEQ_LEN = 160_000
+LAYERS = {128: 2, 256: 8}
+"""Layers by width, as in the published checkpoints of 1,000 and of 160,000 tokens."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is measured: [prompt of prompt_tokens ; query of query_length], `batch` rows of it."""
+
+    width: int
+    layers: int
+    prompt_tokens: int
+    batch: int
+    query_length: int
+
+
+class Paths:
+    """A model with random weights, a prompt, a batch of queries and the two ways to score them."""
+
+    def __init__(self, shape: Shape, device: str) -> None:
+        """Draws weights, prompt and queries, always the same for a shape."""
+        config = HyenaDNAConfig(
+            d_model=shape.width,
+            n_layer=shape.layers,
+            d_inner=4 * shape.width,
+            max_seq_len=max(MAX_SEQ_LEN, shape.prompt_tokens + shape.query_length),
+        )
+        self.shape = shape
+        model = random_model(config, seed=0)
+        model.to(torch.device(device))  # type: ignore[arg-type]
+        self.model: HyenaDNA = model.requires_grad_(False).eval()
+        self.engine = PrefixEngine(self.model)
+        draw = torch.Generator().manual_seed(0)
+        tokens = torch.tensor(NUCLEOTIDES)
+        rows = tokens[torch.randint(4, (shape.batch, shape.query_length), generator=draw)]
+        start = tokens[torch.randint(4, (shape.prompt_tokens,), generator=draw)]
+        self.ids = rows.to(device)
+        self.labels = torch.randint(2, (shape.batch,), generator=draw).to(device)
+        self.prompt = nn.Parameter(self.model.embed(start.to(device)).clone())
+        self.optimizer = torch.optim.AdamW([self.prompt], lr=0.01)
+
+    def encode_prefix(self) -> PrefixState:
+        """Encodes the prompt for the engine."""
+        return self.engine.extend(None, self.prompt[None], room=self.shape.query_length)
+
+    def logits(self, way: Way, prefix: PrefixState | None = None) -> Tensor:
+        """Returns logits (B, V) at the last position; the engine may be given its prefix."""
+        if way == "plain":
+            return published.last_logits(self.model, self.prompt, self.ids)
+        prefix = self.encode_prefix() if prefix is None else prefix
+        return self.model.logits(self.engine.encode_last(prefix, self.ids))
+
+    def train(self, way: Way) -> None:
+        """Does one training step on the label words A and C."""
+        self.optimizer.zero_grad()
+        words = self.logits(way)[:, list(NUCLEOTIDES[:2])]
+        F.cross_entropy(words, self.labels).backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def evaluate(self, way: Way, prefix: PrefixState | None = None) -> None:
+        """Scores one batch."""
+        self.logits(way, prefix)
+
+    def step(self, phase: Phase, way: Way, prefix: PrefixState | None) -> None:
+        """Does one step of a phase; the engine's evaluation takes its prefix where it is kept."""
+        if phase == "train":
+            self.train(way)
+        else:
+            self.evaluate(way, prefix if way == "engine" else None)
+
+
+def plain_bytes(shape: Shape, phase: Phase) -> int:
+    """Estimates what tensors the plain path holds at its peak, to avoid running out of memory.
+
+    In units of one (B, L, D) tensor of float32: training keeps about 14 a layer for the backward
+    pass; either way the widest point of a layer holds about 14 more.
+    """
+    unit = 4 * shape.batch * (shape.prompt_tokens + shape.query_length) * shape.width
+    return unit * (14 + (14 * shape.layers if phase == "train" else 0))

@@ -1,0 +1,291 @@
+"""What a shared prompt costs: the plain path against the prefix engine, in time and memory.
+
+An evaluation encodes its prompt once for EVALUATED queries: the engine's seconds for a batch hold
+the batch's share of that. The plain path has no such part.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Protocol
+
+import pandas as pd
+import torch
+
+from backbone.common.errors import InputError
+from backbone.common.options import option
+from experiments.speed.floor import arithmetic, matmul_rate, seconds
+from experiments.speed.paths import LAYERS, PHASES, Paths, Phase, Shape, Way, plain_bytes
+from experiments.speed.peak import peak_of
+from experiments.speed.prompt_picture import draw
+from icl.environment import prepare_arithmetic
+from icl.files import write_text, written_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EVALUATED = 256
+"""Queries of one evaluation; the prompt is encoded once for all of them."""
+
+MEMORY_SHARE = 0.65
+"""Of the machine's memory, what the plain path may take."""
+
+SLOW = 20.0
+"""Seconds of a step that is timed once, not several times."""
+
+TURN = 1.0
+"""Seconds for which a step is repeated in its turn."""
+
+BARS: dict[tuple[int, int, int, Phase], float] = {
+    (128, 16, 32, "train"): 1,
+    (128, 16, 32, "evaluate"): 1,
+    (128, 512, 32, "train"): 8,
+    (128, 4096, 32, "train"): 60,
+    (128, 4096, 32, "evaluate"): 40,
+    (128, 32768, 16, "train"): 60,
+}
+"""The ratios asked for on two cores, by width, prompt tokens, batch and phase."""
+
+
+@dataclass
+class Options:
+    """What the command line can set."""
+
+    out: str = option("runs-speed", "folder for the table and the picture")
+    prompt_tokens: list[int] = option([16, 128, 512, 4096, 32768], "prompt lengths")
+    widths: list[int] = option([128, 256], "128 (2 layers) and 256 (8 layers)")
+    batch: int = option(32, "rows of a step; halved until the plain path fits in memory")
+    query_length: int = option(500, "bases of a query")
+    threads: int = option(2, "threads of the arithmetic")
+    device: str = option("cpu", "cpu, cuda or mps")
+    repeats: int = option(3, "the median of so many; of one where a step takes over 20 s")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; a plain path that would not fit in memory leaves its fields empty.
+
+    Attributes:
+        seconds_prefix: encoding the prompt alone, forward; of it, `seconds_engine` of an evaluation
+            holds the share batch / EVALUATED.
+        operations: floating-point operations of the engine's matrix products and transforms.
+        floor_ratio: seconds_engine over the time that `operations` would take at the rate of
+            matrix products, measured beside them; an evaluation's without its share of the prefix.
+        bar: the ratio asked for, where there is one.
+    """
+
+    width: int
+    layers: int
+    prompt_tokens: int
+    batch: int
+    query_length: int
+    phase: Phase
+    seconds_plain: float | None
+    seconds_engine: float
+    ratio: float | None
+    peak_bytes_plain: int | None
+    peak_bytes_engine: int
+    device: str
+    dtype: str
+    seconds_prefix: float
+    operations: int
+    floor_ratio: float
+    bar: float | None
+
+
+def measure_all(options: Options) -> Path:
+    """Measures all cases, writing table and picture after each row; returns the table's path.
+
+    Raises:
+        InputError: for options out of range, a missing device, or a folder that cannot be written.
+    """
+    check(options)
+    prepare(options.threads, options.device)
+    table = Path(options.out) / "speed_prompt.csv"
+    write_as_measured(measurements(options), table, draw)
+    return table
+
+
+def prepare(threads: int, device: str) -> None:
+    """Sets threads and device, and says how fast their matrix products are."""
+    prepare_arithmetic(threads, device)
+    torch.use_deterministic_algorithms(False)  # a choice for repeatable runs, which has its price
+    rate = matmul_rate(device) / 1e9
+    print(f"matrix products: {rate:.0f} GFLOP/s on {threads} threads", flush=True)
+
+
+def write_as_measured(
+    rows: Iterable[Row], table: Path, picture: Callable[[pd.DataFrame], Figure] | None = None
+) -> None:
+    """Writes the table, and the picture beside it, anew after each row, and prints the row.
+
+    Raises:
+        InputError: for a folder that cannot be written.
+    """
+    written = []
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+        for row in rows:
+            written.append(asdict(row))
+            frame = pd.DataFrame(written)
+            write_text(table, frame.to_csv(index=False, float_format="%.4g"))
+            if picture is not None:
+                with written_whole(table.with_suffix(".png")) as temporary:
+                    picture(frame).savefig(temporary, format="png", dpi=150)
+            print(line(row), flush=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {table.parent}: {error.strerror}") from error
+
+
+def check(options: Options) -> None:
+    """Refuses options out of range.
+
+    Raises:
+        InputError: naming the first.
+    """
+    for width in options.widths:
+        if width not in LAYERS:
+            raise InputError(f"widths: {width} is none of {', '.join(map(str, LAYERS))}")
+    for name in ("batch", "query_length", "threads", "repeats"):
+        if getattr(options, name) < 1:
+            raise InputError(f"{name}={getattr(options, name)}: must be at least 1")
+    if min(options.prompt_tokens, default=1) < 1:
+        raise InputError(f"prompt_tokens={min(options.prompt_tokens)}: must be at least 1")
+
+
+def measurements(options: Options) -> Iterator[Row]:
+    """Measures case after case; says which plain paths are left out."""
+    memory = memory_of(options.device)
+    for width in options.widths:
+        for tokens in options.prompt_tokens:
+            whole = Shape(width, LAYERS[width], tokens, options.batch, options.query_length)
+            fitting = fitting_batch(whole, memory * MEMORY_SHARE)
+            if fitting:
+                shape = Shape(width, LAYERS[width], tokens, fitting, options.query_length)
+                yield from rows_of(shape, PHASES, options, plain=True)
+            if fitting < options.batch:
+                needed = plain_bytes(whole, "train") / 1e9
+                print(
+                    f"width {width}, {tokens} prompt tokens, batch {options.batch}: the plain path "
+                    f"needs about {needed:.0f} GB of {memory / 1e9:.0f} GB and is left out",
+                    flush=True,
+                )
+                yield from rows_of(whole, PHASES, options, plain=False)
+
+
+def memory_of(device: str) -> float:
+    """Returns the memory of the machine or of the accelerator, in bytes."""
+    if device == "cuda":
+        return torch.cuda.get_device_properties(0).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def fitting_batch(shape: Shape, memory: float) -> int:
+    """Halves the batch until the plain path's training step fits; 0 if one row does not."""
+    a_row = plain_bytes(shape, "train") / shape.batch
+    batch = shape.batch
+    while batch * a_row > memory:
+        batch //= 2
+    return batch
+
+
+class Measuring(Protocol):
+    """What of a case's options decides how it is measured."""
+
+    threads: int
+    device: str
+    repeats: int
+
+
+def rows_of(
+    shape: Shape, phases: tuple[Phase, ...], options: Measuring, plain: bool
+) -> Iterator[Row]:
+    """Measures one shape; the ways take turns, so that a change of load meets both."""
+    device = options.device
+    paths = Paths(shape, device)
+    ways: tuple[Way, ...] = ("plain", "engine") if plain else ("engine",)
+    with torch.no_grad():
+        paths.encode_prefix()
+        prefix_seconds = median(
+            seconds(paths.encode_prefix, device) for _ in range(options.repeats)
+        )
+        prefix = paths.encode_prefix()
+    for phase in phases:
+        work = {way: partial(paths.step, phase, way, prefix) for way in ways}
+        times = taking_turns(work, device, options.repeats)
+        medians = {way: median(taken[way] for taken in times) for way in ways}
+        operations = arithmetic(work["engine"])
+        floor_ratio = medians["engine"] / (operations / matmul_rate(device))
+        if phase == "evaluate":
+            medians["engine"] += prefix_seconds * shape.batch / EVALUATED
+        peaks = {
+            way: peak_of(once, shape, phase, way, device, threads=options.threads, device=device)
+            for way in ways
+        }
+        yield Row(
+            **asdict(shape),
+            phase=phase,
+            seconds_plain=medians.get("plain"),
+            seconds_engine=medians["engine"],
+            ratio=medians["plain"] / medians["engine"] if plain else None,
+            peak_bytes_plain=peaks.get("plain"),
+            peak_bytes_engine=peaks["engine"],
+            device=device_name(device),
+            dtype="float32",
+            seconds_prefix=prefix_seconds,
+            operations=operations,
+            floor_ratio=floor_ratio,
+            bar=BARS.get((shape.width, shape.prompt_tokens, shape.batch, phase)),
+        )
+
+
+def taking_turns(
+    work: Mapping[Way, Callable[[], object]], device: str, repeats: int
+) -> list[dict[Way, float]]:
+    """Times each way, `repeats` rounds after one that is not counted; a slow one once.
+
+    In its turn a fast step is repeated for TURN seconds, because the first after another way's
+    finds neither its memory nor the caches as a run of its own would; their median is the turn's.
+    """
+
+    def turn(step: Callable[[], object]) -> float:
+        taken = [seconds(step, device)]
+        while sum(taken) < TURN:
+            taken.append(seconds(step, device))
+        return median(taken)
+
+    first = {way: seconds(step, device) for way, step in work.items()}
+    rounds = 1 if max(first.values()) > SLOW else repeats
+    return [{way: turn(step) for way, step in work.items()} for _ in range(rounds)]
+
+
+def once(shape: Shape, phase: Phase, way: Way, device: str) -> None:
+    """Does one step from nothing: what a process that measures memory does."""
+    Paths(shape, device).step(phase, way, None)
+
+
+def device_name(device: str) -> str:
+    """Returns the accelerator's name, or cpu with its threads."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{device} ({torch.get_num_threads()} threads)" if device == "cpu" else device
+
+
+def line(row: Row) -> str:
+    """One row as a line for the terminal."""
+    start = (
+        f"width {row.width}, {row.prompt_tokens:>6,} prompt tokens, batch {row.batch:>2}, "
+        f"{row.phase:<8}  engine {row.seconds_engine:7.3f} s {row.peak_bytes_engine / 1e9:5.1f} GB "
+        f"({row.floor_ratio:.2f} times the arithmetic floor)"
+    )
+    if row.ratio is None or row.peak_bytes_plain is None:
+        return start
+    return (
+        f"{start}  plain {row.seconds_plain:7.3f} s {row.peak_bytes_plain / 1e9:5.1f} GB  "
+        f"ratio {row.ratio:.1f}" + (f" (asked: {row.bar:g})" if row.bar is not None else "")
+    )

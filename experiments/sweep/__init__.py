@@ -1,0 +1,1 @@
+"""Sweeps: grids and searches by workers that share a study."""

@@ -1,0 +1,1 @@
+"""What the baseline methods share."""

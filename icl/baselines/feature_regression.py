@@ -1,0 +1,51 @@
+"""What methods share that are a linear model on features of the sequence."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from icl.baselines.linear import Linear
+from icl.baselines.linear_fits import MODELS, choose_linear
+from icl.method import ConfigT, Method
+from tasks.task import Example, truth
+
+
+class FeatureRegression(Method[ConfigT]):
+    """A logistic or, for numbers, a ridge regression; a subclass says on which features."""
+
+    _model: Linear
+
+    @abstractmethod
+    def features(self, examples: Sequence[Example]) -> np.ndarray:
+        """Numbers that describe each row, (N, F) float64; no row depends on another."""
+
+    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Fit on the training rows; validation chooses the penalty."""
+        chosen = choose_linear(
+            self.context.kind,
+            (self.features(train), truth(train)),
+            (self.features(val), truth(val)),
+            n_outputs=len(self.context.labels),
+            seed=self.context.seed,
+        )
+        self._model = chosen.model
+        self.validation = chosen.validation | {"loss": chosen.loss, "strength": chosen.strength}
+
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """See `Method.scores`."""
+        return self._model.scores(self.features(examples))
+
+    @property
+    def trainable_parameters(self) -> int:
+        """A weight per feature and a bias, per output; of the classes one is implied."""
+        return self.context.free_outputs * (self._model.mean.size + 1)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The regression's arrays."""
+        return self._model.state()
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over the regression's arrays."""
+        model = MODELS[self.context.kind]
+        self._model = model.from_state(state, len(self.context.labels))

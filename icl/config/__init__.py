@@ -1,0 +1,1 @@
+"""Options of a run, its command line and its help."""

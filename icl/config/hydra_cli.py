@@ -1,0 +1,269 @@
+"""The one wrapper around Hydra: `name=value` in, one line and exit code 2 for a user's mistake.
+
+Hydra composes, sweeps (`-m`) and launches; what it does otherwise is changed here. Values of
+text options reach the program unchanged, whatever signs they hold; unknown names are answered
+with the nearest known one; its own errors, tracebacks with exit code 1, become one line.
+"""
+
+import argparse
+import contextlib
+import difflib
+import functools
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, NoReturn, get_origin, get_type_hints
+
+import hydra
+from hydra import compose, initialize
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from backbone.common.errors import InputError
+
+USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A choice between registered names, each with options of its own.
+
+    Attributes:
+        canonical: The registered name behind a name or alias; raises InputError for an unknown.
+        schema: The dataclass of a registered name's options.
+        names: All registered names.
+    """
+
+    canonical: Callable[[str], str]
+    schema: Callable[[str], type[Any]]
+    names: Callable[[], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program on the command line.
+
+    Attributes:
+        config_name: Name under which its configuration is in Hydra's ConfigStore.
+        schema: Dataclass of its options.
+        groups: Its choices, by option; each must be given.
+        required: Options beside the groups that must be given.
+        help_text: Text for a call without arguments.
+        job: What to do with the composed configuration.
+    """
+
+    config_name: str
+    schema: type[Any]
+    groups: Mapping[str, Group]
+    required: Sequence[str]
+    help_text: Callable[[], str]
+    job: Callable[[DictConfig], None]
+
+
+def launch(command: Command, argv: Sequence[str] | None = None) -> None:
+    """Run a command line to its end; a user's mistake leaves with SystemExit(2)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or "--help" in words or "-h" in words:
+        print(command.help_text())
+        return
+    try:
+        words = _prepare(command, words)
+        with tempfile.TemporaryDirectory(prefix="icl-") as scratch:
+            _run_hydra(command, [*words, *_no_files(words, scratch)])
+    except USER_ERRORS as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def composed(command: Command, words: Sequence[str]) -> DictConfig:
+    """The configuration of a command line, without running it.
+
+    Raises:
+        InputError: For a command line that could not be run.
+    """
+    running = GlobalHydra.instance().hydra  # of a job that Hydra has started, if this is in one
+    GlobalHydra.instance().clear()
+    try:
+        with initialize(version_base="1.3", config_path=None):
+            return compose(command.config_name, overrides=_prepare(command, list(words)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(one_line(error)) from error
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    root: BaseException = error
+    while isinstance(root.__cause__, OmegaConfBaseException):
+        root = root.__cause__
+    if isinstance(root, OmegaConfBaseException):  # its further lines are about its own types
+        first = str(root).partition("\n")[0]
+        return f"{root.full_key}: {first}" if root.full_key else first
+    if isinstance(root, OverrideParseException):
+        return f"cannot read {root.override}: {str(root).partition(chr(10))[0]}"
+    if isinstance(root, OSError) and root.strerror:
+        return f"{root.filename}: {root.strerror}" if root.filename else root.strerror
+    return " ".join(str(root).split()) or repr(root)
+
+
+def _fail(error: Exception) -> NoReturn:
+    print(f"error: {one_line(error)}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _run_hydra(command: Command, words: list[str]) -> None:
+    @functools.wraps(command.job)
+    def job(cfg: DictConfig) -> None:
+        # Leave with SystemExit from inside: an exception would make Hydra add a line of its own.
+        try:
+            command.job(cfg)
+        except USER_ERRORS as error:
+            _fail(error)
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
+    argv = sys.argv
+    sys.argv = [argv[0], *words]
+    try:
+        hydra.main(version_base="1.3", config_path=None, config_name=command.config_name)(job)()
+    finally:
+        sys.argv = argv
+
+
+def _no_files(words: Sequence[str], scratch: str) -> list[str]:
+    """Overrides that keep Hydra's own folders and log files away, where none of them is given.
+
+    A sweep writes its multirun.yaml whatever it is told: into a folder that is then removed.
+    """
+    settings = {
+        "hydra.output_subdir": "null",
+        "hydra.run.dir": ".",
+        "hydra.sweep.dir": QuotedString(scratch, Quote.single).with_quotes(),
+        "hydra.sweep.subdir": ".",
+        "hydra/job_logging": "none",
+    }
+    given = {word.partition("=")[0] for word in words}
+    return [f"{key}={value}" for key, value in settings.items() if key not in given]
+
+
+def _prepare(command: Command, words: list[str]) -> list[str]:
+    """Flags first, then every `name=value` checked and in Hydra's grammar."""
+    args = _parse(words)
+    if args.shell_completion or args.hydra_help:
+        return words
+    modes = ("run", "multirun", "cfg", "info", "shell_completion")
+    if sum(bool(getattr(args, mode)) for mode in modes) > 1:
+        raise InputError("only one of --run, --multirun, --cfg and --info can be given")
+    sweeping = args.multirun or "hydra.mode=MULTIRUN" in words
+    pairs = [_split(word) for word in args.overrides]
+    chosen: dict[str, list[str]] = {}
+    for key, value in pairs:
+        if key in command.groups:
+            chosen[key] = _choices(command.groups[key], key, value, sweeping)
+    schemas = _schemas(command, chosen)
+    for name, group in command.groups.items():
+        if name not in chosen:
+            raise InputError(f"{name}= is missing; choose one of {', '.join(group.names())}")
+    for name in command.required:
+        if name not in (key for key, _ in pairs):
+            raise InputError(f"{name}= is missing")
+    flags = [word for word in words if word not in args.overrides]
+    return flags + [_override(key, value, chosen, schemas, sweeping) for key, value in pairs]
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return get_args_parser().parse_intermixed_args(words)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        last = captured.getvalue().strip().splitlines()[-1]
+        raise InputError(last.partition("error: ")[2] or last) from None
+
+
+def _split(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals and not word.startswith("~"):
+        raise InputError(f"{word!r}: options are given as NAME=VALUE")
+    return key, value
+
+
+def _choices(group: Group, key: str, value: str, sweeping: bool) -> list[str]:
+    if "(" in value:  # a function of Hydra's grammar, as glob(*): Hydra will say
+        return list(group.names())
+    names = value.split(",")
+    if len(names) > 1 and not sweeping:
+        raise InputError(f"{key}={value}: several values need -m")
+    return [group.canonical(name.strip()) for name in names]
+
+
+def _schemas(command: Command, chosen: Mapping[str, Sequence[str]]) -> dict[str, set[Any]]:
+    """Every known option by its dotted name, with its types (several when a group is swept)."""
+    known: dict[str, set[Any]] = {}
+
+    def add(prefix: str, schema: type[Any]) -> None:
+        hints = get_type_hints(schema)
+        for field in fields(schema):
+            if field.name == "name" or not prefix and field.name in command.groups:
+                continue
+            name, kind = prefix + field.name, hints[field.name]
+            if is_dataclass(kind) and isinstance(kind, type):
+                add(f"{name}.", kind)
+            else:
+                known.setdefault(name, set()).add(kind)
+
+    add("", command.schema)
+    for key, group in command.groups.items():
+        for name in chosen.get(key, ()):
+            add(f"{key}.", group.schema(name))
+    return known
+
+
+def _override(
+    key: str,
+    value: str,
+    chosen: Mapping[str, Sequence[str]],
+    known: Mapping[str, set[Any]],
+    sweeping: bool,
+) -> str:
+    name = key.lstrip("+~")
+    if name.startswith("hydra.") or name.startswith("hydra/"):
+        return f"{key}={value}"
+    if name in chosen:
+        return f"{key}={value if '(' in value else ','.join(chosen[name])}"
+    if name not in known:
+        raise InputError(_unknown_option(name, known))
+    is_text = known[name] <= {str, str | None}
+    if is_text and value.startswith("~") and os.path.expanduser(value) == value:
+        raise InputError(f"{key}={value}: there is no home folder {value.partition('/')[0]}")
+    if any(get_origin(kind) is dict for kind in known[name]):
+        if not value.startswith("{"):
+            raise InputError(f"{key}={value}: give names with their values, as {key}={{a:[x,y]}}")
+        return f"++{name}={value}"  # else Hydra takes no name that the default lacks
+    if known[name] <= {list[str], list[str] | None} and not value.startswith(("[", "null")):
+        raise InputError(f"{key}={value}: give a list, as {key}=[{value}]")
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    # With -m a comma separates values, but for folders, whose names may hold one.
+    is_whole = not sweeping or name in ("data", "out")
+    if is_text and is_whole and not is_quoted and value not in ("null", ""):
+        value = QuotedString(value, Quote.single).with_quotes()
+    return f"{key}={value}"
+
+
+def _unknown_option(name: str, known: Mapping[str, set[Any]]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or [
+        option for option in known if option.rpartition(".")[2] == name
+    ]
+    hint = f"did you mean {near[0]}=? " if near else ""
+    return f"unknown option {name!r}; {hint}options are {', '.join(sorted(known))}"

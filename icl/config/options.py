@@ -1,0 +1,324 @@
+"""The options of a run, what they may be, and how the command line composes them.
+
+Hydra reads two groups, `task` and `method`, with one entry per registered task and method; all
+other options are fields of `RunConfig`.
+"""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from backbone.common.errors import InputError
+from icl.controls import OTHER_TASK, applicable, check_control, controlled_backbone
+from icl.method import Budget, MethodConfig, MethodEntry
+from icl.methods.catalog import METHODS
+from tasks.catalog import TASKS
+from tasks.division import DIVISIONS
+from tasks.family import (
+    TaskConfig,
+    build_task,
+    default_options,
+    options_class,
+    result_options,
+)
+from tasks.task import Kind, Task
+
+CONFIG_NAME = "run"
+GROUPS = ("task", "method")
+
+
+def _option(default: Any, text: str) -> Any:
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class VerbalizerConfig:
+    """How classes are spoken."""
+
+    words: list[str] | None = _option(None, "one word of nucleotides per class, as [A,N]")
+
+
+@dataclass
+class RunConfig:
+    """Every option of `python -m icl.run`."""
+
+    task: Any = MISSING
+    method: Any = MISSING
+    k: int | None = _option(None, "the method's budget: prompt tokens, or shots per class")
+    prompt_tokens: int | None = _option(None, "learned vectors (k of the soft prompts)")
+    shots: int | None = _option(None, "demonstrations per class (k of the few-shot methods)")
+    seed: int = _option(0, "moves training and draws")
+    seeds: int = _option(1, "number of runs, with seed, seed+1, ...")
+    split_seed: int = _option(0, "moves the division of the rows, where the task leaves it open")
+    split: str = _option(
+        "official", "official, clean (no test row related to train), by_cluster or by_chromosome"
+    )
+    strict: bool = _option(False, "refuse to run where test rows are copies of training rows")
+    n_train: int | None = _option(None, "learn from a stratified subset of this many rows")
+    truncate: str = _option("none", "rows too long for the backbone: none, left, right, center")
+    max_bases: int | None = _option(None, "with truncate: bases of a row at most; else what fits")
+    controls: list[str] = _option([], "also run these controls, as [a,b], or [all] that apply")
+    control: str | None = _option(None, "run this control alone, without the plain run")
+    other_task: str = _option("synthetic_easy", "whose rows the control demos_other_task shows")
+    backbone: str = _option("bundled", "a checkpoint's name, a folder, or random:NAME")
+    data: str | None = _option(None, "folder of tables; falls back to the variable ICL_DATA")
+    out: str = _option("runs", "folder in which runs are kept")
+    evaluate: str = _option("test", "rows that are scored at the end: test or val")
+    device: str = _option("cpu", "cpu, cuda or mps")
+    threads: int = _option(2, "threads of the arithmetic; results repeat exactly only with equal")
+    precision: str = _option("float32", "float32 or bf16")
+    batch_size: int = _option(64, "rows that the backbone reads at once")
+    keep_gb: int | None = _option(None, "GB for rows that are encoded once; the usual is 2")
+    force: bool = _option(False, "repeat a finished run")
+    verbalizer: VerbalizerConfig = field(default_factory=VerbalizerConfig)
+
+
+@dataclass
+class _Command(RunConfig):
+    """`RunConfig` with the list that tells Hydra of the groups."""
+
+    defaults: list[Any] = field(
+        default_factory=lambda: [
+            "_self_",
+            {"task": MISSING},
+            {"method": MISSING},
+        ]
+    )
+
+
+def register() -> None:
+    """Tell Hydra every task, every method and the options of a run."""
+    store = ConfigStore.instance()
+    store.store(name=CONFIG_NAME, node=_Command)
+    for name in TASKS.names():
+        store.store(group="task", name=name, node=default_options(name))
+    for name in METHODS.names():
+        store.store(group="method", name=name, node=METHODS.get(name).config(name=name))
+
+
+def from_hydra(cfg: DictConfig) -> RunConfig:
+    """The composed configuration as plain dataclasses, checked and with its budget resolved."""
+    values = {f.name: cfg[f.name] for f in fields(RunConfig)}
+    objects: dict[str, Any] = {
+        name: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+        for name, value in values.items()
+    }
+    return resolve(RunConfig(**objects))
+
+
+def from_dict(values: dict[str, Any]) -> RunConfig:
+    """The configuration that a report carries, as dataclasses again.
+
+    Raises:
+        InputError: If an option is unknown to this version of the task or method.
+    """
+    try:
+        return RunConfig(
+            **{
+                **values,
+                "task": options_class(values["task"]["name"])(**values["task"]),
+                "method": METHODS.get(values["method"]["name"]).config(**values["method"]),
+                "verbalizer": VerbalizerConfig(**values["verbalizer"]),
+            }
+        )
+    except (TypeError, KeyError) as error:
+        raise InputError(f"the run's options are not those of this version: {error}") from error
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Check every option on its own, turn `k` into the method's budget, and name all controls.
+
+    Returns:
+        A copy in which `k` equals the one of `prompt_tokens` and `shots` that is the method's
+        budget; the other is a number if the method takes it too, else None; all three are None for
+        a method without a budget.
+
+    Raises:
+        InputError: For a value that no run can have, budgets that disagree, or a control that does
+            not apply to the method.
+    """
+    for name, least in _LEAST.items():
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise InputError(f"{name}={value}: must be {least} or more")
+    for name, choices in _CHOICES.items():
+        value = getattr(config, name)
+        if value not in choices:
+            raise InputError(f"{name}={value}: must be one of {', '.join(choices)}")
+    if config.max_bases is not None and config.truncate == "none":
+        raise InputError(
+            f"max_bases={config.max_bases}: say which bases of longer rows are dropped, with "
+            f"truncate=right (the end), left or center"
+        )
+    prompt_tokens, shots = resolve_budget(entry(config), config)
+    made = entry(config)
+    config = replace(
+        config,
+        k={"prompt_tokens": prompt_tokens, "shots": shots, None: None}[made.budget],
+        prompt_tokens=prompt_tokens,
+        shots=shots,
+    )
+    return replace(config, controls=_controls(config))
+
+
+def resolve_budget(method: MethodEntry, config: RunConfig) -> tuple[int | None, int | None]:
+    """What `k`, `prompt_tokens` and `shots` together ask of a method: (prompt_tokens, shots)."""
+    name = method.cls.name
+    if method.budget is None:
+        return None, None
+    other: Budget = "shots" if method.budget == "prompt_tokens" else "prompt_tokens"
+    beside = getattr(config, other)
+    if other in method.also:
+        beside = beside or 0
+    elif beside is not None:
+        raise InputError(f"{other}: method {name} has none; its budget is {method.budget}")
+    given = getattr(config, method.budget)
+    if None not in (config.k, given) and config.k != given:
+        raise InputError(
+            f"k={config.k} and {method.budget}={given} disagree: for method {name} they are the "
+            f"same number; give one"
+        )
+    value = next((v for v in (config.k, given) if v is not None), method.default_budget)
+    return (value, beside) if method.budget == "prompt_tokens" else (beside, value)
+
+
+def _controls(config: RunConfig) -> list[str]:
+    """The controls that a run with a resolved budget asks for, each once."""
+    fitting = applicable(entry(config), config.shots)
+    if config.control is not None and config.controls:
+        raise InputError("give control=NAME for one control alone, or controls=[...], not both")
+    controls = fitting if config.controls == ["all"] else list(dict.fromkeys(config.controls))
+    for name in [*controls, *([] if config.control is None else [config.control])]:
+        check_control(name, config.method.name, fitting)
+        controlled_backbone(config.backbone, name)
+        if name == OTHER_TASK:
+            _check_other_task(config)
+    return controls
+
+
+def _check_other_task(config: RunConfig) -> None:
+    """Its demonstrations stand for those of the task, so it must speak of as many classes."""
+    task, other = build_task(config.task), build_task(default_options(config.other_task))
+    if other.name == task.name:
+        raise InputError(f"other_task={other.name} is the task itself; give another one")
+    if other.kind != "classes":
+        raise InputError(f"other_task={other.name} is {SAID[other.kind]}; give one about classes")
+    if len(other.labels) < len(task.labels):
+        raise InputError(
+            f"other_task={other.name} has {len(other.labels)} classes and {task.name} has "
+            f"{len(task.labels)}; give one with as many"
+        )
+
+
+def check_kind(config: RunConfig, task: Task) -> None:
+    """Refuses a method that cannot do the task.
+
+    Raises:
+        InputError: With the methods that suit the task.
+    """
+    if task.kind in entry(config).kinds:
+        return
+    suiting = [name for name in METHODS.names() if task.kind in METHODS.get(name).kinds]
+    one_label = (
+        "; task.label=NAME makes a task of two classes of one label"
+        if any(f.name == "label" for f in fields(config.task)) and task.kind == "multi_label"
+        else ""
+    )
+    raise InputError(
+        f"method {config.method.name} does not suit task {task.name}, which is {SAID[task.kind]}; "
+        f"methods that do: {', '.join(suiting)}{one_label}"
+    )
+
+
+def entry(config: RunConfig) -> MethodEntry:
+    """The registered method that a configuration asks for."""
+    return METHODS.get(config.method.name)
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that can change the result of a resolved configuration, as plain values.
+
+    Where things are kept (`out`, `data`, `backbone`, paths of the task: their contents count, by
+    their sha256), how often (`seeds`, `force`), what is run beside (`controls`), what is refused
+    (`strict`), the official division and, for a method that reads the sequence alone, everything
+    about the backbone, are not among them.
+    """
+    settings = asdict(config) | {"task": result_options(config.task)}
+    left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict"]
+    if config.split == "official":
+        left_out += ["split"]
+    if not entry(config).uses_backbone:
+        left_out += ["device", "precision", "batch_size", "keep_gb", "verbalizer"]
+    if config.keep_gb is None:
+        left_out += ["keep_gb"]
+    if config.control != OTHER_TASK:
+        left_out += ["other_task"]
+    if config.truncate == "none":
+        left_out += ["truncate", "max_bases"]
+    return {name: value for name, value in settings.items() if name not in left_out}
+
+
+def option_help(config: type[Any]) -> dict[str, tuple[str, str]]:
+    """The options of a configuration class: {name: (default, line of help)}, groups left out."""
+    lines: dict[str, tuple[str, str]] = {}
+    for f in fields(config):
+        if f.name in (*GROUPS, "name"):
+            continue
+        default = getattr(config(), f.name)
+        if hasattr(default, "__dataclass_fields__"):
+            for name, line in option_help(type(default)).items():
+                lines[f"{f.name}.{name}"] = line
+        else:
+            shown = "null" if default is None else str(getattr(default, "name", default))
+            lines[f.name] = (shown, f.metadata.get("help", ""))
+    return lines
+
+
+SAID: dict[Kind, str] = {
+    "classes": "about classes",
+    "multi_label": "of several labels a row",
+    "regression": "a regression",
+}
+"""What a task is, by its kind."""
+
+_LEAST = {
+    "k": 0,
+    "prompt_tokens": 0,
+    "shots": 0,
+    "seed": 0,
+    "split_seed": 0,
+    "seeds": 1,
+    "n_train": 1,
+    "max_bases": 1,
+    "threads": 1,
+    "batch_size": 1,
+    "keep_gb": 0,
+}
+_CHOICES = {
+    "split": DIVISIONS,
+    "truncate": ("none", "left", "right", "center"),
+    "evaluate": ("test", "val"),
+    "device": ("cpu", "cuda", "mps"),
+    "precision": ("float32", "bf16"),
+}
+
+__all__ = [
+    "CONFIG_NAME",
+    "GROUPS",
+    "MethodConfig",
+    "RunConfig",
+    "TaskConfig",
+    "check_kind",
+    "entry",
+    "from_dict",
+    "from_hydra",
+    "identity",
+    "option_help",
+    "register",
+    "resolve",
+    "resolve_budget",
+]

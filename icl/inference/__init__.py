@@ -1,0 +1,1 @@
+"""From rows to class scores through the frozen backbone."""

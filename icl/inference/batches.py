@@ -1,0 +1,125 @@
+"""Rows of text as batches of token ids in which no row's result depends on another."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbone.common.errors import InputError
+from backbone.hyena.tokenizer import PAD, encode_dna
+from backbone.sequence.dna import reverse_complement
+
+BUCKET = 64
+"""Rows are padded to a multiple of this length: a length that no other row of the batch decides."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows as token ids.
+
+    Attributes:
+        rows: (B,) their places among all rows.
+        ids: (B, L) token ids, padded on the right.
+        lengths: (B,) where each row ends.
+    """
+
+    rows: np.ndarray
+    ids: Tensor
+    lengths: Tensor
+
+    def to(self, device: str) -> "Batch":
+        """Returns the batch with its tensors on a device."""
+        return Batch(self.rows, self.ids.to(device), self.lengths.to(device))
+
+
+class Queries:
+    """Sequences, encoded once, from which batches are cut.
+
+    Padding stands on the right, where a causal model does not see it, and up to a length that
+    follows from each row alone.
+    """
+
+    def __init__(
+        self, sequences: Sequence[str], most: int, before: Sequence[np.ndarray] | None = None
+    ) -> None:
+        """Encodes sequences over ACGTN.
+
+        Args:
+            sequences: N sequences.
+            most: the longest row that the backbone can read, padding included.
+            before: token ids in front of each sequence, N arrays. A row of them may end in an empty
+                query: what stands before is answered then.
+
+        Raises:
+            InputError: for an empty row, or one longer than `most`, with the numbers.
+        """
+        if before is None:
+            check_lengths(sequences, most)
+            before = [np.zeros(0, dtype=np.int64)] * len(sequences)
+        # Token ids are small: a byte each, because prompts of many rows are long.
+        self.encoded = [
+            np.concatenate([ids, encode_dna(sequence)]).astype(np.uint8)
+            for ids, sequence in zip(before, sequences, strict=True)
+        ]
+        lengths = np.array([len(row) for row in self.encoded])
+        if lengths.max(initial=0) > most:
+            row, longest = int(lengths.argmax()) + 1, lengths.max()
+            raise InputError(f"row {row}: {longest} tokens exceed the {most} that there are")
+        self.padded = np.minimum(np.maximum(-(-lengths // BUCKET), 1) * BUCKET, most)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.encoded)
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Cuts a batch of rows that have one padded length."""
+        length = int(self.padded[rows].max())
+        ids = np.full((len(rows), length), PAD, dtype=np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(self.encoded[row])] = self.encoded[row]
+        lengths = torch.tensor([len(self.encoded[row]) for row in rows])
+        return Batch(rows, torch.from_numpy(ids), lengths)
+
+    def batches(
+        self, size: int, order: np.ndarray | None = None, tokens: int | None = None
+    ) -> Iterator[Batch]:
+        """Cuts all rows into batches of at most `size` rows of one padded length.
+
+        Args:
+            size: rows of a batch.
+            order: a permutation of the rows; batches keep it within a length.
+            tokens: of a batch at most, where it has more than one row.
+        """
+        order = np.arange(len(self)) if order is None else order
+        by_length = order[np.argsort(self.padded[order], kind="stable")]
+        changes = np.flatnonzero(np.diff(self.padded[by_length])) + 1
+        for group in np.split(by_length, changes):
+            fitting = size
+            if tokens is not None:
+                fitting = min(size, max(1, tokens // int(self.padded[group[0]])))
+            for start in range(0, len(group), fitting):
+                yield self.batch(group[start : start + fitting])
+
+
+def both_strands(sequences: Sequence[str]) -> list[str]:
+    """Returns the N sequences, then their N reverse complements."""
+    return [*sequences, *(reverse_complement(s) for s in sequences)]
+
+
+def check_lengths(sequences: Sequence[str], most: int) -> None:
+    """Refuses rows that the backbone cannot read whole, or that hold nothing to read.
+
+    Raises:
+        InputError: naming the first such row, counted from 1, and its length.
+    """
+    for row, sequence in enumerate(sequences, start=1):
+        if not sequence:
+            raise InputError(f"row {row}: the sequence is empty")
+        if len(sequence) > most:
+            raise InputError(
+                f"row {row}: {len(sequence)} nucleotides exceed the {most} that fit into the "
+                f"backbone's max_seq_len; use a backbone with a longer context, or cut such rows "
+                f"with truncate=right, left or center"
+            )

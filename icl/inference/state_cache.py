@@ -1,0 +1,93 @@
+"""What a frozen backbone made of a sequence, kept for the life of the process.
+
+Several runs of one process (seeds, sizes of a prompt, a probe beside it) read the same rows with
+the same frozen weights; each row is then encoded once. Rows are encoded one at a time: what is kept
+depends on the row alone, to the last bit, whichever run came first. On a CPU that is faster than
+batches too, because a row's activations fit the cache.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from backbone.hyena.model import HyenaDNA
+
+Row = tuple[Tensor, ...]
+
+KEPT_BYTES = 2 << 30
+"""Most that is kept for one backbone, where a run does not say otherwise."""
+
+BLOCK = 64
+"""Rows that share an allocation: one small one a row, between large temporaries, would leave the
+heap in pieces that are never reused."""
+
+
+@dataclass
+class _Kind:
+    """The rows of one kind: each has its place in a block."""
+
+    bytes_per_row: int
+    rows: dict[str, tuple[Row, int]] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        return len(self.rows) * self.bytes_per_row
+
+
+_KEPT: WeakKeyDictionary[HyenaDNA, dict[str, _Kind]] = WeakKeyDictionary()
+
+
+def fits(rows: int, bytes_per_row: int, most: int | None = None) -> bool:
+    """Whether values of that many rows can be kept in `most` bytes (default `KEPT_BYTES`)."""
+    return rows * bytes_per_row <= (KEPT_BYTES if most is None else most)
+
+
+def remembered(
+    model: HyenaDNA,
+    kind: str,
+    sequences: Sequence[str],
+    encode: Callable[[str], Row],
+    bytes_per_row: int,
+    most: int | None = None,
+) -> Row:
+    """Returns what `encode` gives for each sequence, computed where it is not kept yet.
+
+    Args:
+        model: the frozen backbone; its weights must not change.
+        kind: names what `encode` computes, with every setting that it depends on.
+        sequences: the N rows.
+        encode: computes the tensors of one sequence; their shapes are those of every sequence.
+        bytes_per_row: size of a row's tensors. Where all would not fit, other kinds are dropped,
+            those first that were not asked for longest, then older rows of this one.
+        most: bytes to keep for the backbone, `KEPT_BYTES` if None.
+
+    Returns:
+        The tensors with the N rows in front.
+    """
+    kinds = _KEPT.setdefault(model, {})
+    kinds[kind] = kinds.pop(kind, _Kind(bytes_per_row))  # asked for last
+    kept = kinds[kind].rows
+    new = [s for s in dict.fromkeys(sequences) if s not in kept]
+    _make_room(kinds, len(new) * bytes_per_row, KEPT_BYTES if most is None else most)
+    if not fits(len(kept) + len(new), bytes_per_row, most):
+        kept.clear()
+        new = list(dict.fromkeys(sequences))
+    for start in range(0, len(new), BLOCK):
+        some = new[start : start + BLOCK]
+        block = tuple(torch.stack(parts) for parts in zip(*map(encode, some), strict=True))
+        kept.update((sequence, (block, i)) for i, sequence in enumerate(some))
+    places = [kept[sequence] for sequence in sequences]
+    result = tuple(part.new_empty(len(places), *part.shape[1:]) for part in places[0][0])
+    for row, (block, i) in enumerate(places):
+        for target, part in zip(result, block, strict=True):
+            target[row] = part[i]
+    return result
+
+
+def _make_room(kinds: dict[str, _Kind], wanted: int, most: int) -> None:
+    """Drops kinds, but for the last one, until so many bytes more fit."""
+    while len(kinds) > 1 and sum(kind.bytes for kind in kinds.values()) + wanted > most:
+        del kinds[next(iter(kinds))]

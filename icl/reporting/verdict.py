@@ -1,0 +1,85 @@
+"""Whether an effect survives a control: plain runs minus controlled ones, row by row, in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from icl.controls import CONTROLS, WORDS_SWAPPED
+from icl.reporting.report import Report, correct_rows
+from tasks.metrics.bootstrap import hierarchical_difference
+from tasks.metrics.classification import Estimate
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one control says about a method.
+
+    Attributes:
+        method: Registered name.
+        control: Registered name.
+        difference: Accuracy of the plain runs minus that of the controlled ones, with an interval
+            for new draws (seeds) and new test rows together.
+        draws: Seeds of which both were run.
+    """
+
+    method: str
+    control: str
+    difference: Estimate
+    draws: int
+
+    @property
+    def words(self) -> str:
+        """Whether there is evidence, and of what."""
+        claim = CONTROLS[self.control].claim
+        if self.difference.low <= 0 <= self.difference.high:
+            return f"no evidence of {claim}"
+        if self.difference.low > 0 or self.control == WORDS_SWAPPED:
+            return f"excludes 0: evidence of {claim}"
+        return f"excludes 0, but the control is the better one: no evidence of {claim}"
+
+    @property
+    def sentence(self) -> str:
+        """The difference in points, its interval and what follows."""
+        return f"{points(self.method, self.control, self.difference)}: {self.words}"
+
+
+def points(one: str, other: str, difference: Estimate) -> str:
+    """A difference in words: `one minus other: +0.4 points, 95 % from -1.1 to 1.9`."""
+    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
+    return f"{one} minus {other}: {value:+.1f} points, 95 % from {low:.1f} to {high:.1f}"
+
+
+def verdicts(reports: Sequence[Report], folders: Sequence[Path]) -> list[Verdict]:
+    """One verdict per control, from runs of one method on the same rows.
+
+    Args:
+        reports: Plain runs and controlled ones, in any order; a control's runs are compared with
+            the plain runs of the same seeds.
+        folders: Their folders, for the predictions.
+
+    Returns:
+        In the order of `CONTROLS`; a control without a plain run of the same seed has none, and a
+        task without classes, where no row is right or wrong, has none at all.
+
+    Raises:
+        InputError: If predictions cannot be read.
+    """
+    if reports[0].kind != "classes":
+        return []
+    by_control: dict[str | None, dict[int, Path]] = {}
+    for report, folder in zip(reports, folders, strict=True):
+        by_control.setdefault(report.control, {})[report.seed] = folder
+    plain = by_control.get(None, {})
+    found = []
+    for control in CONTROLS:
+        runs = by_control.get(control, {})
+        seeds = sorted(plain.keys() & runs.keys())
+        if seeds:
+            ours, theirs = (
+                np.stack([correct_rows(one[seed]) for seed in seeds]) for one in (plain, runs)
+            )
+            difference = hierarchical_difference(ours, theirs)
+            found.append(Verdict(reports[0].method, control, difference, len(seeds)))
+    return found

@@ -1,0 +1,62 @@
+"""Rows that are longer than a run can read, cut to what it can, if the run says on which side."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from icl.config.options import RunConfig, entry
+from tasks.task import Example, Task
+
+if TYPE_CHECKING:
+    from backbone.hyena.model import HyenaDNA
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How rows are cut.
+
+    Attributes:
+        side: right drops the end of a row, left its beginning, center keeps its middle.
+        most: Bases that are left of a longer row.
+    """
+
+    side: str
+    most: int
+
+    def text(self, sequence: str) -> str:
+        """A sequence as it is read."""
+        over = max(0, len(sequence) - self.most)
+        start = {"right": 0, "left": over, "center": over // 2}[self.side]
+        return sequence[start : start + self.most]
+
+    def rows(self, examples: Sequence[Example]) -> list[Example]:
+        """Rows as they are read."""
+        return [replace(example, sequence=self.text(example.sequence)) for example in examples]
+
+    def count(self, examples: Sequence[Example]) -> int:
+        """Rows that lose something."""
+        return sum(len(example.sequence) > self.most for example in examples)
+
+
+def cut_of(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]") -> Cut | None:
+    """How a run cuts its rows; None where it does not.
+
+    Where the run does not say how long rows may be, they are as long as the backbone's context
+    holds beside learned vectors, [SEP] and label word; demonstrations need more room, and with
+    them the run gives `max_bases`. A method that does not read the backbone then cuts nothing.
+    """
+    if config.truncate == "none":
+        return None
+    if config.max_bases is not None:
+        return Cut(config.truncate, config.max_bases)
+    made = entry(config)
+    if not made.uses_backbone:
+        return None
+    most = load_backbone().config.max_seq_len
+    if made.label_words:
+        from prompts.verbalizer import verbalizer
+
+        words = config.verbalizer.words
+        spoken = verbalizer(len(task.labels), None if words is None else tuple(words))
+        most -= (config.prompt_tokens or 0) + 1 + spoken.length
+    return Cut(config.truncate, most)

@@ -1,0 +1,1 @@
+"""The tuning loop, adapters and tuned copies of the backbone."""

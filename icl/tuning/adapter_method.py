@@ -1,0 +1,109 @@
+"""A frozen backbone with a small adapter of PEFT's, answering with label words, nothing shown.
+
+Tasks of other kinds than classes, for which there are no label words, have a linear head.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor, nn
+
+from icl.inference.batches import check_lengths
+from icl.inference.demonstrations import DemonstrationConfig, Shown
+from icl.inference.in_context import InContext, Rows
+from icl.inference.reader import Prompted
+from icl.method import Context
+from icl.tuning.adapters import adapted_copy, backbone_of
+from icl.tuning.peft_export import ADAPTER, save_adapter
+from icl.tuning.pooled_head import Headed, headed_scores, headed_steps
+from icl.tuning.tuned_method import TunedConfigT, TunedMethod, cut_steps, in_parts
+from prompts.soft_prompt import PromptShape, SoftPrompt
+from prompts.verbalizer import Verbalizer, verbalizer
+from tasks.task import Example
+
+if TYPE_CHECKING:
+    from peft import IA3Config, LoraConfig
+
+    from backbone.hyena.model import HyenaDNA
+
+
+class AdapterMethod(TunedMethod[TunedConfigT]):
+    """What LoRA and IA3 share.
+
+    The adapter leaves the implicit filters alone, so the engine that keeps them is exact here while
+    the adapter is tuned too.
+    """
+
+    def __init__(self, config: TunedConfigT, context: Context) -> None:
+        """Checks the options; the backbone is copied when it is needed."""
+        super().__init__(config, context)
+        self.verbalizer = verbalizer(len(context.labels), context.label_words)
+        self._speaks = context.kind == "classes"
+
+    @abstractmethod
+    def adapter(self) -> "LoraConfig | IA3Config":
+        """Which adapter, and how large."""
+
+    def build(self) -> nn.Module:
+        """Copies the backbone and puts the adapter in."""
+        copy = adapted_copy(self.context.load_backbone(), self.adapter(), self.context.seed)
+        return copy if self._speaks else Headed(copy, len(self.context.labels))
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Refuses rows that do not fit beside [SEP] and label word."""
+        ending = 1 + self.verbalizer.length if self._speaks else 0
+        most = self.context.load_backbone().config.max_seq_len
+        check_lengths([e.sequence for e in examples], most - ending)
+
+    def steps(
+        self, train: Sequence[Example], generator: np.random.Generator
+    ) -> Iterator[Callable[[], Tensor]]:
+        """Losses of an epoch's steps: cross-entropy of the label words against each other."""
+        if not self._speaks:
+            yield from headed_steps(self, train, generator)
+            return
+        learning = self._rows(train, self.config.strands)
+        for rows in cut_steps(learning.queries, len(train), self.config.rows, generator):
+            yield in_parts(learning.loss, rows, learning.queries)
+
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """See `Method.scores`."""
+        if not self._speaks:
+            return headed_scores(self, examples)
+        return self._rows(examples, self.config.strands).scores()
+
+    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
+        """Accuracy when any token may be the answer, forward strand."""
+        if not self._speaks or self.verbalizer.length > 1:
+            return None
+        _, likeliest = self._rows(examples, "forward").answers()
+        wanted = self.verbalizer.ids[[e.label for e in examples], 0].numpy()
+        return float((likeliest == wanted).mean())
+
+    def save_adapter(self, folder: Path) -> None:
+        """Writes the adapter, where it is all that was learned."""
+        if self._speaks:
+            save_adapter(self.module, self.verbalizer.words, folder / ADAPTER)
+
+    def _rows(self, examples: Sequence[Example], strands: str) -> Rows:
+        reader = reading(
+            backbone_of(self.module), self.verbalizer, nothing_shown(self.context), self.context
+        )
+        return Rows(reader, examples, strands)
+
+
+def nothing_shown(context: Context) -> Shown:
+    """Demonstrations of which there are none."""
+    most = lambda: context.load_backbone().config.max_seq_len  # noqa: E731
+    return Shown(DemonstrationConfig(), replace(context, shots=0), most)
+
+
+def reading(model: "HyenaDNA", words: Verbalizer, shown: Shown, context: Context) -> InContext:
+    """A reader of label words without learned vectors, for the weights that the model has now."""
+    vectors = SoftPrompt(model, PromptShape(0, 0, 0), len(words.words), "normal", seed=0)
+    vectors = vectors.to(context.device).requires_grad_(False)
+    return InContext(Prompted(model, words), vectors, shown, context)

@@ -1,0 +1,96 @@
+"""What a run has learned as a folder of PEFT's, which `PeftModel.from_pretrained` reads.
+
+PEFT has a form for vectors before the query in one layer (PROMPT_TUNING, Lester et al. 2021), for
+LoRA and for IA3. It has none for vectors behind the query or in every layer of a model without
+attention, nor for weights that moved themselves. PEFT's form holds no answer: the label words and
+what is added to their scores stand beside it, in `label_words.json`.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from backbone.hyena.model import HyenaDNA
+from icl.files import write_text, written_whole
+from prompts.soft_prompt import SoftPrompt
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+ADAPTER = "adapter"
+"""The adapter's folder, in that of its run."""
+
+CONFIG, WEIGHTS, WORDS = "adapter_config.json", "adapter_model.safetensors", "label_words.json"
+
+
+def save_adapter(module: nn.Module, words: Sequence[str], folder: Path) -> None:
+    """Writes the adapter of a model that PEFT has adapted.
+
+    Args:
+        module: a `peft.PeftModel`.
+        words: the label words, in the order of the classes.
+        folder: where; made if it is not there.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    assert isinstance(module, PeftModel)
+    tensors = get_peft_model_state_dict(module, save_embedding_layers=False)
+    offset = [0.0] * len(words)
+    _write(folder, module.active_peft_config, tensors, words, offset)
+
+
+def save_prompt(model: HyenaDNA, prompt: SoftPrompt, words: Sequence[str], folder: Path) -> bool:
+    """Writes a soft prompt, if PEFT has its form: vectors before the query, in one layer.
+
+    Args:
+        model: the frozen backbone.
+        prompt: the learned vectors.
+        words: the label words, in the order of the classes.
+        folder: where; made if it is not there.
+
+    Returns:
+        Whether PEFT has the form.
+    """
+    tokens = len(prompt.before)
+    if not tokens or len(prompt.after) or len(prompt.deep_before):
+        return False
+    from peft import PromptTuningConfig
+
+    config = PromptTuningConfig(
+        task_type="CAUSAL_LM",
+        num_virtual_tokens=tokens,
+        token_dim=model.config.d_model,
+        num_layers=model.config.n_layer,
+        num_attention_heads=model.config.num_attention_heads,
+        num_transformer_submodules=1,
+    )
+    tensors = {"prompt_embeddings": prompt.before.detach()}
+    _write(folder, config, tensors, words, prompt.offset.tolist())
+    return True
+
+
+def _write(
+    folder: Path,
+    config: "PeftConfig",
+    tensors: dict[str, Tensor],
+    words: Sequence[str],
+    offset: Sequence[float],
+) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = {
+        name: sorted(value) if isinstance(value, set) else value
+        for name, value in config.to_dict().items()
+    }
+    # The backbone's own name is a folder of this machine, and says nothing elsewhere.
+    fields |= {"inference_mode": True, "base_model_name_or_path": None}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written_whole(folder / WEIGHTS) as path:
+        save_file(contiguous, path, {"format": "pt"})
+    spoken = {"words": list(words), "offset": list(offset), "answer": "after [SEP]"}
+    write_text(folder / WORDS, json.dumps(spoken, indent=2) + "\n")
+    write_text(folder / CONFIG, json.dumps(fields, indent=2, sort_keys=True) + "\n")

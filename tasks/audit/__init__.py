@@ -1,0 +1,1 @@
+"""The audit: what a classifier could exploit in a division of rows."""

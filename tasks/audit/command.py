@@ -1,0 +1,159 @@
+"""python -m tasks check NAME data=DIR: audit a task, before any claim.
+
+Prints what was found and a verdict in words, and writes into the folder `out`: `audit_NAME.json`
+with all numbers, `audit_NAME.csv` with a line a question (the page of `experiments.report` shows
+it), and `clean_NAME.tsv` with the rows of the clean split, numbered from 0 in each split's order.
+"""
+
+import csv
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from backbone.common.errors import InputError
+from backbone.common.files import write_text
+from backbone.common.options import help_text, option, read_options
+from tasks.audit.exposure import BUNDLED
+from tasks.audit.findings import Audit, audit
+from tasks.audit.kinship import NONE, kinship
+from tasks.audit.wording import Line, lines, verdict
+from tasks.catalog import TASKS
+from tasks.family import build_task, options_class
+from tasks.task import Splits, Task
+
+COMMAND = "python -m tasks check NAME"
+STYLES = {"leak": "bold red", "labels": "bold red", "shortcut": "yellow", "few": "yellow", "": ""}
+
+
+@dataclass
+class Options:
+    """What the command line can set; a task's own options are given as task.OPTION=VALUE."""
+
+    data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
+    out: str = option("runs", "folder that receives audit_NAME.json, .csv and clean_NAME.tsv")
+    pretraining: str | None = option(None, "BED file of what a checkpoint saw; else the bundled's")
+    corpus: list[str] = option([], "FASTA files, folders or globs of what it saw, to search in")
+    split_seed: int = option(0, "moves the division of the rows, where the task leaves it open")
+
+
+def check(name: str, arguments: Sequence[str]) -> list[Path]:
+    """Audit a task, print what was found, and write it.
+
+    Args:
+        name: Of a registered task or family.
+        arguments: Options as `key=value`.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: If the options or the rows cannot be used; nothing is then written.
+    """
+    own = [word.removeprefix("task.") for word in arguments if word.startswith("task.")]
+    options = read_options(Options, [word for word in arguments if not word.startswith("task.")])
+    canonical = TASKS.get(name).name
+    task = build_task(read_options(options_class(name), [f"name={canonical}", *own]))
+    folder = options.data or os.environ.get("ICL_DATA")
+    data = Path(folder).expanduser() if folder else None
+    start = time.perf_counter()
+    splits = task.splits(options.split_seed, data)
+    regions = Path(options.pretraining).expanduser() if options.pretraining else BUNDLED
+    found = audit(task, splits, data, regions=regions, corpus=options.corpus)
+    seconds = time.perf_counter() - start
+    files = _write(Path(options.out).expanduser(), task, splits, found)
+    _print(found, seconds)
+    for file in files:
+        print(file)
+    return files
+
+
+def _write(out: Path, task: Task, splits: Splits, found: Audit) -> list[Path]:
+    names = (f"audit_{task.name}.json", f"audit_{task.name}.csv", f"clean_{task.name}.tsv")
+    files = [out / name for name in names]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file, text in zip(files, (_json(found), _csv(found), _clean(splits)), strict=True):
+            write_text(file, text)
+    except OSError as error:
+        raise InputError(f"cannot write into {out}: {error.strerror}") from error
+    return files
+
+
+def _json(found: Audit) -> str:
+    said = {"lines": [asdict(line) for line in lines(found)], "verdict": verdict(found)}
+    return json.dumps(asdict(found) | said, indent=2) + "\n"
+
+
+def _csv(found: Audit) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["task", "question", "rows", "answer", "finding"])
+    for sentence in verdict(found):
+        table.writerow([found.task, "verdict", "", sentence, ""])
+    for line in lines(found):
+        table.writerow([found.task, *asdict(line).values()])
+    return text.getvalue()
+
+
+def _clean(splits: Splits) -> str:
+    """Split and row of every row of the clean split."""
+    kept = {
+        "train": np.arange(len(splits.train)),
+        "val": np.arange(len(splits.val)),
+        "test": np.flatnonzero(kinship(splits).test == NONE),
+    }
+    rows = [f"{split}\t{row}\n" for split, numbers in kept.items() for row in numbers]
+    return "split\trow\n" + "".join(rows)
+
+
+def _print(found: Audit, seconds: float) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    table = Table(title=f"Audit of {found.task} ({seconds:.1f} s)", title_justify="left")
+    for name in ("question", "rows", "answer", "finding"):
+        table.add_column(name)
+    shown = lines(found)
+    for line, before in zip(shown, [None, *shown], strict=False):
+        table.add_row(*_cells(line, before), style=STYLES[line.finding])
+    console.print(table)
+    console.print(Text(found.origin), style="dim")
+    console.print()
+    for sentence in verdict(found):
+        console.print(Text(sentence), style="bold")
+
+
+def _cells(line: Line, before: Line | None) -> list[str]:
+    """Cells of a row; what the row above said is not said again."""
+    again = before is not None and before.question == line.question
+    return ["" if again else line.question, line.rows, line.answer, line.finding]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line behind `check`: 0, or 2 after one line about what is wrong."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or {"-h", "--help"} & set(words):
+        print(help_text(Options, COMMAND))
+        return 0
+    try:
+        if "=" in words[0]:
+            raise InputError(f"{words[0]!r} stands where the task's name must be: {COMMAND} ...")
+        check(words[0], words[1:])
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""How the rows of a task's splits are related: which test rows are copies of what is learned from.
+
+A division of 30,000 rows takes seconds, and the many runs of a sweep share one, so what was found
+is kept: in memory, and in the user's cache folder under the hash of the rows.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from backbone.common.files import written_whole
+from tasks.audit.near_duplicates import near_duplicates
+from tasks.division import same_strand
+from tasks.task import Example, Splits
+
+NONE, NEAR, OPPOSITE, SAME = range(4)
+"""The closest relative of a row among others: none, a near-duplicate, its reverse complement, or
+the same sequence."""
+
+_VERSION = 1
+"""Goes up whenever the same rows would be found to be related otherwise."""
+
+
+@dataclass(frozen=True)
+class Kinship:
+    """The relatives of the rows of one division.
+
+    Attributes:
+        train: (N,) the closest relation of each training row to an earlier one.
+        val: (V,) of each validation row to a training row.
+        test: (T,) of each test row to a row of training or validation.
+        test_in_train: (T,) of each test row to a row of training alone.
+        clusters: (N + V + T,) numbers from 0 on of training, validation and test rows: relatives,
+            and relatives of relatives, share one.
+    """
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    test_in_train: np.ndarray
+    clusters: np.ndarray
+
+    def of(self, split: str) -> np.ndarray:
+        """The relations of the rows that are scored, by the name of their split: val or test."""
+        return {"val": self.val, "test": self.test}[split]
+
+
+def counted(relation: np.ndarray) -> dict[str, int]:
+    """How many rows there are, and how many have a relative of each kind, by the closest one."""
+    names = {"same": SAME, "reverse_complement": OPPOSITE, "near": NEAR}
+    counts = {name: int((relation == kind).sum()) for name, kind in names.items()}
+    return {"rows": len(relation), **counts}
+
+
+def kinship(splits: Splits) -> Kinship:
+    """The relatives of a division's rows, from the cache where they are there."""
+    # Where an earlier process left off: keyed by content, so it can never be out of date.
+    return _kept(_Rows(splits))
+
+
+class _Rows:
+    """Splits that are equal when their hashes are, so that a memory of a few can be kept."""
+
+    def __init__(self, splits: Splits) -> None:
+        self.splits = splits
+
+    def __hash__(self) -> int:
+        return hash(self.splits.sha256)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Rows) and other.splits.sha256 == self.splits.sha256
+
+
+@lru_cache(maxsize=8)
+def _kept(rows: _Rows) -> Kinship:
+    # Imported here, since pyfaidx brings much with it.
+    from backbone.sequence.fasta import cache_folder
+
+    splits = rows.splits
+    file = cache_folder("kinship") / f"{splits.sha256}.{_VERSION}.npz"
+    found = _read(file, splits)
+    if found is None:
+        found = find_kinship(splits.train, splits.val, splits.test)
+        _write(file, found)
+    return found
+
+
+def find_kinship(
+    train: Sequence[Example], val: Sequence[Example], test: Sequence[Example]
+) -> Kinship:
+    """Compare all rows with each other; see `Kinship`."""
+    rows = [example.sequence for example in (*train, *val, *test)]
+    strands = [same_strand(row) for row in rows]
+    number = {strand: i for i, strand in enumerate(sorted(set(strands)))}
+    numbers = np.array([number[strand] for strand in strands])
+    pairs = near_duplicates(list(number))
+    forward = np.array([row == strand for row, strand in zip(rows, strands, strict=True)])
+    n_train, n_val = len(train), len(val)
+    learned = n_train + n_val
+
+    def to(reference: slice, asked: slice) -> np.ndarray:
+        return _closest(
+            numbers[asked], forward[asked], numbers[reference], forward[reference], pairs
+        )
+
+    return Kinship(
+        train=_to_earlier(numbers[:n_train], forward[:n_train], pairs),
+        val=to(slice(0, n_train), slice(n_train, learned)),
+        test=to(slice(0, learned), slice(learned, None)),
+        test_in_train=to(slice(0, n_train), slice(learned, None)),
+        clusters=_clusters(len(number), pairs)[numbers],
+    )
+
+
+def _closest(
+    numbers: np.ndarray,
+    forward: np.ndarray,
+    other_numbers: np.ndarray,
+    other_forward: np.ndarray,
+    pairs: np.ndarray,
+) -> np.ndarray:
+    """Closest relation of rows to other rows, (N,) int8.
+
+    Args:
+        numbers: (N,) number of each row's sequence, blind to the strand.
+        forward: (N,) which of the two strands it is.
+        other_numbers: (M,) the same of the others.
+        other_forward: (M,) the same of the others.
+        pairs: (P, 2) numbers of near-duplicates.
+    """
+    size = 1 + max(numbers.max(initial=0), other_numbers.max(initial=0), pairs.max(initial=0))
+    there = np.zeros((2, size), dtype=bool)
+    there[other_forward.astype(int), other_numbers] = True
+    either = there[0] | there[1]
+    near = np.zeros(size, dtype=bool)
+    near[pairs[either[pairs[:, 1]], 0]] = True
+    near[pairs[either[pairs[:, 0]], 1]] = True
+    relation = np.where(near[numbers], NEAR, NONE)
+    relation[either[numbers]] = OPPOSITE
+    relation[there[forward.astype(int), numbers]] = SAME
+    return relation.astype(np.int8)
+
+
+def _to_earlier(numbers: np.ndarray, forward: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Closest relation of each row to a row before it, (N,) int8."""
+    first = np.full(1 + max(numbers.max(initial=0), pairs.max(initial=0)), len(numbers))
+    np.minimum.at(first, numbers, np.arange(len(numbers)))
+    nearest = np.full(len(first), len(numbers))
+    np.minimum.at(nearest, pairs[:, 0], first[pairs[:, 1]])
+    np.minimum.at(nearest, pairs[:, 1], first[pairs[:, 0]])
+    row = np.arange(len(numbers))
+    relation = np.where(nearest[numbers] < row, NEAR, NONE)
+    relation[first[numbers] < row] = OPPOSITE
+    _, first_of_strand = np.unique(numbers * 2 + forward, return_index=True)
+    is_repeat = np.ones(len(numbers), dtype=bool)
+    is_repeat[first_of_strand] = False
+    relation[is_repeat] = SAME
+    return relation.astype(np.int8)
+
+
+def _clusters(n: int, pairs: np.ndarray) -> np.ndarray:
+    """Connected components of `n` sequences, (n,)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _read(file: Path, splits: Splits) -> Kinship | None:
+    """What an earlier process found; None if there is nothing whole."""
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            found = Kinship(**arrays)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
+        return None  # it is a cache: what cannot be read is found again
+    sizes = [len(rows) for rows in (splits.train, splits.val, splits.test)]
+    whole = [len(found.train), len(found.val), len(found.test)] == sizes
+    return found if whole and len(found.clusters) == sum(sizes) else None
+
+
+def _write(file: Path, found: Kinship) -> None:
+    with written_whole(file) as temporary, temporary.open("wb") as opened:
+        np.savez_compressed(opened, **vars(found))

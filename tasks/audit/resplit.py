@@ -1,0 +1,148 @@
+"""Other divisions of a task's rows: without relatives of test rows, by cluster, by chromosome."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from backbone.common.errors import InputError
+from tasks.audit.coordinates import Place, places_of, published
+from tasks.audit.kinship import NONE, Kinship, counted, kinship
+from tasks.division import divide
+from tasks.sources.published import POOL_SHARES
+from tasks.task import Example, Splits, Task, make_splits, strata
+
+
+def redivided(
+    task: Task, splits: Splits, division: str, split_seed: int, data: Path | None
+) -> Splits:
+    """The rows of a task in another division.
+
+    Args:
+        task: Whose rows they are.
+        splits: As its source divides them.
+        division: One of `DIVISIONS`.
+        split_seed: Moves a division of all rows.
+        data: Where the rows come from; coordinates are read there.
+
+    Raises:
+        InputError: If a class is left without rows, or coordinates that are needed are unknown.
+    """
+    if division == "official":
+        return splits
+    if division == "clean":
+        return clean_splits(task, splits)
+    rows = (*splits.train, *splits.val, *splits.test)
+    if division == "by_cluster":
+        groups = kinship(splits).clusters
+        largest = int(np.bincount(groups).max())
+        if largest > POOL_SHARES[0] * len(rows):
+            raise InputError(
+                f"split=by_cluster: {largest} of {len(rows)} rows of {task.name} are relatives of "
+                f"one another or of such; they cannot be divided"
+            )
+        parts = divide(strata(rows), groups, POOL_SHARES, split_seed)
+        kept = "rows that are relatives kept together"
+    else:
+        places = places_of(published(task, data))
+        chromosomes = _chromosomes(task, rows, places)
+        parts = divide_by_chromosome(chromosomes, POOL_SHARES, split_seed)
+        names = ["+".join(sorted({chromosomes[row] for row in part})) for part in parts]
+        kept = "chromosomes kept together: train {}, validation {}, test {}".format(*names)
+    origin = f"70/10/20, {kept}, split_seed={split_seed}, of all rows of this: {splits.origin}"
+    train, val, test = ([rows[row] for row in part] for part in parts)
+    made = make_splits(task, train, val, test, origin, splits.revision)
+    return replace(made, ambiguous_letters=splits.ambiguous_letters)
+
+
+def clean_splits(task: Task, splits: Splits) -> Splits:
+    """The same division, less the test rows that have a relative in training or validation.
+
+    Raises:
+        InputError: If a class has no test row left.
+    """
+    keep = kinship(splits).test == NONE
+    test = [example for example, good in zip(splits.test, keep, strict=True) if good]
+    origin = f"{splits.origin}; {int((~keep).sum())} of {len(keep)} test rows with a relative in "
+    origin += "train or validation left out"
+    made = make_splits(task, splits.train, splits.val, test, origin, splits.revision)
+    return replace(made, ambiguous_letters=splits.ambiguous_letters)
+
+
+def check_strict(task: Task, found: Kinship) -> None:
+    """Refuse a division in which test rows are copies of rows that are learned from.
+
+    Raises:
+        InputError: With the numbers.
+    """
+    counts = counted(found.test)
+    copies = counts["same"] + counts["reverse_complement"]
+    if copies:
+        raise InputError(
+            f"strict=true: {copies} of {counts['rows']} test rows of {task.name} are in train or "
+            f"validation ({counts['same']} the same, {counts['reverse_complement']} as reverse "
+            f"complement; {counts['near']} more are near-duplicates); split=clean leaves them out"
+        )
+
+
+def removed_by_class(task: Task, splits: Splits, found: Kinship) -> dict[str, tuple[int, int]]:
+    """Test rows that the clean split leaves out and keeps, by class; `all` for other tasks."""
+    gone = found.test != NONE
+    if task.kind != "classes":
+        return {"all": (int(gone.sum()), int((~gone).sum()))}
+    labels = np.array(strata(splits.test))
+    return {
+        name: (int(gone[labels == i].sum()), int((~gone)[labels == i].sum()))
+        for i, name in enumerate(task.labels)
+    }
+
+
+def divide_by_chromosome(
+    chromosomes: Sequence[str], shares: Sequence[float], seed: int
+) -> list[np.ndarray]:
+    """Divide rows so that each chromosome is in one part, and the parts are as large as may be.
+
+    The largest chromosome goes first, each to the part that lacks most rows; chromosomes of one
+    size, and parts that lack as many, by a draw.
+
+    Args:
+        chromosomes: N names.
+        shares: Share of each part; they sum to 1.
+        seed: Moves the draw.
+
+    Returns:
+        For each part the ascending numbers of its rows.
+
+    Raises:
+        InputError: If there are fewer chromosomes than parts.
+    """
+    names, group, sizes = np.unique(chromosomes, return_inverse=True, return_counts=True)
+    if len(names) < len(shares):
+        raise InputError(
+            f"split=by_chromosome: the rows lie on {len(names)} chromosomes ({', '.join(names)}); "
+            f"{len(shares)} are needed"
+        )
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(names))
+    order = order[np.argsort(-sizes[order], kind="stable")]
+    lacking = np.array(shares) * len(group)
+    part_of = np.empty(len(names), dtype=np.int64)
+    for done, one in enumerate(order):
+        empty = [part for part in range(len(shares)) if part not in part_of[order[:done]]]
+        # The last ones go where nothing is yet.
+        open_parts = empty if len(empty) == len(order) - done else list(range(len(shares)))
+        part_of[one] = max(open_parts, key=lambda part: lacking[part])
+        lacking[part_of[one]] -= sizes[one]
+    return [np.flatnonzero(part_of[group] == part) for part in range(len(shares))]
+
+
+def _chromosomes(task: Task, rows: Sequence[Example], places: dict[str, Place]) -> list[str]:
+    unknown = sum(row.sequence not in places for row in rows)
+    if unknown:
+        raise InputError(
+            f"split=by_chromosome: the coordinates of {unknown} of {len(rows)} rows of {task.name} "
+            f"are not known; a table says them in the columns region, start, end, or in a column "
+            f"name or id such as chr1:100-200"
+        )
+    return [places[row.sequence].chromosome for row in rows]

@@ -1,0 +1,199 @@
+"""What can be told from a sequence without reading it: its length, its composition, its letters.
+
+Learned from training rows and scored on test rows: a decision tree on a length or a number of
+letters, since classes may share a few exact values; a regression on composition.
+What length or GC content alone gives is no knowledge of DNA, and what counts of short words give is
+the least that a model of DNA must beat.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backbone.sequence.dna import gc_content
+from tasks.audit.kmers import word_counts
+from tasks.division import same_strand
+from tasks.metrics.classification import Estimate, evaluate
+from tasks.metrics.multi_label import evaluate_labels
+from tasks.metrics.regression import evaluate_numbers
+from tasks.task import Example, Kind, Splits, Task, label_text, subset, truth
+
+LEARNED, SCORED = 3000, 5000
+"""Rows that a regression sees and rows that it is scored on, at most."""
+
+LABELS = 20
+"""Labels of a multi-label task that are looked at, at most."""
+
+WORD = 5
+"""Letters of the longer words."""
+
+METRIC: dict[Kind, str] = {"classes": "accuracy", "multi_label": "auroc", "regression": "r2"}
+"""What the score is, by the kind of the task."""
+
+MARGIN = 0.03
+"""How far above chance the whole interval of a score must lie to be named."""
+
+Features = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """How far some numbers of a row go.
+
+    Attributes:
+        name: What they are.
+        score: `METRIC` of the task's kind, on test rows.
+        chance: What the most frequent class gives, or a constant.
+        rows: Test rows that were scored.
+    """
+
+    name: str
+    score: Estimate
+    chance: float
+    rows: int
+
+    @property
+    def exceeds_chance(self) -> bool:
+        """Whether the whole interval lies above chance, by `MARGIN`."""
+        return self.score.low > self.chance + MARGIN
+
+
+def length(sequences: Sequence[str]) -> np.ndarray:
+    """Number of letters, (N, 1)."""
+    return np.array([[len(sequence)] for sequence in sequences], dtype=np.float64)
+
+
+def gc(sequences: Sequence[str]) -> np.ndarray:
+    """Share of G and C, (N, 1)."""
+    return np.array([[gc_content(sequence)] for sequence in sequences])
+
+
+def dinucleotides(sequences: Sequence[str]) -> np.ndarray:
+    """Shares of the words of two letters, a word and its reverse complement being one."""
+    return _shares(word_counts(sequences, 2))
+
+
+def words(sequences: Sequence[str]) -> np.ndarray:
+    """Shares of the words of `WORD` letters, a word and its reverse complement being one."""
+    return _shares(word_counts(sequences, WORD))
+
+
+def unknown(sequences: Sequence[str]) -> np.ndarray:
+    """Share of N, (N, 1)."""
+    return np.array([[sequence.count("N") / len(sequence)] for sequence in sequences])
+
+
+WORDS = f"words of {WORD}"
+
+FEATURES: dict[str, Features] = {
+    "length": length,
+    "GC content": gc,
+    "N": unknown,
+    "dinucleotides": dinucleotides,
+    WORDS: words,
+}
+
+
+NUMBERS = ("length", "N", "lower case")
+"""Features that are one number, of which classes may share a few exact values: for a tree."""
+
+
+def shortcuts(
+    task: Task,
+    splits: Splits,
+    more: dict[str, Features] | None = None,
+    only: str | None = None,
+) -> list[Shortcut]:
+    """Score every set of features, beginning with none at all: the most frequent class.
+
+    Depends on neither the order of the rows nor on which strand of each is given.
+
+    Args:
+        task: Whose rows they are.
+        splits: The rows.
+        more: Further features, by name.
+        only: Name of the features to score alone, beside none at all.
+
+    Returns:
+        A score for each set of features in which training rows differ at all.
+    """
+    train, test = _some(splits.train, LEARNED), _some(splits.test, SCORED)
+    learn, asked = truth(train), truth(test)
+    if task.kind == "multi_label":
+        learn, asked = _labels_with_both(learn, asked)
+    texts, asked_texts = ([example.sequence for example in rows] for rows in (train, test))
+
+    def score(x: np.ndarray, asked_x: np.ndarray, is_number: bool) -> Estimate:
+        scores = _scores(task, _model(task.kind, x, is_number), x, learn, asked_x)
+        if task.kind == "classes":
+            return evaluate(asked, scores)["accuracy"]
+        if task.kind == "regression":
+            return evaluate_numbers(asked, scores[:, 0])["r2"]
+        names = tuple(map(str, range(scores.shape[1])))
+        return evaluate_labels(asked, scores, names, {})[0]["auroc"]
+
+    constant = score(np.zeros((len(train), 1)), np.zeros((len(test), 1)), True)
+    chance = {"classes": constant.value, "multi_label": 0.5, "regression": 0.0}[task.kind]
+    found = [Shortcut("majority", constant, chance, len(test))]
+    every = FEATURES | (more or {})
+    for name, features in every.items() if only is None else [(only, every[only])]:
+        x, asked_x = features(texts), features(asked_texts)
+        mean, scale = x.mean(axis=0), x.std(axis=0)
+        if (scale > 1e-12).any():
+            scale = np.where(scale > 1e-12, scale, 1.0)
+            one = score((x - mean) / scale, (asked_x - mean) / scale, name in NUMBERS)
+            found.append(Shortcut(name, one, chance, len(test)))
+    return found
+
+
+def _some(rows: Sequence[Example], n: int) -> Sequence[Example]:
+    """So many rows at most, in an order that is fixed by what they are."""
+    ordered = sorted(rows, key=lambda e: (same_strand(e.sequence), label_text(e.label)))
+    return subset(ordered, n, seed=0) if len(rows) > n else ordered
+
+
+def _labels_with_both(learn: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels that some rows have and some have not, in both sets; evenly chosen if many."""
+    both = [
+        label
+        for label in range(learn.shape[1])
+        if len(set(learn[:, label])) == len(set(asked[:, label])) == 2
+    ]
+    chosen = [both[i] for i in np.unique(np.linspace(0, len(both) - 1, LABELS).round().astype(int))]
+    return learn[:, chosen], asked[:, chosen]
+
+
+def _model(kind: Kind, x: np.ndarray, is_number: bool) -> Any:
+    """What learns from features (N, F): scikit-learn's, not yet fitted."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    if is_number:
+        tree = DecisionTreeRegressor if kind == "regression" else DecisionTreeClassifier
+        return tree(min_samples_leaf=max(10, len(x) // 50), random_state=0)
+    if kind == "regression":
+        return Ridge(alpha=x.shape[1])
+    # The penalty grows with the number of weights, as validation rows would choose it.
+    return LogisticRegression(C=1.0 if x.shape[1] <= 16 else 0.01, max_iter=2000)
+
+
+def _scores(
+    task: Task, model: Any, x: np.ndarray, learn: np.ndarray, asked_x: np.ndarray
+) -> np.ndarray:
+    """Log-probabilities of classes, log-odds of labels or numbers, of the rows asked about."""
+    if task.kind == "regression":
+        return model.fit(x, learn).predict(asked_x)[:, None]
+    if task.kind == "multi_label":
+        found = [model.fit(x, column).predict_proba(asked_x)[:, 1] for column in learn.T]
+        return np.stack(found, axis=1)
+    scores = np.full((len(asked_x), len(task.labels)), -50.0)
+    model.fit(x, learn)
+    scores[:, model.classes_] = np.log(np.maximum(model.predict_proba(asked_x), np.exp(-50)))
+    return scores
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    total = counts.sum(axis=1, keepdims=True)
+    return counts / np.where(total > 0, total, 1.0)

@@ -1,0 +1,1 @@
+"""Metrics by kind of task, and bootstrap intervals."""

@@ -1,0 +1,175 @@
+"""Your own intervals on a genome, without code: `task=intervals task.genome=x.fa task.bed=y.bed`.
+
+BED coordinates: 0-based, the end not included. Rows on strand "-" are reverse complemented; "." and
+no strand at all read forward.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from backbone.common.errors import InputError
+from backbone.sequence.fasta import Genome, Interval, find_fasta, read_bed
+from tasks.family import TaskConfig, TaskFamily, path_option
+from tasks.own.table import checked_kind, labels_of, own, own_task, stem
+from tasks.registry import TASKS
+from tasks.sources.published import assemble
+from tasks.sources.rows import Rows, clean
+from tasks.task import Splits, Task
+
+
+@dataclass
+class IntervalsConfig(TaskConfig):
+    """Options of `task=intervals`."""
+
+    genome: str | None = path_option("FASTA file, plain or bgzip, a folder of them or a glob")
+    bed: str | None = path_option("BED file of labelled intervals")
+    label: int = own(4, "column of the labels, counted from 1; the fourth is BED's name")
+    flank: int = own(0, "bases that are added on either side")
+    kind: str = own("classes", "classes (sorted values), multi_label (as 0110) or regression")
+    val_chromosomes: list[str] = field(
+        default_factory=list, metadata={"help": "records of validation, as [chr8]; else 10 %"}
+    )
+    test_chromosomes: list[str] = field(
+        default_factory=list, metadata={"help": "records of test, as [chr9,chr10]; else 20 %"}
+    )
+
+
+@dataclass(frozen=True)
+class IntervalSource:
+    """Labelled intervals, cut out of a genome.
+
+    Attributes:
+        genome: FASTA file, folder or glob.
+        bed: BED file.
+        label: Column of the labels, counted from 1.
+        flank: Bases that are added on either side.
+        val: Records whose rows are validation.
+        test: Records whose rows are test; without any, rows are divided whatever their record.
+    """
+
+    genome: str
+    bed: Path
+    label: int
+    flank: int
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
+        """Cut out the rows and divide them; `data` has nothing to say here."""
+        intervals = read_bed(self.bed)
+        labels = read_column(self.bed, self.label)
+        parts = self._parts(intervals)
+        genome = Genome(find_fasta([self.genome]))
+        rows = {}
+        for name in dict.fromkeys(parts):
+            chosen = [i for i, part in enumerate(parts) if part == name]
+            rows[name] = self._cut(task, genome, name, intervals, labels, chosen)
+        return assemble(task, rows, split_seed)
+
+    def places(self) -> Iterator[tuple[str, Interval]]:
+        """Each row's sequence, and where it is cut out."""
+        genome = Genome(find_fasta([self.genome]))
+        for at in read_bed(self.bed):
+            wide = replace(at, start=at.start - self.flank, end=at.end + self.flank)
+            yield genome.sequence(wide.record, wide.start, wide.end, wide.strand), wide
+
+    def _parts(self, intervals: Sequence[Interval]) -> list[str]:
+        """The part in the division of each interval, by its record."""
+        if not self.test:
+            return ["pool"] * len(intervals)
+        there = {interval.record for interval in intervals}
+        for option, names in (("test", self.test), ("val", self.val)):
+            for name in names:
+                if name not in there:
+                    some = ", ".join(sorted(there)[:5])
+                    raise InputError(
+                        f"task.{option}_chromosomes: {self.bed} has no interval on {name}; "
+                        f"it has {some}{' ...' if len(there) > 5 else ''}"
+                    )
+        of_record = dict.fromkeys(self.val, "dev") | dict.fromkeys(self.test, "test")
+        parts = [of_record.get(interval.record, "train") for interval in intervals]
+        if "train" not in parts:
+            raise InputError("task.test_chromosomes: no interval is left to learn from")
+        return parts
+
+    def _cut(
+        self,
+        task: Task,
+        genome: Genome,
+        part: str,
+        intervals: Sequence[Interval],
+        labels: Sequence[str],
+        chosen: Sequence[int],
+    ) -> Rows:
+        def cut() -> Iterator[tuple[str, str]]:
+            for i in chosen:
+                at = intervals[i]
+                start, end = at.start - self.flank, at.end + self.flank
+                try:
+                    yield genome.sequence(at.record, start, end, at.strand), labels[i]
+                except InputError as error:
+                    wide = (
+                        f" interval {at} with flanks of {self.flank} bases:" if self.flank else ""
+                    )
+                    raise InputError(f"{self.bed}:{wide} {error}") from error
+
+        records = {"test": self.test, "dev": self.val}.get(part, ())
+        where = f" on {', '.join(records)}" if records else ""
+        if part == "train":
+            where = f" but those on {', '.join((*self.test, *self.val))}"
+        return clean(cut(), task, str(self.bed), f"the intervals of {self.bed.name}{where}")
+
+
+def build(options: IntervalsConfig) -> Task:
+    """The task of some intervals; its name is that of the BED file without its ending.
+
+    Raises:
+        InputError: If an option is missing or wrong, or the labels cannot be read.
+    """
+    kind = checked_kind(options.kind)
+    if options.genome is None or options.bed is None:
+        raise InputError("task=intervals: give task.genome=FASTA and task.bed=FILE")
+    if options.flank < 0:
+        raise InputError(f"task.flank={options.flank}: must be 0 or more")
+    if options.val_chromosomes and not options.test_chromosomes:
+        raise InputError("task.val_chromosomes: give task.test_chromosomes too")
+    both = sorted({*options.val_chromosomes} & {*options.test_chromosomes})
+    if both:
+        raise InputError(f"task.test_chromosomes: {', '.join(both)} cannot be validation as well")
+    bed = Path(options.bed).expanduser()
+    values = read_column(bed, options.label)
+    source = IntervalSource(
+        options.genome, bed, options.label, options.flank,
+        tuple(options.val_chromosomes), tuple(options.test_chromosomes),
+    )  # fmt: skip
+    return own_task(stem(bed), labels_of(kind, values, "label", str(bed)), source, kind)
+
+
+def read_column(bed: Path, number: int) -> list[str]:
+    """A column of a BED file, counted from 1, in the order of its intervals.
+
+    Raises:
+        InputError: If the file is no BED file, or a line has no such column.
+    """
+    read_bed(bed)  # what is wrong with the intervals is said first
+    found = []
+    for line, text in enumerate(bed.read_text(encoding="utf-8").splitlines(), start=1):
+        if text.strip() and not text.startswith(("#", "track", "browser")):
+            columns = text.split("\t") if "\t" in text else text.split()
+            if not 1 <= number <= len(columns):
+                raise InputError(
+                    f"{bed}, line {line}: has {len(columns)} columns, and task.label={number} "
+                    f"names the one with the labels"
+                )
+            found.append(columns[number - 1])
+    return found
+
+
+TASKS.add(
+    "intervals",
+    TaskFamily(
+        "intervals", IntervalsConfig, build,
+        "your own intervals: task.genome=FASTA task.bed=FILE",
+    ),
+)  # fmt: skip

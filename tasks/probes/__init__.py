@@ -1,0 +1,1 @@
+"""Probes: questions that only their own context answers."""

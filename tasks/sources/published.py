@@ -1,0 +1,273 @@
+"""Where the rows of a task come from, and how they become train, validation and test."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from backbone.common.errors import InputError
+from tasks.division import divide, same_sequence
+from tasks.sources.hub import HubDataset, HubUnavailable
+from tasks.sources.rows import Rows
+from tasks.sources.tables import read_intervals, read_table
+from tasks.task import Example, Splits, Task, make_splits, strata
+
+POOL_SHARES = (0.7, 0.1, 0.2)
+"""Train, validation and test of a source that comes in one piece."""
+
+TRAIN_SHARES = (0.9, 0.1)
+"""Train and validation of a source that has a test split and nothing for validation."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a task.
+
+    Attributes:
+        file: Path below the data folder.
+        what: What it holds, as it reads in the middle of a sentence.
+        genome: FASTA file below the data folder, where the table holds intervals.
+        only: A column and its value, where rows of several tasks lie in one table.
+    """
+
+    file: str
+    what: str
+    genome: str | None = None
+    only: tuple[str, str] | None = None
+
+    def files(self) -> tuple[str, ...]:
+        """What must be there."""
+        return (self.file, self.genome) if self.genome else (self.file,)
+
+    def read(self, data: Path, task: Task) -> Rows:
+        """The rows of the file."""
+        origin = f"{self.what} ({Path(self.file).name})"
+        if self.genome:
+            return read_intervals(data / self.file, data / self.genome, task, origin)
+        if self.only:
+            origin = f"{self.only[1]} in {origin}"
+        return read_table(data / self.file, task, origin, only=self.only)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Files that make up a task together: a pool, or test with train, dev or both."""
+
+    train: Part | None = None
+    dev: Part | None = None
+    test: Part | None = None
+    pool: Part | None = None
+
+    def parts(self) -> dict[str, Part]:
+        """The declared files by their part in the division."""
+        declared = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: part for name, part in declared.items() if part is not None}
+
+    def files(self) -> list[str]:
+        """What must be there for the layout to be complete."""
+        return [file for part in self.parts().values() for file in part.files()]
+
+
+@dataclass(frozen=True)
+class PublishedSource:
+    """A published data set: on the Hub, or as files in a data folder.
+
+    Attributes:
+        hub: Its place on the Hub; None if it has none.
+        layouts: Its local forms in order of preference; the first that is complete is read.
+    """
+
+    hub: HubDataset | None
+    layouts: tuple[Layout, ...]
+
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
+        """Read the rows and divide them; see `Task.splits`."""
+        rows, revision = self.rows(task, data)
+        return assemble(task, rows, split_seed, revision)
+
+    def rows(self, task: Task, data: Path | None) -> tuple[dict[str, Rows], str | None]:
+        """Read what there is, undivided.
+
+        Returns:
+            Rows as `assemble` takes them, and the commit of the Hub data set.
+
+        Raises:
+            InputError: If the rows cannot be had or used.
+        """
+        if data is None:
+            return self._from_hub(task)
+        data = data.expanduser()
+        if data.is_file():
+            return {"pool": read_table(data, task, f"the table {data.name}")}, None
+        if not data.is_dir():
+            raise InputError(f"data folder {data} does not exist; data= names a folder or a table")
+        for layout in self.layouts:
+            if all((data / file).is_file() for file in layout.files()):
+                parts = layout.parts().items()
+                return {name: part.read(data, task) for name, part in parts}, None
+        raise InputError(f"data folder {data} does not hold the task; looked for {self._files()}")
+
+    def tables(self, data: Path | None) -> list[tuple[Path, str]]:
+        """The tables that `splits` reads from a folder or file, and their columns of sequences."""
+        if data is None:
+            return []
+        data = data.expanduser()
+        if data.is_file():
+            return [(data, "sequence")]
+        for layout in self.layouts:
+            if all((data / file).is_file() for file in layout.files()):
+                parts = layout.parts().values()
+                return [(data / part.file, "sequence") for part in parts if not part.genome]
+        return []
+
+    def _from_hub(self, task: Task) -> tuple[dict[str, Rows], str | None]:
+        own = "data=FILE, a table of your own (.tsv or .csv) with columns sequence,label"
+        if self.hub is None:
+            raise InputError(
+                f"task {task.name} is not on the Hub. Two ways to get the data: (1) give data=DIR, "
+                f"or set ICL_DATA=DIR, where DIR holds {self._files()}; (2) give {own}"
+            )
+        try:
+            rows, revision = self.hub.read(task)
+        except HubUnavailable as error:
+            raise InputError(
+                f"Hub data set {self.hub.repository} cannot be had ({error}). Three ways to get "
+                f"the data: (1) connect to the network once, so that it is cached; (2) give "
+                f"data=DIR, or set ICL_DATA=DIR, where DIR holds {self._files()}; (3) give {own}"
+            ) from error
+        names = {"train": "train", "validation": "dev", "dev": "dev", "test": "test"}
+        known = {names[name]: part for name, part in rows.items() if name in names}
+        if not {"test"} < known.keys():
+            raise InputError(
+                f"Hub data set {self.hub.repository} has the splits {', '.join(rows)}; "
+                f"test and train or validation are needed"
+            )
+        return known, revision
+
+    def _files(self) -> str:
+        """The files of every layout, in words."""
+        return ", or ".join(" + ".join(layout.files()) for layout in self.layouts)
+
+
+@dataclass(frozen=True)
+class OneLabelSource:
+    """One label of a task of several: the same rows, of class 1 where they have it.
+
+    Attributes:
+        source: Of the task of several labels.
+        whole: That task.
+        label: Name of the label.
+    """
+
+    source: PublishedSource
+    whole: Task
+    label: str
+
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
+        """Read the rows and divide them, stratified by the label; see `Task.splits`."""
+        rows, revision = self.source.rows(self.whole, data)
+        place = self.whole.labels.index(self.label)
+        of_label = {
+            name: replace(part, examples=tuple(
+                Example(example.sequence, example.label[place]) for example in part.examples
+            ))
+            for name, part in rows.items()
+        }  # fmt: skip
+        return assemble(task, of_label, split_seed, revision)
+
+    def tables(self, data: Path | None) -> list[tuple[Path, str]]:
+        """The tables that `splits` reads from a folder or file, and their columns of sequences."""
+        return self.source.tables(data)
+
+
+def assemble(
+    task: Task,
+    rows: Mapping[str, Rows],
+    split_seed: int,
+    revision: str | None = None,
+) -> Splits:
+    """Make train, validation and test out of what a source has, and say how.
+
+    Args:
+        task: Whose rows they are.
+        rows: `pool` alone, or `test` with `train`, `dev` or both.
+        split_seed: Moves every division made here.
+        revision: Commit of the rows, if they have one.
+
+    Raises:
+        InputError: If a class is left without rows in one of the three.
+    """
+    seeded = f"stratified, split_seed={split_seed}"
+    if "pool" in rows:
+        (train, val, test), note = _divided(rows["pool"], POOL_SHARES, split_seed)
+        origin = f"70/10/20 of {rows['pool'].origin}, {seeded}{note}"
+    elif "train" in rows and "dev" in rows:
+        train, val, test = (rows[name].examples for name in ("train", "dev", "test"))
+        origin = f"train is {rows['train'].origin}, validation {rows['dev'].origin}"
+    else:
+        name = "train" if "train" in rows else "dev"
+        (train, val), note = _divided(rows[name], TRAIN_SHARES, split_seed)
+        test = rows["test"].examples
+        origin = f"train and validation are 90/10 of {rows[name].origin}, {seeded}{note}"
+        if name == "dev":
+            origin = f"no train file, so {origin}"
+    if "test" in rows:
+        origin = f"{origin}; test is {rows['test'].origin}"
+    ambiguous_letters = sum(part.ambiguous_letters for part in rows.values())
+    return make_splits(task, train, val, test, origin, revision, ambiguous_letters)
+
+
+def _divided(
+    rows: Rows, shares: tuple[float, ...], seed: int
+) -> tuple[list[tuple[Example, ...]], str]:
+    """The parts, and a note where rows were kept together because they are the same sequence."""
+    groups = same_sequence([example.sequence for example in rows.examples])
+    parts = divide(strata(rows.examples), groups, shares, seed)
+    repeated = len(groups) - len(np.unique(groups))
+    note = (
+        f", {repeated} rows that repeat another sequence or its reverse complement kept with it"
+        if repeated
+        else ""
+    )
+    return [tuple(rows.examples[row] for row in part) for part in parts], note
+
+
+class Generator(Protocol):
+    """Draws labelled sequences."""
+
+    def draw(self, n: int, random: np.random.Generator) -> list[Example]:
+        """Draw `n` rows, the classes in turn."""
+        ...
+
+
+@dataclass(frozen=True)
+class GeneratedSource:
+    """Rows that are drawn, the same for the same seeds; needs no data.
+
+    Attributes:
+        generator: Draws the rows.
+        n_train: Rows of train.
+        n_val: Rows of validation.
+        n_test: Rows of test.
+        seed: Moves all draws, beside `split_seed`.
+    """
+
+    generator: Generator
+    n_train: int = 2000
+    n_val: int = 400
+    n_test: int = 1000
+    seed: int = 0
+
+    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
+        """Draw the rows; `data` has nothing to say here."""
+        random = np.random.default_rng([self.seed, split_seed])
+        sizes = (self.n_train, self.n_val, self.n_test)
+        train, val, test = (self.generator.draw(size, random) for size in sizes)
+        name = type(self.generator).__name__
+        origin = (
+            f"{self.n_train}, {self.n_val} and {self.n_test} rows drawn by {name}, "
+            f"seed={self.seed}, split_seed={split_seed}"
+        )
+        return make_splits(task, train, val, test, origin)

@@ -1,0 +1,163 @@
+"""The page in a browser: skipped, with the reason, where there is no Chromium to open it with."""
+
+import os
+import shutil
+
+import pytest
+
+from experiments import report as command
+from icl.reporting.report import write_report
+from tests.experiments.made_up import report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+SCREENSHOTS = os.environ.get("ICL_SCREENSHOTS")
+"""Folder that receives pictures of the page, for looking at them."""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not here (Debian: apt-get install chromium)")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="pip install 'genomic-icl[browser]'"
+    )
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    pytest.importorskip("altair", reason="pip install 'genomic-icl[page]'")
+    pytest.importorskip("vl_convert", reason="pip install 'genomic-icl[page]'")
+    folder = tmp_path_factory.mktemp("runs")
+    made = [
+        report(method, tokens=k, accuracy=a + s / 100, seed=s, task=task)
+        for task in ("made_up", "other")
+        for s in range(2)
+        for method, k, a in (
+            ("soft_prompt", 0, 0.6),
+            ("soft_prompt", 4, 0.7),
+            ("soft_prompt", 16, 0.8),
+            ("deep_prompt", 0, 0.6),
+            ("deep_prompt", 16, 0.75),
+            ("gc_only", None, 0.66),
+        )
+    ]
+    for number, one in enumerate(made):
+        place = folder / one.task / one.method / f"{number:012x}"
+        place.mkdir(parents=True)
+        write_report(place, one)
+    assert command.main([f"runs={folder}"]) == 0
+    return f"file://{folder}/report.html"
+
+
+@pytest.fixture(params=[1400, 390])
+def page(browser, address, request):
+    """The open page; it must not have complained, nor asked for anything but itself."""
+    opened = browser.new_page(viewport={"width": request.param, "height": 844})
+    complaints, requests = [], []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda asked: requests.append(asked.url))
+    opened.goto(address)
+    opened.wait_for_selector(".names li")
+    yield opened
+    opened.close()
+    assert complaints == []
+    assert [url for url in requests if not url.startswith("data:")] == [address]
+
+
+def names(page):
+    return [
+        text.rpartition(" ")[0]
+        for text in page.locator("figure").first.locator(".names li").all_inner_texts()
+    ]
+
+
+def test_a_hover_shows_the_point_its_interval_and_its_settings(page):
+    page.locator(".plot").first.scroll_into_view_if_needed()
+    # The last marks that are drawn are the means: whatever lies below, they can be pointed at.
+    mark = page.locator(".plot").first.locator(".mark-symbol.layer_7_marks path").last
+    box = mark.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    text = page.locator("#tooltip").inner_text()
+    assert "soft_prompt" in text and "16 prompt tokens" in text
+    assert "accuracy 0.805 (95 % from" in text and "mean of 2 runs" in text
+
+
+def test_the_keyboard_moves_from_point_to_point(page):
+    page.locator(".plot").first.focus()
+    page.keyboard.press("ArrowRight")
+    first = page.locator("#tooltip").inner_text()
+    page.keyboard.press("ArrowRight")
+    second = page.locator("#tooltip").inner_text()
+    assert "deep_prompt" in first and "0 prompt tokens" in first
+    assert "16 prompt tokens" in second and page.locator("#announcer").inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator("#tooltip").is_hidden()
+
+
+def test_filters_change_lines_tasks_and_table(page):
+    assert names(page) == ["deep_prompt", "soft_prompt", "gc_only", "best possible", "chance"]
+    rows = page.locator("#table tbody tr:visible")
+    lines = page.locator(".plot").first.locator(".mark-line path")
+    assert (rows.count(), lines.count()) == (24, 2)
+    page.get_by_role("checkbox", name="deep_prompt").uncheck()
+    assert names(page) == ["soft_prompt", "gc_only", "best possible", "chance"]
+    assert (rows.count(), lines.count()) == (16, 1)
+    page.get_by_role("checkbox", name="other").uncheck()
+    assert page.locator("figure:visible").count() == 1 and rows.count() == 8
+    page.get_by_role("button", name="Show everything").click()
+    page.locator(".names button", has_text="gc_only").first.click()
+    assert names(page) == ["gc_only", "best possible", "chance"] and rows.count() == 4
+
+
+def test_the_table_is_sorted_by_what_is_clicked(page):
+    heading = page.locator("#table thead th", has_text="Accuracy")
+
+    def values():
+        return [
+            float(v.split()[0])
+            for v in page.locator("#table tbody tr:visible td:nth-of-type(5)").all_inner_texts()
+        ]
+
+    heading.get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "ascending" and values() == sorted(values())
+    heading.get_by_role("button").click()
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert values() == sorted(values(), reverse=True) and values()[0] == 0.81
+
+
+def test_nothing_is_wider_than_the_window_and_it_prints(page):
+    width = page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if SCREENSHOTS:
+        page.screenshot(path=f"{SCREENSHOTS}/page_{width}.png", full_page=True)
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.emulate_media(media="print")
+    assert page.locator("#choices").is_hidden() and page.locator(".plot svg").first.is_visible()
+
+
+def test_what_a_search_tried_once_are_dots_of_one_name(browser, tmp_path):
+    for number in range(9):
+        one = report(tokens=number, accuracy=0.6 + number / 100, options={"lr": 0.1 + number})
+        place = tmp_path / one.task / one.method / f"{number:012x}"
+        place.mkdir(parents=True)
+        write_report(place, one)
+    assert command.main([f"runs={tmp_path}"]) == 0
+    opened = browser.new_page(viewport={"width": 1400, "height": 844})
+    opened.goto(f"file://{tmp_path}/report.html")
+    opened.wait_for_selector(".names li")
+    assert opened.locator(".names li").all_inner_texts() == [
+        "soft_prompt: 9 settings, one run each",
+        "best possible 0.950",
+        "chance 0.500",
+    ]
+    assert opened.locator(".mark-symbol.layer_5_marks path").count() == 9
+    assert opened.locator(".mark-line path").count() == 0
+    opened.locator(".plot").focus()
+    opened.keyboard.press("ArrowRight")
+    assert "lr=0.1" in opened.locator("#tooltip").inner_text()
+    opened.close()

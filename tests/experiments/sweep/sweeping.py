@@ -1,0 +1,157 @@
+"""What tests of sweeps share: runs that take no time, and workers that are forked.
+
+A forked worker is there at once, where a new process would import everything anew.
+"""
+
+import gc
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+from experiments.sweep.__main__ import sweep
+from experiments.sweep.recipe import read_request
+from experiments.sweep.worker import Stop, WorkerOptions, worker
+from icl.config import options
+from icl.run import Finished
+from tasks.metrics.classification import Estimate
+
+LOG = "log.txt"
+GRID = ("task=synthetic_easy", "method=soft_prompt", "space.prompt_tokens=[0,1,2,4]", "seeds=3")
+
+
+class FakeRuns:
+    """Does no run, but what surrounds one: claim, skip what is there, leave a report.
+
+    `log.txt` in the folder of runs says who began and ended which run.
+    """
+
+    def __init__(self, seconds=0.0, score=None):
+        self.seconds = seconds
+        self.score = score or (lambda config: 0.5 + config.prompt_tokens / 100 + config.seed / 1000)
+
+    def __call__(self, config, watch):
+        text = json.dumps(options.identity(config), sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:12]
+        folder = Path(config.out) / config.task.name / config.method.name / name
+        with watch.claim(name):
+            was_there = (folder / "done").exists()
+            if not was_there:
+                say(config.out, name, "begins")
+                folder.mkdir(parents=True, exist_ok=True)
+                value = self.score(config)
+                if callable(value):  # a run of several epochs
+                    value = value(watch.progress)
+                time.sleep(self.seconds)
+                (folder / "part").write_text(repr(value))
+                say(config.out, name, "ends")
+                (folder / "part").rename(folder / "done")
+            value = float((folder / "done").read_text())
+        report = SimpleNamespace(
+            kind="classes",
+            metrics={"accuracy": Estimate(value, value - 0.1, value + 0.1)},
+            gc_matched_accuracy=Estimate(0.5, 0.4, 0.6),
+            validation={"accuracy": value, "loss": 1 - value},
+            prompt_tokens=config.prompt_tokens,
+            shots=config.shots,
+            trainable_parameters=8 * (config.prompt_tokens or 0),
+            seconds=1.0,
+            control=None,
+        )
+        return [Finished(report, folder, was_there)]
+
+
+def say(out, name, what):
+    line = f"{name} {what} {os.getpid()}\n".encode()
+    handle = os.open(Path(out) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(handle, line)
+    os.close(handle)
+
+
+def heard(out):
+    """(name, begins or ends, pid) of all that was said, in order."""
+    file = Path(out) / LOG
+    return [tuple(line.split()) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+class Forked:
+    """A process that was forked, as `subprocess.Popen` would give it."""
+
+    started: list = []
+
+    def __init__(self, work):
+        read, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.close(write)
+                for other in Forked.started:  # or it would keep their pipes open itself
+                    other.stdin.close()
+                # SQLite's connections must not be closed by a process that did not open them.
+                gc.freeze()
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                work(read)
+                code = 0
+            except KeyboardInterrupt:
+                code = 130
+            finally:
+                os._exit(code)
+        os.close(read)
+        self.stdin = os.fdopen(write, "wb")
+        Forked.started.append(self)
+        self.code = None
+
+    def poll(self):
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+        return self.code
+
+    def wait(self):
+        while self.poll() is None:
+            time.sleep(0.01)
+        return self.code
+
+    def terminate(self):
+        os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def forking(runs, url):
+    """Starts workers that do these runs."""
+
+    def start(given: WorkerOptions, number: int) -> Forked:
+        def work(leash):
+            stop = Stop(given.until)
+            stop.hear_signals()
+            stop.follow(leash)
+            worker(WorkerOptions(**{**vars(given), "storage": url, "number": number}), stop, runs)
+
+        return Forked(work)
+
+    return start
+
+
+def until(is_so, seconds=120):
+    """Waits for something to be so."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+
+
+def begun(words, runs, url):
+    """A parent in a process of its own."""
+    return Forked(lambda _: sweep(read_request([*words, f"storage={url}"]), forking(runs, url)))
+
+
+def done(words, runs, url):
+    """A sweep to its end; the paths of its tables."""
+    return sweep(read_request([*words, f"storage={url}"]), forking(runs, url))

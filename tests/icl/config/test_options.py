@@ -1,0 +1,178 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from backbone.common.errors import InputError
+from icl.config.options import (
+    RunConfig,
+    TaskConfig,
+    VerbalizerConfig,
+    entry,
+    from_dict,
+    identity,
+    resolve,
+)
+from icl.method import METHODS, MethodConfig, MethodEntry
+from icl.methods.linear_probe import LinearProbe, LinearProbeConfig
+from icl.methods.majority import MajorityConfig
+from icl.reporting.report import run_hash
+
+
+@dataclass
+class OneOption(MethodConfig):
+    lr: float = 0.1
+
+
+@pytest.fixture(autouse=True)
+def budgets(monkeypatch):
+    """Methods with each budget; what they do is of no matter here."""
+    for name, budget, also in (
+        ("with_tokens", "prompt_tokens", ()),
+        ("with_shots", "shots", ()),
+        ("with_both", "prompt_tokens", ("shots",)),
+    ):
+        cls = type("Named", (LinearProbe,), {"name": name})
+        made = MethodEntry(cls, OneOption, "", budget, 7, uses_backbone=True, also=also)
+        monkeypatch.setitem(METHODS._values, name, made)
+
+
+def config(named="with_tokens", **changes):
+    options = METHODS.get(named).config(name=named)
+    return replace(RunConfig(task=TaskConfig("synthetic_easy"), method=options), **changes)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "expected"),
+    [
+        ("with_tokens", {}, (7, 7, None)),
+        ("with_tokens", {"k": 0}, (0, 0, None)),
+        ("with_tokens", {"k": 16}, (16, 16, None)),
+        ("with_tokens", {"prompt_tokens": 16}, (16, 16, None)),
+        ("with_tokens", {"k": 16, "prompt_tokens": 16}, (16, 16, None)),
+        ("with_both", {}, (7, 7, 0)),
+        ("with_both", {"k": 0, "shots": 2}, (0, 0, 2)),
+        ("with_both", {"prompt_tokens": 16, "shots": 2}, (16, 16, 2)),
+        ("with_shots", {"k": 3}, (3, None, 3)),
+        ("with_shots", {"shots": 0}, (0, None, 0)),
+        ("majority", {"k": 16}, (None, None, None)),
+        ("majority", {"k": 16, "prompt_tokens": 3}, (None, None, None)),
+    ],
+)
+def test_k_becomes_the_budget_of_the_method(method, given, expected):
+    done = resolve(config(method, **given))
+    assert (done.k, done.prompt_tokens, done.shots) == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("with_tokens", {"k": 16, "prompt_tokens": 8}, "k=16 and prompt_tokens=8 disagree"),
+        ("with_tokens", {"k": 0, "prompt_tokens": 8}, "k=0 and prompt_tokens=8 disagree"),
+        ("with_shots", {"k": 1, "shots": 2}, "k=1 and shots=2 disagree"),
+        ("with_tokens", {"shots": 2}, "with_tokens has none"),
+        ("with_both", {"shots": -2}, "shots=-2"),
+        ("with_both", {"k": 3, "prompt_tokens": 4, "shots": 4}, "k=3 and prompt_tokens=4"),
+        ("with_shots", {"prompt_tokens": 2}, "with_shots has none"),
+        ("majority", {"k": -1}, "k=-1"),
+        ("with_tokens", {"prompt_tokens": -3}, "prompt_tokens=-3"),
+    ],
+)
+def test_budgets_that_cannot_be_are_refused(method, given, message):
+    with pytest.raises(InputError, match=message):
+        resolve(config(method, **given))
+
+
+def hashed(made, data="d", weights="w", revision=None):
+    return run_hash(
+        identity(resolve(made)),
+        data_sha256=data,
+        data_revision=revision,
+        weights_sha256=weights if entry(made).uses_backbone else None,
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": TaskConfig("synthetic_hard")},
+        {"method": OneOption("with_tokens", lr=0.2)},
+        {"method": OneOption("with_shots")},
+        {"k": 8},
+        {"seed": 1},
+        {"split_seed": 1},
+        {"n_train": 5},
+        {"control": "train_labels_shuffled"},
+        {"evaluate": "val"},
+        {"device": "cuda"},
+        {"threads": 1},
+        {"precision": "bf16"},
+        {"batch_size": 3},
+        {"keep_gb": 8},
+        {"verbalizer": VerbalizerConfig(["A", "N"])},
+    ],
+)
+def test_every_setting_that_changes_the_result_changes_the_hash(change):
+    assert hashed(config(**change)) != hashed(config())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"out": "x"}, {"force": True}, {"seeds": 4}, {"data": "x"}, {"backbone": "x"}),
+        *({"controls": ["random_backbone"]}, {"other_task": "synthetic_hard"}),
+    ],
+)
+def test_where_and_how_often_do_not_change_the_hash(change):
+    assert hashed(config(**change)) == hashed(config())
+
+
+def test_the_other_task_counts_where_its_rows_are_shown():
+    shown = config("with_shots", control="demos_other_task", other_task="synthetic_hard")
+    assert hashed(shown) != hashed(replace(shown, other_task="enhancer_cohn"))
+
+
+@pytest.mark.parametrize("other", ["synthetic_easy", "nowhere"])
+def test_another_task_must_be_another_one_that_exists(other):
+    with pytest.raises(InputError, match=other):
+        resolve(config("with_shots", controls=["demos_other_task"], other_task=other))
+
+
+def test_all_controls_are_those_that_apply():
+    no_demonstrations = ["words_swapped", "train_labels_shuffled", "random_backbone"]
+    assert resolve(config("with_both", controls=["all"])).controls == no_demonstrations
+    assert resolve(config("majority", controls=["all"])).controls == ["train_labels_shuffled"]
+    twice = config("with_both", controls=["words_swapped", "words_swapped"])
+    assert resolve(twice).controls == ["words_swapped"]
+
+
+def test_contents_of_data_and_weights_change_the_hash():
+    plain = hashed(config())
+    others = {
+        hashed(config(), data="e"),
+        hashed(config(), weights="x"),
+        hashed(config(), "d", "w", "r"),
+    }
+    assert len(others | {plain}) == 4
+
+
+def test_k_and_its_resolved_name_give_the_same_hash():
+    assert hashed(config(k=9)) == hashed(config(prompt_tokens=9)) != hashed(config())
+
+
+def test_a_method_without_backbone_is_one_run_whatever_the_backbone():
+    one = config("majority")
+    assert hashed(one) == hashed(
+        replace(one, batch_size=1, precision="bf16", keep_gb=8, k=5), weights="x"
+    )
+    assert hashed(one) != hashed(replace(one, seed=1))
+
+
+def test_a_configuration_comes_back_from_a_report():
+    from dataclasses import asdict
+
+    made = resolve(config("linear_probe", verbalizer=VerbalizerConfig(["A", "C"])))
+    back = from_dict(asdict(made))
+    assert back == made and type(back.method) is LinearProbeConfig
+    with pytest.raises(InputError, match="lr"):
+        from_dict(asdict(made) | {"method": {"name": "majority", "lr": 1}})
+    assert MajorityConfig() == MajorityConfig(name="")

@@ -1,0 +1,200 @@
+"""What holds for every registered method, on rows that differ in composition and a tiny backbone.
+
+A method that is added is found by the registry; `OPTIONS` makes it small.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from backbone.common.errors import InputError
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.model import random_model
+from backbone.hyena.zoo import weights_sha256
+from icl.method import Context, Method
+from icl.methods.catalog import METHODS
+from tasks.task import Example
+
+OPTIONS = {
+    "cnn": dict(lr=1e-2, epochs=5, rows=16),
+    "deep_prompt": dict(lr=0.05, epochs=12, rows=16),
+    "fine_tune": dict(lr=0.01, epochs=3, rows=8),
+    "ia3": dict(lr=0.1, epochs=4, rows=8),
+    "instruction_tuning": dict(lr=0.01, epochs=4, rows=8, tuning_samples=48),
+    "kmer_logreg": dict(kmers=[2, 3]),
+    "lora": dict(lr=0.02, epochs=4, rows=8),
+    "soft_prompt": dict(lr=0.05, epochs=12, rows=16),
+}
+BUDGETS = {"prompt_tokens": 4, "shots": 2}
+
+D_MODEL = 16
+PARAMETERS = {
+    "deep_prompt": 2 * BUDGETS["prompt_tokens"] * D_MODEL + 2,
+    "embedding_knn": 0,
+    "few_shot": 0,
+    "gc_only": 3,
+    "kmer_knn": 0,
+    "length_only": 3,
+    "linear_probe": D_MODEL + 1,
+    "majority": 1,
+    "soft_prompt": BUDGETS["prompt_tokens"] * D_MODEL + 2,
+    "zero_shot": 0,
+}
+"""Numbers that fit moves, by hand; methods that tune weights are counted in their own tests."""
+
+UNTAUGHT = {"few_shot", "length_only", "majority", "zero_shot"}
+"""Methods that cannot tell the rows: they do not see the letters, or their weights are random."""
+
+NAMES = METHODS.names()
+
+
+def rows(n: int, seed: int) -> list[Example]:
+    """Class 0 is rich in A and T, class 1 in C and G."""
+    random = np.random.default_rng(seed)
+    shares = ([0.42, 0.08, 0.08, 0.42], [0.08, 0.42, 0.42, 0.08])
+    lengths = random.integers(20, 41, size=n)
+    return [
+        Example("".join(random.choice(list("ACGT"), size=length, p=shares[i % 2])), i % 2)
+        for i, length in enumerate(lengths)
+    ]
+
+
+def shuffled(examples: list[Example], seed: int) -> list[Example]:
+    labels = np.random.default_rng(seed).permutation([e.label for e in examples])
+    return [Example(e.sequence, int(label)) for e, label in zip(examples, labels, strict=True)]
+
+
+TRAIN, VAL, TEST = rows(64, 1), rows(24, 2), rows(60, 3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    shape = HyenaDNAConfig(
+        d_model=D_MODEL, n_layer=2, d_inner=32, max_seq_len=300, initializer_range=0.3
+    )
+    return random_model(shape, seed=3).requires_grad_(False).eval()
+
+
+def build(name: str, model, batch_size: int = 16) -> Method:
+    entry = METHODS.get(name)
+    budget = {entry.budget: BUDGETS[entry.budget]} if entry.budget else {}
+    queries = [e.sequence for e in (*VAL, *TEST)]
+    context = Context(
+        ("poor", "rich"), 0, lambda: model, batch_size=batch_size, queries=queries, **budget
+    )
+    return entry.cls(entry.config(name=name, **OPTIONS.get(name, {})), context)
+
+
+@dataclass
+class Fitted:
+    method: Method
+    scores: np.ndarray
+    weights_before: str
+
+
+@pytest.fixture(scope="module")
+def fitted(model):
+    """Every method after `fit`, fitted once."""
+    done: dict[str, Fitted] = {}
+
+    def of(name: str) -> Fitted:
+        if name not in done:
+            before, method = weights_sha256(model), build(name, model)
+            method.check([*TRAIN, *VAL, *TEST])
+            method.fit(TRAIN, VAL)
+            done[name] = Fitted(method, method.scores(TEST), before)
+        return done[name]
+
+    return of
+
+
+def test_options_are_of_methods_that_there_are():
+    assert {*OPTIONS, *PARAMETERS, *UNTAUGHT} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_a_finite_log_probability_for_each_row_and_class(fitted, name):
+    scores = fitted(name).scores
+    assert scores.shape == (len(TEST), 2) and scores.dtype == np.float64
+    assert np.isfinite(scores).all()
+    np.testing.assert_allclose(np.exp(scores).sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_shared_backbone_has_the_same_bytes_after_fit_and_stays_frozen(fitted, model, name):
+    assert weights_sha256(model) == fitted(name).weights_before
+    assert not any(p.requires_grad or p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_validation_says_accuracy_and_loss(fitted, name):
+    validation = fitted(name).method.validation
+    assert 0 <= validation["accuracy"] <= 1 and validation["loss"] > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_budgets_and_parameters_are_as_counted(fitted, name):
+    method, budget = fitted(name).method, METHODS.get(name).budget
+    assert method.prompt_tokens == (BUDGETS["prompt_tokens"] if budget == "prompt_tokens" else None)
+    assert method.shots == (BUDGETS["shots"] if budget == "shots" else None)
+    assert method.trainable_parameters >= 0
+    assert method.trainable_parameters == PARAMETERS.get(name, method.trainable_parameters)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restored_method_scores_the_same_in_batches_of_any_size(fitted, model, name):
+    once = fitted(name)
+    state = once.method.state()
+    for size in (1, 7, 64):
+        restored = build(name, model, batch_size=size)
+        restored.load_state(state)
+        scores = restored.scores(TEST)
+        np.testing.assert_allclose(scores, once.scores, atol=2e-5)
+        np.testing.assert_array_equal(scores.argmax(axis=1), once.scores.argmax(axis=1))
+        assert restored.trainable_parameters == once.method.trainable_parameters
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_score_does_not_depend_on_the_other_rows_or_their_order(fitted, name):
+    once = fitted(name)
+    np.testing.assert_allclose(once.method.scores(TEST[::-1])[::-1], once.scores, atol=2e-5)
+    np.testing.assert_allclose(once.method.scores(TEST[5:6])[0], once.scores[5], atol=2e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_learns_the_same_to_the_last_bit_whatever_was_drawn_before(
+    fitted, model, name
+):
+    once, again = fitted(name), build(name, model)
+    torch.rand(3), np.random.rand(3)
+    again.fit(TRAIN, VAL)
+    np.testing.assert_array_equal(again.scores(TEST), once.scores)
+    states = once.method.state(), again.state()
+    assert states[0].keys() == states[1].keys()
+    for key in states[0]:
+        np.testing.assert_array_equal(states[0][key], states[1][key])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_state_that_is_none_is_refused(fitted, model, name):
+    if fitted(name).method.state():
+        with pytest.raises(InputError):
+            build(name, model).load_state({})
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNTAUGHT])
+def test_composition_is_learned(fitted, name):
+    labels = np.array([e.label for e in TEST])
+    assert (fitted(name).scores.argmax(axis=1) == labels).mean() > 0.8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_that_say_nothing_are_met_at_chance(model, name):
+    method = build(name, model)
+    method.fit(shuffled(TRAIN, 4), shuffled(VAL, 5))
+    test = shuffled(TEST, 6)
+    right = method.scores(test).argmax(axis=1) == [e.label for e in test]
+    # Three standard deviations of 60 rows; whoever looks at the labels has all of them.
+    assert abs(right.mean() - 0.5) < 0.2
