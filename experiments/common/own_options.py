@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from backbone.common.options import help_text, read_options
-from experiments.sweep.recipe import read_recipe
+from experiments.common.recipe import read_recipe
 
 
 class WithMethods(Protocol):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from backbone.common.errors import InputError
+from experiments.common.recipe import as_text
 from icl.config.options import RunConfig
 from icl.methods.catalog import METHODS
 from tasks.family import default_options
@@ -63,7 +64,7 @@ def settings(config: Mapping[str, Any]) -> str:
     """The changed options in one line, without the budgets, as `seed=1 method.lr=0.01`."""
     left_out = ("prompt_tokens", "shots")
     changed = changed_options(config).items()
-    return " ".join(f"{name}={spoken(v)}" for name, v in changed if name not in left_out)
+    return " ".join(f"{name}={as_text(v)}" for name, v in changed if name not in left_out)
 
 
 def command(config: Mapping[str, Any]) -> str:
@@ -73,17 +74,6 @@ def command(config: Mapping[str, Any]) -> str:
         config: As `icl.reporting.report.Report.config` has it.
     """
     words = [f"task={config['task']['name']}", f"method={config['method']['name']}"]
-    words += [f"{name}={spoken(value)}" for name, value in changed_options(config).items()]
+    words += [f"{name}={as_text(value)}" for name, value in changed_options(config).items()]
     data = [] if config.get("data") is None else ["data=$ICL_DATA"]
     return " ".join(["python -m icl.run", *map(shlex.quote, words), *data])
-
-
-def spoken(value: Any) -> str:
-    """A value as the command line reads it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(spoken, value))}]"
-    return str(value)

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from backbone.common.errors import InputError
-from experiments.common.repeat import changed_options, spoken
+from experiments.common.recipe import as_text
+from experiments.common.repeat import changed_options
 from icl.reporting.report import read_report
 from icl.reporting.verdict import Verdict, verdicts
 
@@ -59,7 +60,7 @@ def controls_in_words(frame: pd.DataFrame) -> tuple[list[Said], list[str]]:
                 problems.append(str(error))
                 continue
             line = " ".join(
-                f"{name}={spoken(value)}" for name, value in json.loads(str(key)).items()
+                f"{name}={as_text(value)}" for name, value in json.loads(str(key)).items()
             )
             said += [Said(str(task), line, verdict) for verdict in found]
     return said, problems

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
-from experiments.common.repeat import spoken
+from experiments.common.recipe import as_text
 from experiments.pictures.curve import FONT_SIZE, LINES
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def study_of(frame: pd.DataFrame, metric: str = "accuracy") -> optuna.Study:
         optuna.logging.set_verbosity(quiet)
     for values, score in zip(options[differing].to_dict("records"), frame[metric], strict=True):
         is_number = {name: _is_number(options[name]) for name in differing}
-        params = {str(n): v if is_number[str(n)] else spoken(v) for n, v in values.items()}
+        params = {str(n): v if is_number[str(n)] else as_text(v) for n, v in values.items()}
         study.add_trial(
             optuna.trial.create_trial(
                 params=params, distributions=distributions, value=float(score)
@@ -115,7 +115,7 @@ def _distribution(values: pd.Series) -> optuna.distributions.BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if not _is_number(values):
-        return CategoricalDistribution(sorted({spoken(value) for value in values}))
+        return CategoricalDistribution(sorted({as_text(value) for value in values}))
     low, high = min(values), max(values)
     is_log = low > 0 and high >= 10 * low
     if all(isinstance(value, int) for value in values):

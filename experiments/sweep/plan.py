@@ -19,7 +19,8 @@ from optuna.distributions import (
 )
 
 from backbone.common.errors import InputError
-from experiments.sweep.space import Value, as_text, values_as_text
+from experiments.common.recipe import as_text
+from experiments.sweep.space import Value, values_as_text
 from icl.config import options
 from icl.config.hydra_cli import composed
 from icl.config.options import RunConfig

@@ -1,28 +1,18 @@
-"""The command line of a sweep, and recipes: command lines that are kept in files.
-
-A recipe NAME is `experiments/recipes/NAME.yaml`, a mapping of the command line's own names to
-their values. What the command line gives goes before what the recipe says.
-"""
+"""The command line of a sweep. What it gives overrides what its recipe says."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from backbone.common.errors import InputError
 from backbone.common.options import option, read_options
+from experiments.common.recipe import read_recipe
 from experiments.sweep.plan import PLACES, Plan
-from experiments.sweep.space import as_text, read_values
+from experiments.sweep.space import read_values
 from icl.config.options import RunConfig
 
-RECIPES = Path(__file__).parents[1] / "recipes"
 SPACE = "space."
 """What stands before an option that differs between the runs."""
 
@@ -131,27 +121,6 @@ def _request(options: Options, rest: dict[str, str], space: dict[str, str]) -> R
     return Request(
         options, plan, places, rest.get("data"), rest.get("out", "runs"), seed, max(1, seeds)
     )
-
-
-def read_recipe(name: str) -> dict[str, str]:
-    """A recipe's words, by name.
-
-    Raises:
-        InputError: If it is not there, with the nearest name, or cannot be read.
-    """
-    there = sorted(path.stem for path in RECIPES.glob("*.yaml"))
-    if name not in there:
-        near = get_close_matches(name, there, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"there is no recipe {name}; {hint}recipes are {', '.join(there)}")
-    try:
-        values: Any = OmegaConf.to_object(OmegaConf.load(RECIPES / f"{name}.yaml"))
-    except (YAMLError, OmegaConfBaseException) as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"recipe={name}: its file cannot be read ({said})") from error
-    if not isinstance(values, dict) or "recipe" in values:
-        raise InputError(f"recipe={name}: its file must be a mapping of options to values")
-    return {str(one): as_text(value) for one, value in values.items()}
 
 
 def _pairs(arguments: Sequence[str]) -> dict[str, str]:

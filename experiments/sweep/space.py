@@ -27,6 +27,7 @@ from optuna.distributions import (
 from yaml import YAMLError
 
 from backbone.common.errors import InputError
+from experiments.common.recipe import as_text
 
 Value = None | bool | int | float | str
 Space = Mapping[str, BaseDistribution]
@@ -81,19 +82,6 @@ def _range(name: str, text: str, kind: str, inside: str) -> BaseDistribution:
 def _flat(value: Any) -> Value:
     """A value as Optuna keeps it: lists as the text that a command line has for them."""
     return as_text(value) if isinstance(value, list | dict) else value
-
-
-def as_text(value: Any) -> str:
-    """A value as a command line of `python -m icl.run` has it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{','.join(map(as_text, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{as_text(one)}' for name, one in value.items())}}}"
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def values_as_text(values: BaseDistribution) -> str:

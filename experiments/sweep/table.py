@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from experiments.common.recipe import as_text
 from experiments.sweep.plan import Plan
 from experiments.sweep.queue import LOST, WHY, Queue, best, is_open
-from experiments.sweep.space import as_text
 
 
 def table(queue: Queue) -> pd.DataFrame:

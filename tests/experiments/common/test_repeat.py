@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from experiments.common.repeat import changed_options, command, settings, spoken
+from experiments.common.repeat import changed_options, command, settings
 from icl.config import options
 from icl.config.hydra_cli import _prepare
 from icl.config.options import (
@@ -80,9 +80,3 @@ def test_a_method_of_another_version_keeps_all_its_options():
     config = asdict(configured("majority"))
     config["method"] = {"name": "of_another_version", "width": 3}
     assert changed_options(config) == {"method.width": 3}
-
-
-def test_values_are_said_as_the_command_line_reads_them():
-    assert [spoken(v) for v in (None, True, 0.1, [1, 2], "x")] == [
-        *("null", "true", "0.1", "[1,2]", "x")
-    ]

@@ -1,0 +1,53 @@
+"""Recipes: command lines that are kept in files, and values as text on a command line.
+
+The recipe NAME is `experiments/recipes/NAME.yaml`, a mapping from options of a command to their
+values. Options given on the command line override those of the recipe.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from backbone.common.errors import InputError
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def read_recipe(name: str) -> dict[str, str]:
+    """Return the options of a recipe, each with its value as text.
+
+    Raises:
+        InputError: If there is no such recipe, with the nearest name, or it cannot be read.
+    """
+    known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+    if name not in known:
+        near = get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"there is no recipe {name}; {hint}recipes are {', '.join(known)}")
+    try:
+        values: Any = OmegaConf.to_object(OmegaConf.load(RECIPES / f"{name}.yaml"))
+    except (YAMLError, OmegaConfBaseException) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"recipe={name}: its file cannot be read ({reason})") from error
+    if not isinstance(values, dict) or "recipe" in values:
+        raise InputError(f"recipe={name}: its file must be a mapping of options to values")
+    return {str(option): as_text(value) for option, value in values.items()}
+
+
+def as_text(value: Any) -> str:
+    """Return a value as it is written on a command line, such as `[0.1,null]`."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{as_text(one)}' for name, one in value.items())}}}"
+    return repr(value) if isinstance(value, float) else str(value)
