@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from backbone.common.errors import InputError
+from backbone.common.names import suggestion, unknown
 from backbone.common.options import option
 from experiments.common.command import run_command
-from experiments.common.points import aggregate, nearest
+from experiments.common.points import aggregate
 from experiments.pictures.curve import AXES, Facts, draw
 from experiments.pictures.heat import grids, heat_map
 from experiments.pictures.importance import draw_importance, importance, study_of
@@ -154,7 +155,7 @@ def curves(options: Options) -> list[Path]:
         ("cost", options.cost, list(COSTS)),
     ):
         if given not in known:
-            raise InputError(f"{name}={given}{nearest(given, known)}")
+            raise InputError(f"{name}={given}: unknown; {suggestion(given, known)}")
     frame = _plain_runs(options)
     table = aggregate(frame, options.metric)
     written = []
@@ -181,7 +182,7 @@ def _plain_runs(options: Options) -> pd.DataFrame:
         return frame
     known = sorted(frame["task"].unique())
     if options.task not in known:
-        raise InputError(f"no report of the task {options.task!r}{nearest(options.task, known)}")
+        raise unknown("task", options.task, known)
     return frame[frame["task"] == options.task]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbone.common.errors import InputError
+from backbone.common.names import unknown
 from backbone.common.options import option, read_options
 from tasks.card import card
 from tasks.catalog import TASKS
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return check(rest)
     try:
         if command not in COMMANDS:
-            raise InputError(f"unknown command {command!r}; there are list, show and check")
+            raise unknown("command", command, [*COMMANDS, "check"])
         print("\n".join(COMMANDS[command](rest)))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

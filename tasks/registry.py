@@ -1,19 +1,15 @@
 """One registry for everything that is chosen by name: tasks here, methods in `icl`."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from backbone.common.errors import InputError
+from backbone.common.names import unknown
 
 if TYPE_CHECKING:
     from tasks.family import TaskFamily
     from tasks.task import Task
 
 T = TypeVar("T")
-
-FEW = 20
-"""So many names a message may list; of more, those that are most like what was given."""
 
 
 class Registry(Generic[T]):
@@ -43,20 +39,15 @@ class Registry(Generic[T]):
         self._aliases.update(dict.fromkeys(names[1:], name))
 
     def get(self, name: str) -> T:
-        """The value registered under a name or an alias.
+        """Return the value registered under a name or an alias.
 
         Raises:
-            InputError: If the name is unknown, with the nearest one and the list of all.
+            InputError: If the name is unknown, with the nearest one.
         """
         name = self._aliases.get(name, name)
         if name in self._values:
             return self._values[name]
-        near = get_close_matches(name, [*self._values, *self._aliases], n=1)
-        hint = f"; did you mean {near[0]}?" if near else "."
-        known = list(self.names())
-        if near and len(known) > FEW:  # the nearest one is enough, and all would be a wall of text
-            known = get_close_matches(name, known, n=FEW, cutoff=0.3) + ["..."]
-        raise InputError(f"unknown {self.kind} {name!r}{hint} Known: {', '.join(known)}")
+        raise unknown(self.kind, name, [*self._values, *self._aliases])
 
     def names(self) -> tuple[str, ...]:
         """The registered names without aliases, in the order of registration."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
@@ -11,6 +10,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from backbone.common.errors import InputError
+from backbone.common.names import unknown
 
 T = TypeVar("T")
 
@@ -63,9 +63,7 @@ def _put(given: dict[str, Any], options: type, path: list[str], argument: str) -
     key, *rest = path
     kinds = get_type_hints(options)
     if key not in kinds:
-        near = get_close_matches(key, kinds, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"unknown option {key!r}{hint} (--help lists all)")
+        raise unknown("option", key, kinds)
     part = part_of(kinds[key])
     if part and len(rest) > 1 and rest[0]:
         _put(given.setdefault(key, {}).setdefault(rest[0], {}), part, rest[1:], argument)

@@ -3,12 +3,12 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 
 from backbone.common.errors import InputError
+from backbone.common.names import suggestion
 from backbone.hyena.checkpoint_formats import fill, is_tied, read_config, read_tensors, to_our_names
 from backbone.hyena.model import HyenaDNA, random_model
 
@@ -66,11 +66,8 @@ def resolve(name_or_path: str) -> Path:
     if folder.is_dir():
         return folder
     names = [*bundled_names(), *CHECKPOINTS]
-    near = get_close_matches(name, names, 1)
     raise InputError(
-        f"backbone={name_or_path} is neither a folder nor a known name"
-        + (f"; did you mean {near[0]}?" if near else "")
-        + f" (known: {', '.join(names)})"
+        f"backbone={name_or_path} is neither a folder nor a known name; {suggestion(name, names)}"
     )
 
 

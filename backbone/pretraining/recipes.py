@@ -7,9 +7,8 @@ our choice: the larger a model and its context, the lower its rate and the fewer
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from backbone.common.errors import InputError
+from backbone.common.names import unknown
 from backbone.hyena.zoo import CHECKPOINTS
 
 
@@ -90,9 +89,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
         return others
     size = sizes[-1]
     if size not in RECIPES:
-        near = get_close_matches(size, RECIPES, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"size={size}: unknown; {hint}(known: {', '.join(RECIPES)})")
+        raise unknown("size", size, RECIPES)
     return [*RECIPES[size].arguments(size), *others]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from backbone.common.errors import InputError
+from backbone.common.names import unknown
 from backbone.common.options import help_text, read_options
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ def run_one_of(
         print(help)
         return 0
     if name not in commands:
-        print(f"error: unknown command {name!r}; known: {', '.join(commands)}", file=sys.stderr)
+        print(f"error: {unknown('command', name, commands)}", file=sys.stderr)
         return 2
     options, work = commands[name]
     return run_command(f"{command} {name}", options, work, rest)

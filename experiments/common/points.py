@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
 
-from backbone.common.errors import InputError
+from backbone.common.names import unknown
 from tasks.metrics.classification import mean_over_draws
 
 COLUMNS = (
@@ -43,14 +42,6 @@ NOT_SETTINGS = {
 
 OF_BACKBONE = {"device", "precision", "batch_size", "verbalizer"}
 """Options without effect on a method that reads the sequence alone."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known name, then all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return f"{hint} known: {', '.join(names)}"
 
 
 def metrics_of(frame: pd.DataFrame) -> list[str]:
@@ -97,7 +88,7 @@ def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     known = metrics_of(frame)
     if metric not in known:
-        raise InputError(f"no report has the metric {metric!r}{nearest(metric, known)}")
+        raise unknown("metric", metric, known)
     groups = frame[frame[metric].notna()].groupby(POINT, dropna=False)
     table = pd.DataFrame([_point(runs, metric) for _, runs in groups], columns=list(COLUMNS))
     table = table.astype(dict.fromkeys(WHOLE, "Int64"))

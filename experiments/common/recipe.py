@@ -6,7 +6,6 @@ values. Options given on the command line override those of the recipe.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from backbone.common.errors import InputError
+from backbone.common.names import unknown
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -27,9 +27,7 @@ def read_recipe(name: str) -> dict[str, str]:
     """
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     if name not in known:
-        near = get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"there is no recipe {name}; {hint}recipes are {', '.join(known)}")
+        raise unknown("recipe", name, known)
     try:
         values: Any = OmegaConf.to_object(OmegaConf.load(RECIPES / f"{name}.yaml"))
     except (YAMLError, OmegaConfBaseException) as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 
 from backbone.common.errors import InputError
+from backbone.common.names import unknown
 from backbone.common.options import option, read_options
 from experiments.common.recipe import read_recipe
 from experiments.sweep.plan import PLACES, Plan
@@ -142,9 +142,7 @@ def _known(name: str, own: set[str]) -> None:
     of_run = {f.name for f in fields(RunConfig)}
     if "." in name or name in of_run:
         return
-    near = get_close_matches(name, [*own, *of_run], n=1)
-    hint = f"did you mean {near[0]}=? " if near else ""
-    raise InputError(f"unknown option {name!r}; {hint}(--help lists all)")
+    raise unknown("option", name, [*own, *of_run])
 
 
 def _whole(rest: Mapping[str, str], name: str, default: int) -> int:

@@ -7,7 +7,6 @@ with the nearest known one; its own errors, tracebacks with exit code 1, become 
 
 import argparse
 import contextlib
-import difflib
 import functools
 import io
 import os
@@ -27,6 +26,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from backbone.common.errors import InputError
+from backbone.common.names import unknown
 
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 
@@ -243,7 +243,7 @@ def _override(
     if name in chosen:
         return f"{key}={value if '(' in value else ','.join(chosen[name])}"
     if name not in known:
-        raise InputError(_unknown_option(name, known))
+        raise unknown("option", name, known)
     is_text = known[name] <= {str, str | None}
     if is_text and value.startswith("~") and os.path.expanduser(value) == value:
         raise InputError(f"{key}={value}: there is no home folder {value.partition('/')[0]}")
@@ -259,11 +259,3 @@ def _override(
     if is_text and is_whole and not is_quoted and value not in ("null", ""):
         value = QuotedString(value, Quote.single).with_quotes()
     return f"{key}={value}"
-
-
-def _unknown_option(name: str, known: Mapping[str, set[Any]]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or [
-        option for option in known if option.rpartition(".")[2] == name
-    ]
-    hint = f"did you mean {near[0]}=? " if near else ""
-    return f"unknown option {name!r}; {hint}options are {', '.join(sorted(known))}"

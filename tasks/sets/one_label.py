@@ -1,9 +1,9 @@
 """Tasks of several labels, of which one can be asked alone: `task.label=NAME`, in two classes."""
 
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 
 from backbone.common.errors import InputError
+from backbone.common.names import suggestion
 from tasks.family import TaskConfig, TaskFamily
 from tasks.sources.published import OneLabelSource, PublishedSource
 from tasks.task import Task
@@ -35,11 +35,9 @@ def one_label(task: Task, label: str) -> Task:
     """
     assert isinstance(task.source, PublishedSource)
     if label not in task.labels:
-        near = get_close_matches(label, task.labels, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(
-            f"task.label={label}: {task.name} has no such label; {hint}There are "
-            f"{len(task.labels)}, from {task.labels[0]} to {task.labels[-1]}"
+            f"task.label={label}: {task.name} has no such label among its {len(task.labels)}; "
+            f"{suggestion(label, task.labels)}"
         )
     return replace(
         task,

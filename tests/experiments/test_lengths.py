@@ -81,7 +81,7 @@ def test_seed_and_division_move_together_and_budgets_go_to_methods_that_have_the
         (["divisions=0"], "divisions=1 or more"),
         (["linear_probe.x=1", "methods=[gc_only]"], "linear_probe.: no method of this run"),
         (["task.lenght=1"], "unknown option 'lenght'; did you mean length"),
-        (["recipe=spezies"], "there is no recipe spezies; did you mean species"),
+        (["recipe=spezies"], "unknown recipe 'spezies'; did you mean species"),
     ],
 )
 def test_mistakes_are_one_line(words, said, capsys):

@@ -59,12 +59,12 @@ def test_show_takes_the_options_of_a_family(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lst"], "unknown command 'lst'; there are list, show and check"),
+        (["lst"], "unknown command 'lst'; did you mean list?"),
         (["list", "all"], "list takes no options"),
         (["show"], "show needs the name of a task"),
         (["show", "enhancer_chon"], "did you mean enhancer_cohn?"),
         (["show", "enhancer_cohn", "dta=x"], "did you mean data?"),
-        (["show", "chromatin_rice", "task.label=osa_TALF"], "did you mean osa_TALE? There are 58"),
+        (["show", "chromatin_rice", "task.label=osa_TALF"], "among its 58; did you mean osa_TALE?"),
         (["show", "table"], "give task.train=FILE"),
     ],
 )

@@ -28,22 +28,10 @@ def test_taken_names_raise_and_register_nothing(registry, name, aliases):
     assert registry.names() == ("one", "three")
 
 
-def test_unknown_name_gives_the_nearest_and_the_list_in_one_line(registry):
+def test_an_unknown_name_gives_the_nearest_name_or_alias(registry):
     with pytest.raises(InputError) as error:
         registry.get("thre")
-    assert str(error.value) == ("unknown number 'thre'; did you mean three? Known: one, three")
-    with pytest.raises(InputError, match="Known: one, three$"):
-        registry.get("zzzzz")
-
-
-def test_of_many_names_those_most_like_the_one_given_are_listed():
-    many = Registry("number")
-    for i in range(100):
-        many.add(f"number_{i}", i)
-    with pytest.raises(InputError) as error:
-        many.get("numbr_7")
-    said = str(error.value)
-    assert "did you mean number_7?" in said and said.endswith(", ...") and len(said) < 400
+    assert str(error.value) == "unknown number 'thre'; did you mean three?"
 
 
 def test_the_catalog_knows_the_benchmark_under_both_names():

@@ -51,10 +51,10 @@ def test_what_is_given_wins_over_the_recipe():
 
 
 def test_an_unknown_size_is_one_line(capsys):
-    with pytest.raises(InputError, match="size=tiny-2k: unknown; did you mean tiny-1k"):
+    with pytest.raises(InputError, match="unknown size 'tiny-2k'; did you mean tiny-1k"):
         expand(["size=tiny-2k"])
     assert main(["size=huge", "fasta=x.fa"]) == 2
-    assert capsys.readouterr().err.startswith("error: size=huge: unknown; (known: tiny-1k")
+    assert capsys.readouterr().err.startswith("error: unknown size 'huge'; known: tiny-1k")
 
 
 def test_the_help_has_a_line_a_size(capsys):

@@ -104,9 +104,9 @@ def test_all_pictures_of_a_folder(frame, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("pictures=[heart]", "did you mean 'heat'"),
-        ("against=shot", "did you mean 'shots'"),
-        ("cost=second", "did you mean 'seconds'"),
+        ("pictures=[heart]", "did you mean heat"),
+        ("against=shot", "did you mean shots"),
+        ("cost=second", "did you mean seconds"),
     ],
 )
 def test_an_unknown_choice_is_one_line_with_the_nearest(frame, tmp_path, capsys, argument, words):

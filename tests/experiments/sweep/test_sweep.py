@@ -221,7 +221,7 @@ ONE = ("task=synthetic_easy", "method=soft_prompt")
         ((*ONE, "space.promt_tokens=[1,2]"), "unknown option 'promt_tokens'; did you mean prompt"),
         ((*ONE, "space.prompt_tokens=[]"), "the grid is empty"),
         (ONE, "the grid is empty"),
-        ((*ONE, "space.prompt_tokens=[1]", "worker=2"), "did you mean workers="),
+        ((*ONE, "space.prompt_tokens=[1]", "worker=2"), "did you mean workers"),
         ((*ONE, "space.prompt_tokens=[1,x]"), "prompt_tokens"),
         ((*ONE, "space.method.lr=log(0.3,0.01)"), "space.method.lr=log(0.3,0.01): cannot be read"),
         ((*ONE, "space.method.lr=log(0.01,0.3)"), "mode=grid needs a list"),
