@@ -26,10 +26,11 @@ from experiments.pictures.benchmark import draw
 from icl.config.options import RunConfig, entry, resolve
 from icl.methods.catalog import METHODS
 from icl.reporting.report import Report
-from icl.run import Finished, data_folder
+from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.family import build_task, default_options
 from tasks.metrics.classification import Estimate, mean_over_draws
+from tasks.registry import build_task, default_options
+from tasks.task import data_folder
 
 COMMAND = "python -m experiments.benchmark"
 EXAMPLES = (("METHOD.NAME=VALUE", "an option of a method, as soft_prompt.epochs=10"),)
@@ -84,7 +85,7 @@ def planned_runs(options: Options, own: Mapping[str, Sequence[str]]) -> list[Pla
     for name in options.tasks:
         configs = [_config(options, name, one, own.get(one, ())) for one in options.methods]
         task = build_task(configs[0].task)
-        rows = len(task.splits(0, data_folder(configs[0])).train)
+        rows = len(task.splits(0, data_folder(configs[0].data)).train)
         for config in configs:
             if task.kind not in entry(config).kinds:
                 print(f"left out: {config.method.name} does not suit {task.name}")

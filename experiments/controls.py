@@ -29,8 +29,8 @@ from icl.reporting.summary import control_lines
 from icl.reporting.verdict import Verdict, verdicts
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.family import default_options
 from tasks.metrics.bootstrap import hierarchical_bootstrap
+from tasks.registry import default_options
 
 COLUMNS = (
     *("method", "control", "accuracy", "low", "high"),

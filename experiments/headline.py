@@ -26,11 +26,12 @@ from icl.files import write_text
 from icl.methods.catalog import METHODS
 from icl.reporting.report import correct_rows
 from icl.reporting.verdict import points
-from icl.run import Finished, data_folder
+from icl.run import Finished
 from tasks.division import same_sequence
-from tasks.family import build_task, default_options
 from tasks.metrics.bootstrap import hierarchical_difference
 from tasks.metrics.classification import Estimate, mean_over_draws
+from tasks.registry import build_task, default_options
+from tasks.task import data_folder
 
 OWN = "method."
 """What stands before an option of soft_prompt on the command line."""
@@ -257,7 +258,7 @@ def headline(options: Options, own: Sequence[str] = ()) -> list[Path]:
     planned = competitors(options, values)
     finished = run_all(planned, options.split_seeds)
     task = build_task(default_options(options.task))
-    data = data_folder(planned[PROMPT])
+    data = data_folder(planned[PROMPT].data)
     divisions = [task.splits(seed, data) for seed in range(options.split_seeds)]
     sequences = [example.sequence for splits in divisions for example in splits.test]
     table = tabulate(finished, same_sequence(sequences))

@@ -26,8 +26,8 @@ from icl.config.options import RunConfig, resolve
 from icl.methods.catalog import METHODS
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.family import TaskConfig, options_class
 from tasks.metrics.classification import mean_over_draws
+from tasks.registry import TaskConfig, options_class
 
 COMMAND = "python -m experiments.lengths"
 EXAMPLES = (

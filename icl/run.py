@@ -5,7 +5,6 @@ Nothing is written before everything that can be checked has been.
 """
 
 import functools
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -51,8 +50,8 @@ from icl.scoring import gc_matched, measured, predictions, uncalibrated
 from icl.truncation import cut_of
 from tasks.audit.kinship import NONE, counted, kinship
 from tasks.catalog import TASKS
-from tasks.family import build_task, default_options, options_class
-from tasks.task import Example, Splits, Task, subset
+from tasks.registry import build_task, default_options, options_class
+from tasks.task import Example, Splits, Task, data_folder, subset
 
 if TYPE_CHECKING:
     from backbone.hyena.model import HyenaDNA
@@ -93,7 +92,7 @@ def run(config: RunConfig, watch: Watch = ALONE) -> list[Finished]:
     prepare_arithmetic(config.threads, config.device)
     task = build_task(config.task)
     check_kind(config, task)
-    splits = divided(config, task, data_folder(config))
+    splits = divided(config, task, data_folder(config.data))
     finished = []
     for one in [config, *(replace(config, control=name) for name in config.controls)]:
         load_backbone = functools.cache(functools.partial(_load_backbone, one))
@@ -162,7 +161,7 @@ def _learn(
         metrics, details = measured(task, rows.evaluated, scores)
         relation = kinship(splits).of(config.evaluate)
         if weights:
-            details |= exposure_details(config, task, splits, data_folder(config), scores)
+            details |= exposure_details(config, task, splits, data_folder(config.data), scores)
         before = uncalibrated(rows.evaluated, method.uncalibrated_scores(rows.evaluated))
         report = Report(
             task=task.name,
@@ -275,14 +274,8 @@ def other_rows(config: RunConfig) -> Callable[[], Sequence[Example]] | None:
     """Gives the training rows of the other task, where the run's control shows them."""
     if config.control != OTHER_TASK:
         return None
-    other, data = build_task(default_options(config.other_task)), data_folder(config)
+    other, data = build_task(default_options(config.other_task)), data_folder(config.data)
     return functools.cache(lambda: other.splits(config.split_seed, data).train)
-
-
-def data_folder(config: RunConfig) -> Path | None:
-    """Where the tables are: `data`, or else the variable ICL_DATA; None means the Hub."""
-    folder = config.data or os.environ.get("ICL_DATA")
-    return Path(folder).expanduser() if folder else None
 
 
 @contextmanager

@@ -1,18 +1,16 @@
 """python -m tasks list | show NAME | check NAME: the tasks, one task's card, its audit."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import option, read_options
 from tasks.card import card
 from tasks.catalog import TASKS
-from tasks.family import TaskFamily, build_task, options_class
-from tasks.task import Task
+from tasks.registry import TaskFamily, build_task, options_class
+from tasks.task import Task, data_folder
 
 HELP = """python -m tasks list                       all tasks, a line each
 python -m tasks show NAME [data=DIR]      one task's card; its rows where the data are
@@ -70,8 +68,7 @@ def show(words: Sequence[str]) -> list[str]:
     own = [word.removeprefix("task.") for word in rest if word.startswith("task.")]
     options = read_options(Show, [word for word in rest if not word.startswith("task.")])
     chosen = read_options(options_class(name), [f"name={TASKS.get(name).name}", *own])
-    folder = options.data or os.environ.get("ICL_DATA")
-    data = Path(folder).expanduser() if folder else None
+    data = data_folder(options.data)
     return card(build_task(chosen), options.split_seed, data)
 
 

@@ -1,13 +1,11 @@
-"""One registry for everything that is chosen by name: tasks here, methods in `icl`."""
+"""Everything that is chosen by name: the registry of tasks, and tasks with options of their own."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, TypeVar
 
 from backbone.common.names import unknown
-
-if TYPE_CHECKING:
-    from tasks.family import TaskFamily
-    from tasks.task import Task
+from tasks.task import Task
 
 T = TypeVar("T")
 
@@ -50,7 +48,7 @@ class Registry(Generic[T]):
         raise unknown(self.kind, name, [*self._values, *self._aliases])
 
     def names(self) -> tuple[str, ...]:
-        """The registered names without aliases, in the order of registration."""
+        """Return the registered names without aliases, in the order of registration."""
         return tuple(self._values)
 
     def __contains__(self, name: object) -> bool:
@@ -58,8 +56,78 @@ class Registry(Generic[T]):
         return name in self._values or name in self._aliases
 
 
-TASKS: "Registry[Task | TaskFamily]" = Registry("task")
-"""All tasks and families of tasks. Import it from `tasks.catalog`, which fills it.
+@dataclass
+class TaskConfig:
+    """The options of a task; on the command line each is `task.OPTION=VALUE`.
 
-`tasks.family.build_task` makes a task of a name and its options.
-"""
+    A fixed task has only its name. The options of a family derive from this class: plain
+    dataclasses (not frozen, as the command line fills them) in which every field has a default and
+    a type that OmegaConf knows: bool, int, float, str, list, enumeration, or one of them `| None`.
+    An option's help is `field(metadata={"help": ...})`; see also `path_option`.
+    """
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class TaskFamily:
+    """Tasks that differ only in their options, registered under one name.
+
+    Attributes:
+        name: Name in the registry.
+        config: Class of the options, derived from `TaskConfig`.
+        build: Build the task from its options; the task's own name is the one in reports. Raises
+            InputError for options that make no task.
+        description: One line for the help.
+    """
+
+    name: str
+    config: type[TaskConfig]
+    build: Callable[[Any], Task]
+    description: str = ""
+
+
+TASKS: Registry[Task | TaskFamily] = Registry("task")
+"""All tasks and families of tasks. Import it from `tasks.catalog`, which fills it."""
+
+
+def path_option(help: str) -> Any:
+    """Declare the path of a file or folder as an option, None by default.
+
+    Where rows are stored does not change a result: their hash names the run, the path does not.
+    """
+    return field(default=None, metadata={"help": help, "path": True})
+
+
+def options_class(name: str) -> type[TaskConfig]:
+    """Return the class of a task's options, by a registered name or alias.
+
+    Raises:
+        InputError: If the name is unknown.
+    """
+    entry = TASKS.get(name)
+    return entry.config if isinstance(entry, TaskFamily) else TaskConfig
+
+
+def default_options(name: str) -> TaskConfig:
+    """Return a task's options with their defaults.
+
+    Raises:
+        InputError: If the name is unknown.
+    """
+    return options_class(name)(name=TASKS.get(name).name)
+
+
+def build_task(options: TaskConfig) -> Task:
+    """Build the task that a name and its options ask for.
+
+    Raises:
+        InputError: If the name is unknown, or the options make no task.
+    """
+    entry = TASKS.get(options.name)
+    return entry.build(options) if isinstance(entry, TaskFamily) else entry
+
+
+def result_options(options: TaskConfig) -> dict[str, Any]:
+    """Return the options that can change a result, with the name: all but paths."""
+    return {f.name: getattr(options, f.name) for f in fields(options) if "path" not in f.metadata}

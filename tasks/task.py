@@ -1,5 +1,6 @@
 """What a task is: labelled DNA in three splits, with its labels declared in order."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,12 @@ class Task:
         """One of the three splits; see `splits`."""
         splits = self.splits(seed, data)
         return {"train": splits.train, "val": splits.val, "test": splits.test}[name]
+
+
+def data_folder(given: str | None) -> Path | None:
+    """Return where tables are read: what is given, else the variable ICL_DATA; None: the Hub."""
+    folder = given or os.environ.get("ICL_DATA")
+    return Path(folder).expanduser() if folder else None
 
 
 def make_splits(

@@ -11,7 +11,7 @@ from backbone.common.errors import InputError
 from experiments.common.recipe import as_text
 from icl.config.options import RunConfig
 from icl.methods.catalog import METHODS
-from tasks.family import default_options
+from tasks.registry import default_options
 
 WITHOUT_EFFECT = {"k", "seeds", "controls", "out", "force", "data"}
 """Options that do not change what one run finds, or that another option says as well."""

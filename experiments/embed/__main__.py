@@ -8,7 +8,6 @@ backbone, and a 2-D map.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,9 +31,9 @@ from icl.files import save_arrays, write_text
 from icl.inference.embedding import Precision, Strands, embed, layer_names
 from prompts.similarity import kmer_vectors
 from tasks.catalog import TASKS
-from tasks.family import build_task, options_class
 from tasks.metrics.classification import evaluate, mean_over_draws
-from tasks.task import Task
+from tasks.registry import build_task, options_class
+from tasks.task import Task, data_folder
 
 COMMAND = "python -m experiments.embed"
 CHOICES = {"strands": ("both", "forward"), "precision": ("float32", "bf16")}
@@ -191,8 +190,7 @@ def run(options: Options, own: Sequence[str] = ()) -> list[Path]:
     task = build_task(replace(read_options(options_class(options.task), own), name=name))
     if task.kind != "classes":
         raise InputError(f"task={options.task} is {task.kind}: classifiers need a task of classes")
-    folder = options.data or os.environ.get("ICL_DATA")
-    pool = pool_of(task, Path(folder).expanduser() if folder else None, options.divisions)
+    pool = pool_of(task, data_folder(options.data), options.divisions)
     model = load(options.backbone, options.device)
     known = layer_names(model)
     if options.map_layer is not None and options.map_layer not in known:

@@ -5,7 +5,7 @@ from icl.config.options import RunConfig
 from icl.controls import CONTROLS
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
-from tasks.family import options_class
+from tasks.registry import options_class
 
 _EXAMPLES = (
     "python -m icl.run task=synthetic_easy method=soft_prompt k=16",

@@ -16,7 +16,7 @@ from icl.method import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
 from tasks.division import DIVISIONS
-from tasks.family import (
+from tasks.registry import (
     TaskConfig,
     build_task,
     default_options,

@@ -8,7 +8,6 @@ it), and `clean_NAME.tsv` with the rows of the clean split, numbered from 0 in e
 import csv
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -28,8 +27,8 @@ from tasks.audit.findings import Audit, audit
 from tasks.audit.kinship import NONE, kinship
 from tasks.audit.wording import Line, lines, verdict
 from tasks.catalog import TASKS
-from tasks.family import build_task, options_class
-from tasks.task import Splits, Task
+from tasks.registry import build_task, options_class
+from tasks.task import Splits, Task, data_folder
 
 COMMAND = "python -m tasks check NAME"
 STYLES = {"leak": "bold red", "labels": "bold red", "shortcut": "yellow", "few": "yellow", "": ""}
@@ -63,8 +62,7 @@ def check(name: str, arguments: Sequence[str]) -> list[Path]:
     options = read_options(Options, [word for word in arguments if not word.startswith("task.")])
     canonical = TASKS.get(name).name
     task = build_task(read_options(options_class(name), [f"name={canonical}", *own]))
-    folder = options.data or os.environ.get("ICL_DATA")
-    data = Path(folder).expanduser() if folder else None
+    data = data_folder(options.data)
     start = time.perf_counter()
     splits = task.splits(options.split_seed, data)
     regions = Path(options.pretraining).expanduser() if options.pretraining else BUNDLED

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from backbone.common.errors import InputError
 from backbone.sequence.fasta import Genome, Interval, find_fasta, read_bed
-from tasks.family import TaskConfig, TaskFamily, path_option
 from tasks.own.table import checked_kind, labels_of, own, own_task, stem
-from tasks.registry import TASKS
+from tasks.registry import TASKS, TaskConfig, TaskFamily, path_option
 from tasks.sources.published import assemble
 from tasks.sources.rows import Rows, clean
 from tasks.task import Splits, Task

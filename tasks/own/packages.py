@@ -11,8 +11,7 @@ import warnings
 from importlib import metadata
 
 from backbone.common.errors import InputError
-from tasks.family import TaskFamily
-from tasks.registry import TASKS
+from tasks.registry import TASKS, TaskFamily
 from tasks.task import Task
 
 GROUP = "icl.tasks"

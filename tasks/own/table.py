@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from backbone.common.errors import InputError
-from tasks.family import TaskConfig, TaskFamily, path_option
-from tasks.registry import TASKS
+from tasks.registry import TASKS, TaskConfig, TaskFamily, path_option
 from tasks.sources.published import assemble
 from tasks.sources.rows import Rows
 from tasks.sources.tables import read_columns, read_table

@@ -16,8 +16,7 @@ from scipy.sparse.csgraph import connected_components
 
 from backbone.common.errors import InputError
 from tasks.division import divide, same_sequence
-from tasks.family import TaskConfig, TaskFamily
-from tasks.registry import TASKS
+from tasks.registry import TASKS, TaskConfig, TaskFamily
 from tasks.sets.transcripts import (
     TABLES,
     Transcript,

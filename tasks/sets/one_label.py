@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from backbone.common.errors import InputError
 from backbone.common.names import suggestion
-from tasks.family import TaskConfig, TaskFamily
+from tasks.registry import TaskConfig, TaskFamily
 from tasks.sources.published import OneLabelSource, PublishedSource
 from tasks.task import Task
 

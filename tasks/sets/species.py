@@ -15,8 +15,7 @@ import numpy as np
 from backbone.common.errors import InputError
 from backbone.sequence.fasta import Genome, Record, find_fasta
 from tasks.division import apportion
-from tasks.family import TaskConfig, TaskFamily
-from tasks.registry import TASKS
+from tasks.registry import TASKS, TaskConfig, TaskFamily
 from tasks.sets.cutting import cut_windows, shared_ends
 from tasks.sets.regions import Regions, hold_out, names_record
 from tasks.task import Example, Splits, Task, make_splits

@@ -9,7 +9,7 @@ from icl.config.options import RunConfig, identity, resolve
 from icl.methods.catalog import METHODS
 from icl.reporting.report import read_report
 from icl.truncation import Cut
-from tasks.family import TaskConfig
+from tasks.registry import TaskConfig
 from tasks.task import Example
 
 

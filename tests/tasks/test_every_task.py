@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 from tasks.catalog import TASKS
-from tasks.family import build_task, default_options
+from tasks.registry import build_task, default_options
 from tasks.sources import hub
 from tasks.sources.published import GeneratedSource, Layout, PublishedSource
 from tasks.task import Splits, Task, truth

@@ -9,7 +9,7 @@ import pytest
 
 from backbone.common.errors import InputError
 from tasks.catalog import TASKS
-from tasks.family import build_task, default_options
+from tasks.registry import build_task, default_options
 from tasks.sources.published import Layout, Part, PublishedSource
 from tasks.task import Task, truth
 

@@ -11,7 +11,7 @@ from icl.config.help import help_text
 from icl.config.options import from_dict, identity, resolve
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
-from tasks.family import TaskConfig, TaskFamily, path_option
+from tasks.registry import TaskConfig, TaskFamily, path_option
 from tasks.task import Task
 
 

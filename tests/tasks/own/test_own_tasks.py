@@ -9,12 +9,11 @@ import pytest
 
 from backbone.common.errors import InputError
 from backbone.sequence.dna import reverse_complement
-from tasks.family import TaskConfig, build_task
 from tasks.own import packages
 from tasks.own.function import task as register
 from tasks.own.intervals import IntervalsConfig
 from tasks.own.table import TableConfig
-from tasks.registry import TASKS
+from tasks.registry import TASKS, TaskConfig, build_task
 from tasks.task import Task
 
 WORDS = ["".join("ACGT"[i >> 2 * bit & 3] for bit in range(3)) for i in range(64)]

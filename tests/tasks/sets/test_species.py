@@ -8,7 +8,7 @@ import pytest
 from backbone.common.errors import InputError
 from backbone.sequence.dna import gc_content, reverse_complement
 from tasks.catalog import TASKS
-from tasks.family import build_task
+from tasks.registry import build_task
 from tasks.sets.species import ASSEMBLIES, PAPER_TEST, SpeciesConfig
 from tests.tasks.sets.test_cutting import dna, fasta
 
