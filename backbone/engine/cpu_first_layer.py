@@ -24,7 +24,7 @@ from backbone.engine.cpu_mixer import (
     transformed,
 )
 from backbone.engine.layer import window
-from backbone.hyena.operator import transform_length
+from backbone.hyena.convolution import transform_length
 
 
 class MixTokens(torch.autograd.Function):

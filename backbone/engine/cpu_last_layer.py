@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from backbone.engine.cpu_mixer import summed
-from backbone.hyena.norm import norm_backward, normed
+from backbone.hyena.mlp import norm_backward, normed
 
 POSITIONS = 2048
 """Positions at a time: their projections fit a core's cache."""

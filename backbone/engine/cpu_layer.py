@@ -21,9 +21,9 @@ from backbone.engine.cpu_last_layer import Read, kernels
 from backbone.engine.cpu_mixer import Ends, Mix, Short
 from backbone.engine.filter_cache import Filters
 from backbone.engine.layer import LayerState, last_positions, pick, spill_after
+from backbone.hyena.convolution import transform_length
+from backbone.hyena.mlp import gelu_, norm_backward, normed
 from backbone.hyena.model import Block
-from backbone.hyena.norm import gelu_, norm_backward, normed
-from backbone.hyena.operator import transform_length
 
 PIECE = 2048
 """Positions of the MLP at a time: their inner activations fit a core's cache."""

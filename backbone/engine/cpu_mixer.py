@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from backbone.engine.layer import window, window_index
-from backbone.hyena.transforms import fast_length, transform_length
+from backbone.hyena.convolution import fast_length, transform_length
 
 Short = tuple[Tensor, Tensor]
 """Weights (C, w) and bias (C,) of the short filter."""

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.engine.filter_cache import Filters
+from backbone.hyena.convolution import long_convolution, short_convolution, transform_length
 from backbone.hyena.model import Block
-from backbone.hyena.operator import long_convolution, short_convolution, transform_length
 
 
 @dataclass(frozen=True)

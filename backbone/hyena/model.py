@@ -13,22 +13,8 @@ from transformers.modeling_outputs import CausalLMOutput
 from backbone.common.errors import InputError
 from backbone.hyena.chunking import in_pieces
 from backbone.hyena.config import HyenaDNAConfig
-from backbone.hyena.mlp import normed_mlp, serves
+from backbone.hyena.mlp import Mlp, normed_mlp, serves
 from backbone.hyena.operator import HyenaFilter, HyenaOperator
-
-
-class Mlp(nn.Module):
-    """Position-wise MLP with the tanh form of GELU."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        """Builds width -> inner -> width."""
-        super().__init__()
-        self.fc1 = nn.Linear(width, inner)
-        self.fc2 = nn.Linear(inner, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (..., D) to (..., D)."""
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
 
 
 class Block(nn.Module):

@@ -10,104 +10,14 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
 from backbone.hyena.chunking import in_pieces
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.convolution import gated_convolution
-from backbone.hyena.transforms import transform_length
 
 # The window exp(-t |delta|) + SHIFT: the exponential reaches TARGET at t = FAST (and SLOW) of the
 # context; the shift keeps every lag reachable.
 TARGET, FAST, SLOW, SHIFT = 1e-2, 0.3, 1.5, 0.05
-
-
-class _LongConvolution(torch.autograd.Function):
-    """Convolution by real transforms, with its own backward.
-
-    Autograd's derivative of a real transform runs a complex one of twice the length; this one
-    costs what the forward pass costs, and keeps the signal's spectrum only if filters are trained.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx, signal: Tensor, filters: Tensor, spectrum: Tensor | None
-    ) -> Tensor:
-        n = transform_length(signal.shape[-1], filters.shape[-1])
-        signal_f = torch.fft.rfft(signal, n=n)
-        filters_f = torch.fft.rfft(filters, n=n) if spectrum is None else spectrum
-        kept = signal_f if ctx.needs_input_grad[1] else signal.new_empty(0)  # type: ignore[attr-defined]
-        ctx.save_for_backward(kept, filters_f)
-        ctx.lengths = signal.shape[-1], filters.shape[-1]  # type: ignore[attr-defined]
-        return torch.fft.irfft(signal_f * filters_f, n=n)[..., : filters.shape[-1]]
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        signal_f, filters_f = ctx.saved_tensors  # type: ignore[attr-defined]
-        signal_length, filter_length = ctx.lengths  # type: ignore[attr-defined]
-        n = transform_length(signal_length, filter_length)
-        gradient_f = torch.fft.rfft(gradient, n=n)
-        for_signal = for_filters = None
-        if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
-            for_signal = torch.fft.irfft(gradient_f * filters_f.conj(), n=n)[..., :signal_length]
-        if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
-            spectrum = torch.einsum("bdf,bdf->df", gradient_f, signal_f.conj())
-            for_filters = torch.fft.irfft(spectrum, n=n)[..., :filter_length]
-        return for_signal, for_filters, None
-
-
-def long_convolution(signal: Tensor, filters: Tensor, spectrum: Tensor | None = None) -> Tensor:
-    """Convolves every channel with its filter, causally: y[t] = sum over s <= t of h[t-s] x[s].
-
-    Args:
-        signal: (B, D, L); a half-precision signal is transformed in float32.
-        filters: (D, M) with M >= L, in float32 or float64; M > L asks for the outputs after the
-            signal's end too, as if zeros followed it.
-        spectrum: the filters' transform of size `transform_length(L, M)`, where it is kept.
-
-    Returns:
-        (B, D, M) in the signal's dtype.
-    """
-    result = _LongConvolution.apply(signal.to(filters.dtype), filters, spectrum)
-    return result.to(signal.dtype)
-
-
-class _ShortConvolution(torch.autograd.Function):
-    """Depthwise convolution by a few shifted products; the derivative is for the signal alone.
-
-    Several times faster on a CPU than the general convolution, which also derives the weights.
-    """
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, signal: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(weight)
-        past = weight.shape[1] - 1
-        length = signal.shape[-1] - past
-        result = torch.addcmul(bias[:, None], signal[..., past:], weight[:, past:])
-        for i in range(past):
-            result.addcmul_(signal[..., i : i + length], weight[:, i : i + 1])
-        return result
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        past, length = weight.shape[1] - 1, gradient.shape[-1]
-        result = gradient.new_empty(*gradient.shape[:-1], length + past)
-        result[..., :past] = 0
-        torch.mul(gradient, weight[:, past:], out=result[..., past:])
-        for i in range(past):
-            result[..., i : i + length].addcmul_(gradient, weight[:, i : i + 1])
-        return result, None, None
-
-
-def short_convolution(signal: Tensor, short: nn.Conv1d) -> Tensor:
-    """Applies a frozen depthwise convolution of width w to (B, C, w-1+L); returns (B, C, L).
-
-    Only the signal receives a gradient.
-    """
-    weight, bias = short.weight[:, 0].to(signal.dtype), short.bias
-    assert bias is not None
-    return _ShortConvolution.apply(signal, weight, bias.to(signal.dtype))
 
 
 class Sine(nn.Module):

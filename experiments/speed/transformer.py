@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbone.hyena.config import HyenaDNAConfig
-from backbone.hyena.model import Mlp
+from backbone.hyena.mlp import Mlp
 
 HEAD = 64
 """Width of a head, as in GPT-2."""

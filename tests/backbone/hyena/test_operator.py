@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.convolution import fast_length, long_convolution
 from backbone.hyena.model import random_model
-from backbone.hyena.operator import HyenaFilter, long_convolution
-from backbone.hyena.transforms import fast_length
+from backbone.hyena.operator import HyenaFilter
 
 CONFIG = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=64)
 
