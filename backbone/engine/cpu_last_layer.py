@@ -19,7 +19,7 @@ POSITIONS = 2048
 """Positions at a time: their projections fit a core's cache."""
 
 
-class Read(torch.autograd.Function):
+class LastPositionSum(torch.autograd.Function):
     """Residual stream (B, L, D) to sums over positions of kernel * x1 * v, (B, D, K)."""
 
     @staticmethod

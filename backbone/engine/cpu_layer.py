@@ -16,9 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from backbone.engine.cpu_first_layer import MixTokens
-from backbone.engine.cpu_last_layer import Read, kernels
-from backbone.engine.cpu_mixer import Ends, Mix, Short
+from backbone.engine.cpu_last_layer import LastPositionSum, kernels
+from backbone.engine.cpu_mixer import EndConvolution, SegmentMixer, Short, TokenMixer
 from backbone.engine.filter_cache import Filters
 from backbone.engine.layer import LayerState, last_positions, pick, spill_after
 from backbone.hyena.convolution import transform_length
@@ -32,8 +31,8 @@ DIRECT = 8
 """So many positions of a convolution take a dot product each; for more a transform is cheaper."""
 
 
-class FusedLayer:
-    """Runs one frozen block on segments that follow a context; see `ComposedLayer`."""
+class CPULayer:
+    """Runs one frozen block on segments that follow a context; see `ModuleLayer`."""
 
     def __init__(self, block: Block, filters: Filters, index: int, embeddings: Tensor) -> None:
         """Holds the block, the filters, the layer's number, and all tokens' embeddings (V, D)."""
@@ -69,18 +68,18 @@ class FusedLayer:
         before, tail = None if state is None else state.spill, self._tail(state)
         how = self._short(0), taps, spectrum, lengths, room
         if ids is None:
-            projected = _Enter.apply(hidden, norm, weight)
-            gated, tail, spill = Mix.apply(projected, tail, before, *how)
+            projected = _InputProjection.apply(hidden, norm, weight)
+            gated, tail, spill = SegmentMixer.apply(projected, tail, before, *how)
         else:
             table = weight @ norm(self.embeddings).t()
-            gated, spill = MixTokens.apply(ids, table, tail, before, *how)
+            gated, spill = TokenMixer.apply(ids, table, tail, before, *how)
             ends = table[:, last_of(ids, lengths, tail.shape[2])].transpose(0, 1)
             tail = _behind(ends, tail, lengths, length)
         return gated, self._state(tail, spill, before, lengths, length, room)
 
     def leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
         """Projects the gated signal (B, D, L) into the stream (B, L, D), and runs the MLP."""
-        return _Leave.apply(hidden, gated, self.block)
+        return _OutputAndMlp.apply(hidden, gated, self.block)
 
     def ends(
         self, hidden: Tensor, state: LayerState | None, lengths: Tensor | None, room: int
@@ -122,11 +121,11 @@ class FusedLayer:
         if count <= DIRECT:
             backwards = kernels(taps, length, lengths, first, count)
             how = short.t().contiguous(), bias
-            return Read.apply(hidden, tail.transpose(1, 2), norm, weight, how, backwards)
-        size = Ends.transform_length(length, first, count, lengths)
+            return LastPositionSum.apply(hidden, tail.transpose(1, 2), norm, weight, how, backwards)
+        size = EndConvolution.transform_length(length, first, count, lengths)
         spectrum = self.filters.spectrum(self.index, taps.shape[1], size)
-        projected = _Enter.apply(hidden, norm, weight)
-        return Ends.apply(projected, tail, (short, bias), spectrum, lengths, first, count)
+        projected = _InputProjection.apply(hidden, norm, weight)
+        return EndConvolution.apply(projected, tail, (short, bias), spectrum, lengths, first, count)
 
     def _short(self, start: int) -> Short:
         """Weights (C, w) and bias (C,) of the short filter, the projections' bias folded in."""
@@ -186,7 +185,7 @@ def _behind(ends: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> 
     return torch.where(at[:, None] < 0, earlier, ends)
 
 
-class _Enter(torch.autograd.Function):
+class _InputProjection(torch.autograd.Function):
     """Norm and projection: (B, L, D) to (B, C, L), channels first, without a copy."""
 
     @staticmethod
@@ -204,7 +203,7 @@ class _Enter(torch.autograd.Function):
         return norm_backward(back, hidden, mean, scale, ctx.norm), None, None
 
 
-class _Leave(torch.autograd.Function):
+class _OutputAndMlp(torch.autograd.Function):
     """What follows the gates: hidden + W gated, then the MLP; (B, L, D), piece by piece."""
 
     @staticmethod

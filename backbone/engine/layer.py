@@ -28,7 +28,7 @@ class LayerState:
     spill: Tensor
 
 
-class ComposedLayer:
+class ModuleLayer:
     """Runs one block of a model on segments (B, L, D) that follow a context."""
 
     def __init__(self, block: Block, filters: Filters, index: int) -> None:

@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from backbone.common.errors import InputError
-from backbone.engine.cpu_layer import FusedLayer
+from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.filter_cache import Filters
-from backbone.engine.layer import ComposedLayer, LayerState
+from backbone.engine.layer import LayerState, ModuleLayer
 from backbone.hyena.model import Block, HyenaDNA
 
 __all__ = ["LayerState", "PrefixEngine", "PrefixState"]
@@ -220,11 +220,11 @@ class PrefixEngine:
         segments = zip(hidden.split(SEGMENT, dim=1), gated.split(SEGMENT, dim=2), strict=True)
         return torch.cat([_again(layer.leave, *segment) for segment in segments], dim=1), after
 
-    def _layer(self, i: int, hidden: Tensor) -> ComposedLayer | FusedLayer:
+    def _layer(self, i: int, hidden: Tensor) -> ModuleLayer | CPULayer:
         block = self.blocks[i]
-        if FusedLayer.serves(block, hidden):
-            return FusedLayer(block, self.filters, i, self.model.get_input_embeddings().weight)
-        return ComposedLayer(block, self.filters, i)
+        if CPULayer.serves(block, hidden):
+            return CPULayer(block, self.filters, i, self.model.get_input_embeddings().weight)
+        return ModuleLayer(block, self.filters, i)
 
     def _embedded(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Returns vectors (B, L, D), and token ids (B, L) where the inputs were such."""

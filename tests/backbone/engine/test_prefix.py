@@ -8,7 +8,7 @@ from backbone.common.errors import InputError
 from backbone.engine import cpu_mixer as mixing
 from backbone.engine import filter_cache as filters
 from backbone.engine import prefix
-from backbone.engine.cpu_layer import FusedLayer
+from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.prefix import PrefixEngine
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
@@ -20,7 +20,7 @@ WIDTH = 8
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to run a layer: the fast one of a CPU, and the model's own modules."""
     if request.param == "composed":
-        monkeypatch.setattr(FusedLayer, "serves", staticmethod(lambda block, hidden: False))
+        monkeypatch.setattr(CPULayer, "serves", staticmethod(lambda block, hidden: False))
     return request.param
 
 
