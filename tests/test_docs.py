@@ -1,4 +1,4 @@
-"""The examples of the README work as they stand there."""
+"""The examples in docs/extending.md work as they stand there."""
 
 import gzip
 import re
@@ -12,9 +12,9 @@ from icl.config.options import RunConfig, TaskConfig, resolve
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
 TESTED = re.compile(r"<!-- tested: (\w+) -->\n+```python\n(.*?)```", re.DOTALL)
-BLOCKS = dict(TESTED.findall(README.read_text()))
+BLOCKS = dict(TESTED.findall(GUIDE.read_text()))
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def scratch(monkeypatch):
 
 
 def execute(name: str) -> str:
-    exec(compile(BLOCKS[name], f"{README}: {name}", "exec"), {"__name__": f"readme_{name}"})
+    exec(compile(BLOCKS[name], f"{GUIDE}: {name}", "exec"), {"__name__": f"guide_{name}"})
     return BLOCKS[name]
 
 
