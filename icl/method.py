@@ -46,6 +46,7 @@ class Progress:
         epoch: Epochs finished.
         epochs: Epochs that there will be at most.
         loss: Mean loss over the training rows of this epoch.
+        validation_loss: Loss on the validation rows after this epoch.
         validation: Accuracy on the validation rows after this epoch; mean AUROC for several labels,
             R2 for numbers.
         best: The best of it so far.
@@ -55,6 +56,7 @@ class Progress:
     epoch: int
     epochs: int
     loss: float
+    validation_loss: float
     validation: float
     best: float
     figure: str = "accuracy"

@@ -186,13 +186,16 @@ class _Pruning:
         self._epoch = progress.epoch
         if not self._is_on:
             return
-        is_loss = self._queue.plan.objectives == ("validation_loss",)
-        score = 1 - progress.validation if is_loss else progress.validation
+        figures = {"loss": progress.validation_loss, progress.figure: progress.validation}
+        (objective,) = self._queue.plan.objectives
+        figure = objective.removeprefix("validation_")
+        if figure not in figures:  # nothing else stands in for the objective's own figure
+            return
         if progress.epoch not in self._known:
-            self._trial.report(score, progress.epoch)
+            self._trial.report(figures[figure], progress.epoch)
         if self._trial.should_prune():
             why = (
-                f"validation {progress.figure} {progress.validation:.4f} at epoch {progress.epoch} "
+                f"validation {figure} {figures[figure]:.4f} at epoch {progress.epoch} "
                 f"of {progress.epochs}: behind earlier trials ({self._queue.plan.pruner})"
             )
             self._trial.set_user_attr(WHY, why)

@@ -103,7 +103,8 @@ def tune(
         if loss < state.best.loss:
             state.best, state.kept = Tuned(loss, accuracy, state.epoch), _copy(parameters)
         mean = sum(losses) / max(1, len(losses))
-        show(Progress(state.epoch, config.epochs, mean, accuracy, state.best.accuracy, figure))
+        best = state.best.accuracy
+        show(Progress(state.epoch, config.epochs, mean, loss, accuracy, best, figure))
         state.save(folder, parameters, optimizer)
     with torch.no_grad():
         for name, parameter in parameters.items():

@@ -29,8 +29,9 @@ class FakeRuns:
     `log.txt` in the folder of runs says who began and ended which run.
     """
 
-    def __init__(self, seconds=0.0, score=None):
+    def __init__(self, seconds=0.0, score=None, loss=lambda value: 1 - value):
         self.seconds = seconds
+        self.loss = loss
         self.score = score or (lambda config: 0.5 + config.prompt_tokens / 100 + config.seed / 1000)
 
     def __call__(self, config, watch):
@@ -54,7 +55,7 @@ class FakeRuns:
             kind="classes",
             metrics={"accuracy": Estimate(value, value - 0.1, value + 0.1)},
             gc_matched_accuracy=Estimate(0.5, 0.4, 0.6),
-            validation={"accuracy": value, "loss": 1 - value},
+            validation={"accuracy": value, "loss": self.loss(value)},
             prompt_tokens=config.prompt_tokens,
             shots=config.shots,
             trainable_parameters=8 * (config.prompt_tokens or 0),

@@ -127,7 +127,7 @@ def falling_behind(config):
 
         for epoch in range(1, 9):
             now = config.method.lr if epoch > 2 else 0.5
-            show(Progress(epoch, 8, 0.1, now, now))
+            show(Progress(epoch, 8, 0.1, 1 - now, now, now))
         return config.method.lr
 
     return learn
@@ -160,6 +160,39 @@ def test_a_search_prunes_what_falls_behind_and_runs_the_best_on_test_rows(tmp_pa
     done((*words, f"out={other}", "workers=3"), FakeRuns(), f"sqlite:///{other / 'x.sqlite'}")
     found = optuna.load_study(study_name="s", storage=f"sqlite:///{other / 'x.sqlite'}").trials
     assert [t.params for t in found[:16]] == again[:16]
+
+
+@pytest.mark.parametrize("objective", ["validation_accuracy", "validation_loss"])
+def test_the_pruner_sees_the_figure_of_the_objective(objective, tmp_path, url):
+    """Both figures rise with the learning rate, so they prune opposite ends of its range."""
+
+    def learn(show):
+        from icl.method import Progress
+
+        for epoch in range(1, 9):
+            show(Progress(epoch, 8, 0.1, 10 + learn.lr, learn.lr, learn.lr))
+        return learn.lr
+
+    def score(config):
+        learn.lr = config.method.lr
+        return learn
+
+    words = (*SEARCH, f"out={tmp_path}", "test_seeds=0", f"objective={objective}", "pruner=median")
+    (path,) = done(words, FakeRuns(score=score, loss=lambda value: 10 + value), url)
+    shift = {"validation_accuracy": 0, "validation_loss": 10}[objective]
+    for one in trials(url):
+        seen = one.params["method.lr"] + shift
+        assert one.intermediate_values == pytest.approx(
+            dict.fromkeys(one.intermediate_values, seen)
+        )
+        assert one.intermediate_values
+    table = pd.read_csv(path)
+    pruned = table[table["state"] == "pruned"]
+    figure = objective.replace("_", " ")
+    assert len(pruned) and pruned["why"].str.startswith(f"{figure} ").all()
+    (chosen,) = table[table["chosen"]]["method.lr"]
+    behind = pruned["method.lr"] > chosen if shift else pruned["method.lr"] < chosen
+    assert behind.all()
 
 
 def test_two_objectives_give_a_pareto_front(tmp_path, url):
