@@ -23,7 +23,7 @@ def calibrated(scores: np.ndarray, offset: np.ndarray) -> np.ndarray:
     return log_softmax(np.asarray(scores, dtype=np.float64) + offset, axis=1)
 
 
-def contextual(null_scores: np.ndarray) -> np.ndarray:
+def contextual_offset(null_scores: np.ndarray) -> np.ndarray:
     """Offset after which null queries favour no class (Zhao et al. 2021, section 5).
 
     The inverse of the mean probabilities over the null queries: their W = diag(p_cf)^-1, which
@@ -42,11 +42,11 @@ def contextual(null_scores: np.ndarray) -> np.ndarray:
     return _centred(-logsumexp(log_p, axis=0))
 
 
-def fitted_offset(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def fit_offset(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Offset of maximum likelihood on labelled rows, under an L2 penalty of `L2`.
 
     The gradient of the likelihood is the frequency of each class less its mean probability, so
-    of the labels only their frequencies matter: this is `prior_matched` to them, on these rows.
+    of the labels only their frequencies matter: this is `prior_offset` to them, on these rows.
     Rows that the scores separate perfectly are no trouble, since an offset moves all rows alike
     and cannot gain without end; inside a wide margin the penalty keeps it close to zero. A class
     without a row is pushed down, and only the penalty keeps its offset finite (10 to 15 below).
@@ -68,7 +68,7 @@ def fitted_offset(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return _matched(scores, np.bincount(labels, minlength=classes) / len(labels), L2)
 
 
-def prior_matched(scores: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def prior_offset(scores: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """Offset after which the mean predicted probabilities over the rows are the prior.
 
     It exists and is unique but for a shift, since the prior is positive. Needs no labels, but all

@@ -43,7 +43,7 @@ class Demonstration:
 Refuses = Callable[[str], bool]
 
 
-class Demonstrator:
+class DemonstrationChooser:
     """Chooses and orders demonstrations: a function of the pool, the seed and the query alone.
 
     Choosers, each taking `shots` rows of every class:

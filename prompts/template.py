@@ -98,7 +98,7 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Selection:
     """Demonstrations that fit.
 
     Attributes:
@@ -115,7 +115,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Room:
+class TokenBudget:
     """Room for demonstrations, query, its [SEP] and the label word, and what to do without it.
 
     Attributes:
@@ -141,7 +141,7 @@ class Room:
 
     def fit(
         self, demonstrations: Sequence[Demonstration], template: Template, query_length: int
-    ) -> Fitted:
+    ) -> Selection:
         """Makes demonstrations fit in front of a query.
 
         Args:
@@ -174,7 +174,7 @@ class Room:
                 f"query, [SEP] and label word exceed the {self.tokens} there are; give fewer "
                 f"shots, method.policy=drop or trim, or a backbone with a longer context"
             )
-        return Fitted(kept, template.bases(kept), len(demonstrations) - len(kept), trimmed)
+        return Selection(kept, template.bases(kept), len(demonstrations) - len(kept), trimmed)
 
 
 def _trimmed(

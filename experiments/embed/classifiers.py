@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from icl.baselines.logistic import choose_logistic
+from icl.baselines.linear import choose_logistic
 
 Rows = tuple[np.ndarray, np.ndarray]
 """Features (N, F) and labels (N,)."""

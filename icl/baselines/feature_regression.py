@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from icl.baselines.linear import Linear
-from icl.baselines.linear_fits import MODELS, choose_linear
+from icl.baselines.linear import MODELS, Linear, choose_linear
 from icl.method import ConfigT, Method
 from tasks.task import Example, truth
 

@@ -6,6 +6,14 @@ from typing import Any, Self
 import numpy as np
 
 from backbone.common.errors import InputError
+from icl.scoring import VALIDATION, validate
+from tasks.task import Kind
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Values of C (inverse regularisation) between which validation chooses."""
+
+RIDGE_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Inverses of the ridge penalty on the sum of squared errors, between which validation chooses."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,23 @@ class Linear:
         return model
 
 
+class Logistic(Linear):
+    """A fitted model of F features and C classes; its outputs are log-odds up to a number a row."""
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """The log-probability of each class, (N, C), for features (N, F)."""
+        logits = self.outputs(features)
+        top = logits.max(axis=1, keepdims=True)
+        return logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+
+
+MODELS: dict[Kind, type[Linear]] = {
+    "classes": Logistic,
+    "multi_label": Linear,
+    "regression": Linear,
+}
+
+
 @dataclass(frozen=True)
 class Chosen:
     """A model with the strength that validation chose, and what validation said.
@@ -80,3 +105,141 @@ def standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (F,) of features (N, F), the latter 1 where there is none."""
     mean, scale = features.mean(axis=0), features.std(axis=0)
     return mean, np.where(scale > 1e-12, scale, 1.0)
+
+
+def choose_linear(
+    kind: Kind,
+    train: tuple[np.ndarray, np.ndarray],
+    val: tuple[np.ndarray, np.ndarray],
+    *,
+    n_outputs: int,
+    seed: int,
+) -> Chosen:
+    """Fit once for each strength and keep the model with the lowest validation loss.
+
+    Classes have a multinomial logistic regression, several labels one logistic regression each
+    with a strength that they share, and a number has a ridge regression.
+
+    Args:
+        kind: Of the task.
+        train: Features (N, F) and labels as `tasks.task.truth` gives them.
+        val: The same for the rows that choose.
+        n_outputs: Classes or labels; 1 for a number.
+        seed: scikit-learn's random_state.
+    """
+    if kind == "classes":
+        return choose_logistic(train, val, n_classes=n_outputs, seed=seed)
+    best: Chosen | None = None
+    for strength in STRENGTHS if kind == "multi_label" else RIDGE_STRENGTHS:
+        if kind == "multi_label":
+            model = fit_labels(*train, strength=strength, seed=seed)
+        else:
+            model = fit_ridge(*train, strength=strength)
+        loss, figure = validate(kind, model.scores(val[0]), val[1])
+        if best is None or loss < best.loss:
+            best = Chosen(model, strength, loss, {VALIDATION[kind]: figure})
+    assert best is not None
+    return best
+
+
+def fit_labels(features: np.ndarray, present: np.ndarray, *, strength: float, seed: int) -> Linear:
+    """One logistic regression a label; outputs are log-odds.
+
+    Args:
+        features: (N, F).
+        present: (N, L) of 0 and 1. A label that all rows have, or none, has the log-odds of its
+            frequency, half a row added to either side.
+        strength: scikit-learn's C, the inverse of the penalty.
+        seed: scikit-learn's random_state.
+    """
+    mean, scale = standardised(features)
+    weight = np.zeros((present.shape[1], features.shape[1]))
+    bias = log_odds(present)
+    for label, column in enumerate(present.T):
+        if column.min() != column.max():
+            one = fit_logistic(features, column, strength=strength, n_classes=2, seed=seed)
+            weight[label], bias[label] = one.weight[1] - one.weight[0], one.bias[1] - one.bias[0]
+    return Linear(mean, scale, weight, bias)
+
+
+def log_odds(present: np.ndarray) -> np.ndarray:
+    """Of the frequency of each label in (N, L) of 0 and 1, half a row added to each side, (L,)."""
+    count = present.sum(axis=0)
+    return np.log(count + 0.5) - np.log(len(present) - count + 0.5)
+
+
+def fit_ridge(features: np.ndarray, numbers: np.ndarray, *, strength: float) -> Linear:
+    """Least squares with an L2 penalty of 1 / strength; the bias is free of it.
+
+    Args:
+        features: (N, F).
+        numbers: (N,).
+        strength: Inverse of the penalty.
+    """
+    from sklearn.linear_model import Ridge
+
+    mean, scale = standardised(features)
+    ridge = Ridge(alpha=1 / strength).fit((features - mean) / scale, numbers)
+    return Linear(mean, scale, ridge.coef_[None], np.array([ridge.intercept_]))
+
+
+def fit_logistic(
+    features: np.ndarray, labels: np.ndarray, *, strength: float, n_classes: int, seed: int
+) -> Logistic:
+    """Fit by maximum likelihood with an L2 penalty.
+
+    Args:
+        features: (N, F).
+        labels: (N,) in 0..n_classes-1; a class may be absent, and is then all but impossible.
+        strength: scikit-learn's C, the inverse of the penalty.
+        n_classes: C.
+        seed: scikit-learn's random_state.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    mean, scale = standardised(features)
+    present = np.unique(labels)
+    weight = np.zeros((n_classes, features.shape[1]))
+    bias = np.full(n_classes, -np.log(1e12))
+    if present.size == 1:
+        bias[present] = 0.0
+        return Logistic(mean, scale, weight, bias)
+    regression = LogisticRegression(C=strength, max_iter=2000, random_state=seed)
+    regression.fit((features - mean) / scale, labels)
+    if present.size == 2:  # scikit-learn then keeps the second class's log-odds alone
+        bias[present[0]] = 0.0
+        bias[present[1]] = regression.intercept_[0]
+        weight[present[1]] = regression.coef_[0]
+    else:
+        bias[present] = regression.intercept_
+        weight[present] = regression.coef_
+    return Logistic(mean, scale, weight, bias)
+
+
+def choose_logistic(
+    train: tuple[np.ndarray, np.ndarray],
+    val: tuple[np.ndarray, np.ndarray],
+    *,
+    n_classes: int,
+    seed: int,
+    strengths: tuple[float, ...] = STRENGTHS,
+) -> Chosen:
+    """Fit once for each strength and keep the one with the lowest validation loss.
+
+    Loss decides, not accuracy: on few rows accuracy has ties and jumps.
+
+    Args:
+        train: Features (N, F) and labels (N,).
+        val: The same for the rows that choose.
+        n_classes: C.
+        seed: scikit-learn's random_state.
+        strengths: Values of C to try, from strong to weak penalty.
+    """
+    best: Chosen | None = None
+    for strength in strengths:
+        model = fit_logistic(*train, strength=strength, n_classes=n_classes, seed=seed)
+        loss, accuracy = validate("classes", model.scores(val[0]), val[1])
+        if best is None or loss < best.loss:
+            best = Chosen(model, strength, loss, {"accuracy": accuracy})
+    assert best is not None
+    return best

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from backbone.common.errors import InputError
 from icl.inference.batches import check_lengths
-from icl.inference.demonstrations import DemonstrationConfig, Shown
+from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.method import Context, Method, MethodConfig
 from icl.scoring import validate
 from prompts.similarity import Cosine
@@ -38,7 +38,7 @@ class Neighbours(Method[NeighboursConfig]):
         """Checks the options; the demonstrations are drawn by `fit`."""
         super().__init__(config, context)
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
-        self._shown = Shown(config, context, self._max_seq_len)
+        self._shown = DemonstrationSet(config, context, self._max_seq_len)
         self._template = self._shown.template(self.verbalizer)
 
     @abstractmethod

@@ -34,7 +34,7 @@ class Batch:
         return Batch(self.rows, self.ids.to(device), self.lengths.to(device))
 
 
-class Queries:
+class EncodedSequences:
     """Sequences, encoded once, from which batches are cut.
 
     Padding stands on the right, where a causal model does not see it, and up to a length that

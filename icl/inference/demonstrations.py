@@ -12,9 +12,9 @@ from backbone.common.errors import InputError
 from icl.controls import controlled_demonstrations
 from icl.inference.embedding import embed_sequences
 from icl.method import Context
-from prompts.demonstrations import Demonstration, Demonstrator
+from prompts.demonstrations import Demonstration, DemonstrationChooser
 from prompts.leakage import overlaps
-from prompts.template import DemonstrationStrands, Fitted, Policy, Room, Template
+from prompts.template import DemonstrationStrands, Policy, Selection, Template, TokenBudget
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
 
@@ -58,16 +58,16 @@ class DemonstrationConfig:
             raise InputError(
                 f"method.demonstrations={self.demonstrations}: must be one of fixed, per_query"
             )
-        Room(0, cast(Policy, self.policy))
+        TokenBudget(0, cast(Policy, self.policy))
         Template(Verbalizer(()), cast(DemonstrationStrands, self.demonstration_strands))
-        nothing = Demonstrator(
+        nothing = DemonstrationChooser(
             [], 0, 0, chooser=self.chooser, order=self.order, embed=lambda rows: np.zeros((0, 1))
         )
         if self.demonstrations == "fixed":
             nothing.fixed()
 
 
-class Shown:
+class DemonstrationSet:
     """The demonstrations of one run, as `draw` found them in the training rows.
 
     Attributes:
@@ -91,10 +91,10 @@ class Shown:
         self._options, self._context, self._tokens = options, context, tokens
         self._shots = context.shots or 0
         self.per_query = options.demonstrations == "per_query" and self._shots > 0
-        self._shared = Fitted((), 0, 0, 0)
+        self._shared = Selection((), 0, 0, 0)
         self._chosen: tuple[Demonstration, ...] = ()
-        self._own: dict[str, Fitted] = {}
-        self._demonstrator: Demonstrator | None = None
+        self._own: dict[str, Selection] = {}
+        self._demonstrator: DemonstrationChooser | None = None
 
     def template(self, verbalizer: Verbalizer) -> Template:
         """How demonstrations are written with these label words."""
@@ -197,9 +197,9 @@ class Shown:
             self._demonstrator = self._over([Example(one.sequence, one.label) for one in rows])
         else:
             self._chosen = rows
-            self._shared = Fitted(rows, self.template(verbalizer).bases(rows), 0, 0)
+            self._shared = Selection(rows, self.template(verbalizer).bases(rows), 0, 0)
 
-    def _over(self, pool: Sequence[Example]) -> Demonstrator:
+    def _over(self, pool: Sequence[Example]) -> DemonstrationChooser:
         context = self._context
 
         def embed(sequences: Sequence[str]) -> np.ndarray:
@@ -207,7 +207,7 @@ class Shown:
             kind = partial(embed_sequences, device=context.device, precision=context.precision)
             return kind(model, sequences)
 
-        return Demonstrator(
+        return DemonstrationChooser(
             pool,
             len(context.labels),
             self._shots,
@@ -217,7 +217,7 @@ class Shown:
             embed=embed,
         )
 
-    def _for(self, query: str, template: Template) -> Fitted:
+    def _for(self, query: str, template: Template) -> Selection:
         """The set of one query; it is the same for all label words, which have one length."""
         if query not in self._own:
             assert self._demonstrator is not None, "fit or load_state comes first"
@@ -227,7 +227,7 @@ class Shown:
 
     def _fit(
         self, chosen: Sequence[Demonstration], query: str, template: Template, longest: int
-    ) -> Fitted:
+    ) -> Selection:
         """The set as the run's control has it, as far as it fits."""
         context = self._context
         digest = int.from_bytes(sha256(query.encode()).digest()[:8])
@@ -235,5 +235,5 @@ class Shown:
         controlled = controlled_demonstrations(
             chosen, context.control, len(context.labels), generator, context.other_rows
         )
-        room = Room(self._tokens(), cast(Policy, self._options.policy))
+        room = TokenBudget(self._tokens(), cast(Policy, self._options.policy))
         return room.fit(controlled, template, longest)

@@ -15,8 +15,8 @@ from torch import Tensor
 from backbone.common.errors import InputError
 from backbone.hyena.model import HyenaDNA
 from backbone.sequence.dna import reverse_complement
-from icl.inference.batches import Queries, check_lengths
-from icl.inference.state_cache import remembered
+from icl.inference.batches import EncodedSequences, check_lengths
+from icl.inference.state_cache import cached_states
 
 EMBEDDING, FINAL_NORM = "embedding", "final_norm"
 
@@ -77,7 +77,7 @@ def embed(
         ]
         return (torch.stack(means).sum(dim=0),)
 
-    states = remembered(model, kind, sequences, encode, width)[0]
+    states = cached_states(model, kind, sequences, encode, width)[0]
     return {name: states[:, i].numpy() for i, name in enumerate(wanted)}
 
 
@@ -121,7 +121,7 @@ def _pooled(
 ) -> Tensor:
     """Means over the sequence's own positions and its strands, (layers, D)."""
     both = [sequence, reverse_complement(sequence)]
-    queries = Queries(both if strands == "both" else both[:1], model.config.max_seq_len)
+    queries = EncodedSequences(both if strands == "both" else both[:1], model.config.max_seq_len)
     batch = queries.batch(np.arange(len(queries))).to(device)
     means = {}
 

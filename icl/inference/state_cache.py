@@ -45,7 +45,7 @@ def fits(rows: int, bytes_per_row: int, most: int | None = None) -> bool:
     return rows * bytes_per_row <= (KEPT_BYTES if most is None else most)
 
 
-def remembered(
+def cached_states(
     model: HyenaDNA,
     kind: str,
     sequences: Sequence[str],

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from icl.inference.batches import check_lengths
 from icl.method import KINDS, method
 from icl.tuning.adapters import trainable_copy
-from icl.tuning.pooled_head import Headed, headed_scores, headed_steps
+from icl.tuning.pooled_head import PooledHead, head_scores, head_steps
 from icl.tuning.tuned_method import TunedConfig, TunedMethod
 from tasks.task import Example
 
@@ -28,7 +28,7 @@ class FineTune(TunedMethod[FineTuneConfig]):
 
     def build(self) -> nn.Module:
         """Copies the backbone and puts a head on it."""
-        return Headed(trainable_copy(self.context.load_backbone()), len(self.context.labels))
+        return PooledHead(trainable_copy(self.context.load_backbone()), len(self.context.labels))
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuses rows that the backbone cannot read whole."""
@@ -39,8 +39,8 @@ class FineTune(TunedMethod[FineTuneConfig]):
         self, train: Sequence[Example], generator: np.random.Generator
     ) -> Iterator[Callable[[], Tensor]]:
         """Losses of an epoch's steps; see `icl.tuning.pooled_head.loss_of`."""
-        return headed_steps(self, train, generator)
+        return head_steps(self, train, generator)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """See `Method.scores`; the strands' outputs are averaged."""
-        return headed_scores(self, examples)
+        return head_scores(self, examples)

@@ -10,13 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbone.common.errors import InputError
-from icl.inference.batches import Queries, both_strands
-from icl.inference.demonstrations import PREFIX, DemonstrationConfig, Shown
-from icl.inference.in_context import InContext, Rows
+from icl.inference.batches import EncodedSequences, both_strands
+from icl.inference.demonstrations import PREFIX, DemonstrationConfig, DemonstrationSet
 from icl.inference.label_words import word_scores
+from icl.inference.reader import PromptReader, QuerySet
 from icl.method import Context, method
 from icl.tuning.adapter_method import reading
-from icl.tuning.adapters import adapted_copy, backbone_of, lora_config, merged, trainable_copy
+from icl.tuning.adapters import (
+    backbone_of,
+    copy_with_adapter,
+    lora_config,
+    merge_adapter,
+    trainable_copy,
+)
 from icl.tuning.peft_export import ADAPTER, save_adapter
 from icl.tuning.tuned_method import TunedConfig, TunedMethod, cut_steps, in_parts
 from prompts.verbalizer import verbalizer
@@ -54,16 +60,16 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
                 raise InputError(f"method.{name}={getattr(config, name)}: must be 1 or more")
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
         self.tuning_samples = config.tuning_samples
-        self._shown = Shown(config, context, self._max_seq_len)
+        self._shown = DemonstrationSet(config, context, self._max_seq_len)
         self._drawn = False
-        self._reader: InContext | None = None
+        self._reader: PromptReader | None = None
 
     def build(self) -> nn.Module:
         """Copies the backbone."""
         model = self.context.load_backbone()
         if self.config.adapter == "lora":
             config = lora_config(self.config.rank, self.config.alpha)
-            return adapted_copy(model, config, self.context.seed)
+            return copy_with_adapter(model, config, self.context.seed)
         return trainable_copy(model)
 
     def check(self, examples: Sequence[Example]) -> None:
@@ -124,13 +130,13 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
         """Log-probabilities over the classes, (N, C), k demonstrations from train in front."""
         reader = self._reading()
         self.details = self._shown.details([e.sequence for e in examples], reader.template)
-        return Rows(reader, examples, self.config.strands).scores()
+        return QuerySet(reader, examples, self.config.strands).scores()
 
     def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
         """Accuracy when any token may be the answer, forward strand."""
         if self.verbalizer.length > 1:
             return None
-        _, likeliest = Rows(self._reading(), examples, "forward").answers()
+        _, likeliest = QuerySet(self._reading(), examples, "forward").answers()
         wanted = self.verbalizer.ids[[e.label for e in examples], 0].numpy()
         return float((likeliest == wanted).mean())
 
@@ -152,13 +158,15 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
     def _max_seq_len(self) -> int:
         return self.context.load_backbone().config.max_seq_len
 
-    def _prompts(self, asked: Sequence[Example], train: Sequence[Example], seed: int) -> Queries:
+    def _prompts(
+        self, asked: Sequence[Example], train: Sequence[Example], seed: int
+    ) -> EncodedSequences:
         """Tuning prompts on both strands, each with demonstrations drawn for it alone.
 
         They come from the training rows, and none overlaps the row that is asked.
         """
         options = replace(self.config, demonstrations="per_query")
-        shown = Shown(options, replace(self.context, seed=seed), self._max_seq_len)
+        shown = DemonstrationSet(options, replace(self.context, seed=seed), self._max_seq_len)
         longest = max(len(e.sequence) for e in asked)
         shown.draw(train, self.verbalizer, longest)
         template = shown.template(self.verbalizer)
@@ -167,14 +175,14 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
         strands = 2 if self.config.strands == "both" else 1
         both = both_strands(sequences) if strands == 2 else sequences
         most = self._max_seq_len() - 1 - self.verbalizer.length
-        return Queries(both, most, before=before * strands)
+        return EncodedSequences(both, most, before=before * strands)
 
-    def _reading(self) -> InContext:
+    def _reading(self) -> PromptReader:
         """A reader of the weights that the copy has now, which the demonstrations are kept for.
 
         It stands until the next epoch begins.
         """
         if self._reader is None:
-            model = merged(self.module)
+            model = merge_adapter(self.module)
             self._reader = reading(model, self.verbalizer, self._shown, self.context)
         return self._reader

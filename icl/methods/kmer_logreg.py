@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from backbone.common.errors import InputError
-from icl.baselines.linear import Chosen, Linear
-from icl.baselines.linear_fits import MODELS, choose_linear
+from icl.baselines.linear import MODELS, Chosen, Linear, choose_linear
 from icl.method import KINDS, Method, MethodConfig, method
 from prompts.similarity import kmer_vectors, n_words
 from tasks.task import Example, truth

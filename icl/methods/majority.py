@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backbone.common.errors import InputError
-from icl.baselines.linear_fits import log_odds
+from icl.baselines.linear import log_odds
 from icl.method import KINDS, Method, MethodConfig, method
 from icl.scoring import VALIDATION, validate
 from tasks.task import Example, truth

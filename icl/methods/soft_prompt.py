@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from backbone.common.errors import InputError
-from icl.inference.demonstrations import PREFIX, DemonstrationConfig, Shown
-from icl.inference.in_context import InContext, Rows
-from icl.inference.reader import Prompted
+from icl.inference.demonstrations import PREFIX, DemonstrationConfig, DemonstrationSet
+from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
 from icl.method import Context, Method, MethodConfig, method
 from icl.scoring import validate
 from icl.tuning.loop import TuningConfig, tune
@@ -78,8 +77,8 @@ class PromptTuning(Method[SoftPromptConfig]):
                 "method.readout=mean needs the query apart from its demonstrations: "
                 "give method.demonstrations=fixed"
             )
-        self._shown = Shown(config, context, lambda: self._max_seq_len() - tokens)
-        self._built: InContext | None = None
+        self._shown = DemonstrationSet(config, context, lambda: self._max_seq_len() - tokens)
+        self._built: PromptReader | None = None
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuses rows that do not fit beside the prompt, with the numbers."""
@@ -184,7 +183,7 @@ class PromptTuning(Method[SoftPromptConfig]):
             words = self.verbalizer.words
             save_prompt(reader.prompted.model, reader.prompt, words, folder / ADAPTER)
 
-    def _in_context(self) -> InContext:
+    def _in_context(self) -> PromptReader:
         """The prompt beside the demonstrations that were drawn or loaded."""
         if self._built is None:
             model, config = self.context.load_backbone(), self.config
@@ -192,8 +191,8 @@ class PromptTuning(Method[SoftPromptConfig]):
             placement, init = cast(Placement, config.placement), cast(Init, config.init)
             shape = PromptShape.of(self.prompt_tokens or 0, placement, layers)
             prompt = SoftPrompt(model, shape, len(self.context.labels), init, self.context.seed)
-            self._built = InContext(
-                Prompted(model, self.verbalizer),
+            self._built = PromptReader(
+                LabelWordScorer(model, self.verbalizer),
                 prompt.to(self.context.device),
                 self._shown,
                 self.context,
@@ -201,8 +200,8 @@ class PromptTuning(Method[SoftPromptConfig]):
             )
         return self._built
 
-    def _rows(self, examples: Sequence[Example], strands: str | None = None) -> Rows:
-        return Rows(self._in_context(), examples, strands or self.config.strands).keep_states()
+    def _rows(self, examples: Sequence[Example], strands: str | None = None) -> QuerySet:
+        return QuerySet(self._in_context(), examples, strands or self.config.strands).keep_states()
 
     def _max_seq_len(self) -> int:
         return self.context.load_backbone().config.max_seq_len

@@ -8,18 +8,17 @@ import numpy as np
 
 from backbone.common.errors import InputError
 from icl.inference.batches import check_lengths
-from icl.inference.demonstrations import PREFIX, DemonstrationConfig, Shown
-from icl.inference.in_context import InContext, Rows
-from icl.inference.reader import Prompted
+from icl.inference.demonstrations import PREFIX, DemonstrationConfig, DemonstrationSet
+from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
 from icl.method import Context, Method, MethodConfig, method
 from icl.scoring import validate
 from prompts.calibration import (
     CALIBRATIONS,
     averaged,
     calibrated,
-    contextual,
-    fitted_offset,
-    prior_matched,
+    contextual_offset,
+    fit_offset,
+    prior_offset,
 )
 from prompts.null_queries import NULLS, null_queries
 from prompts.soft_prompt import PromptShape, SoftPrompt
@@ -77,7 +76,7 @@ class ZeroShot(Method[ZeroShotConfig]):
                 "of the label words has the same scores, and their mean is the same for all classes"
             )
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
-        self._shown = Shown(self._demonstrations(), context, self._max_seq_len)
+        self._shown = DemonstrationSet(self._demonstrations(), context, self._max_seq_len)
         self._answering: _Answering | None = None
 
     def _demonstrations(self) -> DemonstrationConfig:
@@ -181,13 +180,13 @@ class ZeroShot(Method[ZeroShotConfig]):
         raw = answering.raw(sequences, strands)
         if self.config.calibration == "contextual":
             nulls = null_queries(self.config.nulls, sequences, NULL_QUERIES, self.context.seed)
-            answering.offset = contextual(answering.raw(nulls, strands))
+            answering.offset = contextual_offset(answering.raw(nulls, strands))
         elif self.config.calibration == "offset":
-            answering.offset = fitted_offset(raw, labels)
+            answering.offset = fit_offset(raw, labels)
         elif self.config.calibration == "prior":
             counts = np.bincount([e.label for e in train], minlength=len(self.context.labels))
             # Half a row more of each class: a class without rows is rare, not impossible.
-            answering.offset = prior_matched(raw, (counts + 0.5) / (counts + 0.5).sum())
+            answering.offset = prior_offset(raw, (counts + 0.5) / (counts + 0.5).sum())
         loss, accuracy = validate("classes", calibrated(raw, answering.offset), labels)
         return answering, {"accuracy": accuracy, "loss": loss}
 
@@ -196,7 +195,9 @@ class ZeroShot(Method[ZeroShotConfig]):
         nothing = SoftPrompt(model, PromptShape(0, 0, 0), classes, "normal", seed=0)
         nothing = nothing.to(self.context.device)
         readers = [
-            InContext(Prompted(model, Verbalizer(order)), nothing, self._shown, self.context)
+            PromptReader(
+                LabelWordScorer(model, Verbalizer(order)), nothing, self._shown, self.context
+            )
             for order in words
         ]
         return _Answering(words, readers, np.zeros(classes))
@@ -220,7 +221,7 @@ class _Answering:
     """
 
     words: list[Words]
-    readers: list[InContext]
+    readers: list[PromptReader]
     offset: np.ndarray
     _known: dict[tuple[str, str], tuple[np.ndarray, int]] = field(default_factory=dict)
 
@@ -242,7 +243,7 @@ class _Answering:
         if not new:
             return
         rows = [Example(sequence, 0) for sequence in new]
-        answers = [Rows(reader, rows, strands).answers() for reader in self.readers]
+        answers = [QuerySet(reader, rows, strands).answers() for reader in self.readers]
         scores = averaged(np.stack([found for found, _ in answers]))
         for sequence, score, token in zip(new, scores, answers[0][1], strict=True):
             self._known[strands, sequence] = score, int(token)

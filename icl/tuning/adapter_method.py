@@ -13,13 +13,12 @@ import numpy as np
 from torch import Tensor, nn
 
 from icl.inference.batches import check_lengths
-from icl.inference.demonstrations import DemonstrationConfig, Shown
-from icl.inference.in_context import InContext, Rows
-from icl.inference.reader import Prompted
+from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
+from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
 from icl.method import Context
-from icl.tuning.adapters import adapted_copy, backbone_of
+from icl.tuning.adapters import backbone_of, copy_with_adapter
 from icl.tuning.peft_export import ADAPTER, save_adapter
-from icl.tuning.pooled_head import Headed, headed_scores, headed_steps
+from icl.tuning.pooled_head import PooledHead, head_scores, head_steps
 from icl.tuning.tuned_method import TunedConfigT, TunedMethod, cut_steps, in_parts
 from prompts.soft_prompt import PromptShape, SoftPrompt
 from prompts.verbalizer import Verbalizer, verbalizer
@@ -50,8 +49,8 @@ class AdapterMethod(TunedMethod[TunedConfigT]):
 
     def build(self) -> nn.Module:
         """Copies the backbone and puts the adapter in."""
-        copy = adapted_copy(self.context.load_backbone(), self.adapter(), self.context.seed)
-        return copy if self._speaks else Headed(copy, len(self.context.labels))
+        copy = copy_with_adapter(self.context.load_backbone(), self.adapter(), self.context.seed)
+        return copy if self._speaks else PooledHead(copy, len(self.context.labels))
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuses rows that do not fit beside [SEP] and label word."""
@@ -64,7 +63,7 @@ class AdapterMethod(TunedMethod[TunedConfigT]):
     ) -> Iterator[Callable[[], Tensor]]:
         """Losses of an epoch's steps: cross-entropy of the label words against each other."""
         if not self._speaks:
-            yield from headed_steps(self, train, generator)
+            yield from head_steps(self, train, generator)
             return
         learning = self._rows(train, self.config.strands)
         for rows in cut_steps(learning.queries, len(train), self.config.rows, generator):
@@ -73,7 +72,7 @@ class AdapterMethod(TunedMethod[TunedConfigT]):
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """See `Method.scores`."""
         if not self._speaks:
-            return headed_scores(self, examples)
+            return head_scores(self, examples)
         return self._rows(examples, self.config.strands).scores()
 
     def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
@@ -89,21 +88,23 @@ class AdapterMethod(TunedMethod[TunedConfigT]):
         if self._speaks:
             save_adapter(self.module, self.verbalizer.words, folder / ADAPTER)
 
-    def _rows(self, examples: Sequence[Example], strands: str) -> Rows:
+    def _rows(self, examples: Sequence[Example], strands: str) -> QuerySet:
         reader = reading(
-            backbone_of(self.module), self.verbalizer, nothing_shown(self.context), self.context
+            backbone_of(self.module), self.verbalizer, no_demonstrations(self.context), self.context
         )
-        return Rows(reader, examples, strands)
+        return QuerySet(reader, examples, strands)
 
 
-def nothing_shown(context: Context) -> Shown:
+def no_demonstrations(context: Context) -> DemonstrationSet:
     """Demonstrations of which there are none."""
     most = lambda: context.load_backbone().config.max_seq_len  # noqa: E731
-    return Shown(DemonstrationConfig(), replace(context, shots=0), most)
+    return DemonstrationSet(DemonstrationConfig(), replace(context, shots=0), most)
 
 
-def reading(model: "HyenaDNA", words: Verbalizer, shown: Shown, context: Context) -> InContext:
+def reading(
+    model: "HyenaDNA", words: Verbalizer, shown: DemonstrationSet, context: Context
+) -> PromptReader:
     """A reader of label words without learned vectors, for the weights that the model has now."""
     vectors = SoftPrompt(model, PromptShape(0, 0, 0), len(words.words), "normal", seed=0)
     vectors = vectors.to(context.device).requires_grad_(False)
-    return InContext(Prompted(model, words), vectors, shown, context)
+    return PromptReader(LabelWordScorer(model, words), vectors, shown, context)

@@ -55,7 +55,7 @@ def ia3_config() -> "IA3Config":
     )
 
 
-def adapted_copy(model: HyenaDNA, config: "LoraConfig | IA3Config", seed: int) -> "PeftModel":
+def copy_with_adapter(model: HyenaDNA, config: "LoraConfig | IA3Config", seed: int) -> "PeftModel":
     """Returns a copy with an adapter of which nothing is felt yet; only the adapter moves.
 
     Args:
@@ -81,7 +81,7 @@ def backbone_of(module: nn.Module) -> HyenaDNA:
     return inner
 
 
-def merged(module: nn.Module) -> HyenaDNA:
+def merge_adapter(module: nn.Module) -> HyenaDNA:
     """A plain frozen model with a copy's weights, an adapter multiplied into them."""
     merging = copy.deepcopy(module)
     if not isinstance(merging, HyenaDNA):
@@ -105,12 +105,12 @@ def without_decay(module: nn.Module) -> set[str]:
     }
 
 
-def moved(module: nn.Module) -> dict[str, np.ndarray]:
+def tuned_parameters(module: nn.Module) -> dict[str, np.ndarray]:
     """The parameters that are tuned, by name; for an adapter under PEFT's names."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in _tensors(module).items()}
 
 
-def put_back(module: nn.Module, state: Mapping[str, np.ndarray]) -> None:
+def load_tuned_parameters(module: nn.Module, state: Mapping[str, np.ndarray]) -> None:
     """Takes over what `moved` gave.
 
     Raises:

@@ -48,7 +48,7 @@ class TuningConfig:
 
 
 @dataclass
-class Tuned:
+class TuningResult:
     """What tuning ended with: the best epoch's validation, and which it was."""
 
     loss: float
@@ -66,7 +66,7 @@ def tune(
     folder: Path | None,
     exempt: Collection[str] = (),
     figure: str = "accuracy",
-) -> Tuned:
+) -> TuningResult:
     """Tunes a module's parameters and leaves it with those of the best epoch on validation.
 
     Epoch 0, the module as it came, takes part in the choice. What an epoch does is a function of
@@ -92,7 +92,7 @@ def tune(
     state = _State.load(folder, parameters, optimizer)
     if state is None:
         loss, accuracy = validate()
-        state = _State(0, Tuned(loss, accuracy, 0), _copy(parameters))
+        state = _State(0, TuningResult(loss, accuracy, 0), _copy(parameters))
     while state.epoch < config.epochs and state.epoch - state.best.epoch < config.patience:
         state.epoch += 1
         losses = []
@@ -101,7 +101,7 @@ def tune(
             losses.append(_step(loss_of, parameters, optimizer, rate))
         loss, accuracy = validate()
         if loss < state.best.loss:
-            state.best, state.kept = Tuned(loss, accuracy, state.epoch), _copy(parameters)
+            state.best, state.kept = TuningResult(loss, accuracy, state.epoch), _copy(parameters)
         mean = sum(losses) / max(1, len(losses))
         best = state.best.accuracy
         show(Progress(state.epoch, config.epochs, mean, loss, accuracy, best, figure))
@@ -144,7 +144,7 @@ class _State:
     """Where tuning stands between two epochs."""
 
     epoch: int
-    best: Tuned
+    best: TuningResult
     kept: dict[str, Tensor]
 
     def save(
@@ -198,4 +198,4 @@ class _State:
                     for kind, t in moments[name].items()
                 }
         kept = {name: tensors[f"kept/{name}"].to(p.device) for name, p in parameters.items()}
-        return cls(where["epoch"], Tuned(**where["best"]), kept)
+        return cls(where["epoch"], TuningResult(**where["best"]), kept)

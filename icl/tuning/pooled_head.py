@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from icl.inference.batches import Batch, Queries, both_strands
-from icl.inference.in_context import TOKENS
+from icl.inference.batches import Batch, EncodedSequences, both_strands
+from icl.inference.reader import TOKENS
 from icl.tuning.adapters import backbone_of
 from icl.tuning.tuned_method import TunedConfigT, TunedMethod, cut_steps, in_parts
 from tasks.task import Example, Kind, truth
 
 
-class Headed(nn.Module):
+class PooledHead(nn.Module):
     """Mean of the final hidden states over a row's own positions, then a linear head."""
 
     def __init__(self, model: nn.Module, outputs: int) -> None:
@@ -54,10 +54,10 @@ def loss_of(kind: Kind, outputs: Tensor, labels: Tensor) -> Tensor:
     return F.mse_loss(outputs[:, 0], labels.to(outputs.dtype))
 
 
-def headed_steps(
+def head_steps(
     method: TunedMethod[TunedConfigT], train: Sequence[Example], generator: np.random.Generator
 ) -> Iterator[Callable[[], Tensor]]:
-    """Losses of an epoch's steps of a method whose module is `Headed`."""
+    """Losses of an epoch's steps of a method whose module is `PooledHead`."""
     queries, kind = _queries(method, train), method.context.kind
     labels = truth(train)
     if kind == "regression":
@@ -73,8 +73,8 @@ def headed_steps(
         yield in_parts(loss, rows, queries)
 
 
-def headed_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) -> np.ndarray:
-    """Scores of a method whose module is `Headed`, the strands' outputs averaged.
+def head_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) -> np.ndarray:
+    """Scores of a method whose module is `PooledHead`, the strands' outputs averaged.
 
     Returns:
         Log-probabilities (N, C), log-odds (N, L) or numbers (N, 1), as in `icl.scoring`.
@@ -91,7 +91,7 @@ def headed_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]
     return averaged * method.unit[1] + method.unit[0]
 
 
-def _queries(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) -> Queries:
+def _queries(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) -> EncodedSequences:
     sequences = [e.sequence for e in examples]
     both = both_strands(sequences) if method.config.strands == "both" else sequences
-    return Queries(both, method.context.load_backbone().config.max_seq_len)
+    return EncodedSequences(both, method.context.load_backbone().config.max_seq_len)

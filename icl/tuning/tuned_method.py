@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from backbone.common.errors import InputError
-from icl.inference.batches import Queries
+from icl.inference.batches import EncodedSequences
 from icl.method import Context, Method, MethodConfig
 from icl.scoring import VALIDATION, unit_of, validate
-from icl.tuning.adapters import moved, put_back, without_decay
+from icl.tuning.adapters import load_tuned_parameters, tuned_parameters, without_decay
 from icl.tuning.loop import TuningConfig, tune
 from tasks.task import Example, truth
 
@@ -109,7 +109,7 @@ class TunedMethod(Method[TunedConfigT]):
     def state(self) -> dict[str, np.ndarray]:
         """The tuned weights, by name; of a regression the unit of its numbers too."""
         unit = {"unit": np.array(self.unit)} if self.context.kind == "regression" else {}
-        return moved(self.module) | unit
+        return tuned_parameters(self.module) | unit
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Takes over tuned weights."""
@@ -119,7 +119,7 @@ class TunedMethod(Method[TunedConfigT]):
                 raise InputError("the learned state does not hold the unit of its numbers")
             mean, deviation = weights.pop("unit").tolist()
             self.unit = (mean, deviation)
-        put_back(self.module, weights)
+        load_tuned_parameters(self.module, weights)
 
     def autocast(self) -> AbstractContextManager[object]:
         """The number format of the run's arithmetic."""
@@ -129,7 +129,7 @@ class TunedMethod(Method[TunedConfigT]):
 
 
 def cut_steps(
-    queries: Queries, count: int, rows: int, generator: np.random.Generator
+    queries: EncodedSequences, count: int, rows: int, generator: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Gives the rows of one epoch's steps; each row comes once, on a strand drawn for it.
 
@@ -147,7 +147,7 @@ def cut_steps(
 
 
 def in_parts(
-    loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, queries: Queries
+    loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, queries: EncodedSequences
 ) -> Callable[[], Tensor]:
     """The loss of a step of rows of one padded length, computed a few rows at a time.
 

@@ -11,7 +11,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from backbone.sequence.dna import gc_content
 from icl import predict
-from icl.baselines.linear_fits import fit_labels, fit_ridge
+from icl.baselines.linear import fit_labels, fit_ridge
 from icl.method import Context
 from icl.methods.catalog import METHODS
 from icl.reporting.report import read_report

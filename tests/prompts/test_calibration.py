@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
-from prompts.calibration import averaged, calibrated, contextual, fitted_offset, prior_matched
+from prompts.calibration import averaged, calibrated, contextual_offset, fit_offset, prior_offset
 from tasks.metrics.classification import evaluate
 
 BIASES = [np.array([1.5, -0.5]), np.array([2.0, 0.0, -1.0]), np.array([0.3, -2.0, 1.0, 3.0, 0.0])]
@@ -32,20 +32,20 @@ def skewed(rows: int, classes: int, seed: int, scale: float) -> np.ndarray:
 def test_contextual_recovers_a_known_bias_exactly(bias):
     # Of a null query, every class is as likely; a shift of a whole row means nothing.
     nulls = np.tile(bias, (7, 1)) + np.arange(7)[:, None]
-    assert contextual(nulls) == pytest.approx(-centred(bias), abs=1e-12)
+    assert contextual_offset(nulls) == pytest.approx(-centred(bias), abs=1e-12)
 
 
 @pytest.mark.parametrize("bias", BIASES, ids=len)
 def test_prior_matching_recovers_a_known_bias_exactly(bias):
     scores, _ = biased_model(bias)
     prior = softmax(scores - bias, axis=1).mean(axis=0)
-    assert prior_matched(scores, prior) == pytest.approx(-centred(bias), abs=1e-9)
+    assert prior_offset(scores, prior) == pytest.approx(-centred(bias), abs=1e-9)
 
 
 @pytest.mark.parametrize("bias", BIASES, ids=len)
 def test_fitted_offset_recovers_a_known_bias_up_to_the_noise_of_labels(bias):
     scores, labels = biased_model(bias)
-    assert fitted_offset(scores, labels) == pytest.approx(-centred(bias), abs=0.06)
+    assert fit_offset(scores, labels) == pytest.approx(-centred(bias), abs=0.06)
 
 
 @pytest.mark.parametrize("bias", BIASES, ids=len)
@@ -54,9 +54,9 @@ def test_calibration_error_falls_and_accuracy_rises_where_the_bias_goes(bias):
     scores, labels, val, val_labels = scores[:4000], labels[:4000], scores[4000:], labels[4000:]
     before = evaluate(labels, scores, resamples=2)
     offsets = (
-        contextual(bias[None]),
-        fitted_offset(val, val_labels),
-        prior_matched(val, np.bincount(val_labels) / len(val_labels)),
+        contextual_offset(bias[None]),
+        fit_offset(val, val_labels),
+        prior_offset(val, np.bincount(val_labels) / len(val_labels)),
     )
     for offset in offsets:
         after = evaluate(labels, calibrated(scores, offset), resamples=2)
@@ -66,9 +66,9 @@ def test_calibration_error_falls_and_accuracy_rises_where_the_bias_goes(bias):
 
 def test_contextual_averages_probabilities_as_the_paper_does():
     p = np.array([[0.9, 0.1], [0.5, 0.5]])  # means 0.7 and 0.3: odds of 7 to 3 to take away
-    after = calibrated(np.log([[0.7, 0.3]]), contextual(np.log(p)))
+    after = calibrated(np.log([[0.7, 0.3]]), contextual_offset(np.log(p)))
     assert np.exp(after) == pytest.approx(np.array([[0.5, 0.5]]))
-    assert np.diff(contextual(np.log(p))) == pytest.approx(np.log(7 / 3))
+    assert np.diff(contextual_offset(np.log(p))) == pytest.approx(np.log(7 / 3))
 
 
 def test_fitted_offset_is_the_intercept_of_a_logistic_regression():
@@ -77,28 +77,28 @@ def test_fitted_offset_is_the_intercept_of_a_logistic_regression():
     odds = scores[:, 1] - scores[:, 0]
     regression = LogisticRegression(C=np.inf, tol=1e-10).fit(odds[:, None], labels)
     slope, intercept = regression.coef_[0, 0], regression.intercept_[0]
-    offset = fitted_offset(slope * scores, labels)
+    offset = fit_offset(slope * scores, labels)
     assert offset[1] - offset[0] == pytest.approx(intercept, abs=1e-4)
 
 
 def test_fitted_offset_is_prior_matching_to_the_frequencies_of_the_labels():
     scores, labels = biased_model(BIASES[1], n=500)
-    matched = prior_matched(scores, np.bincount(labels) / 500)
-    assert fitted_offset(scores, labels) == pytest.approx(matched, abs=1e-4)
+    matched = prior_offset(scores, np.bincount(labels) / 500)
+    assert fit_offset(scores, labels) == pytest.approx(matched, abs=1e-4)
 
 
 def test_rows_that_are_separated_perfectly_leave_the_offset_small():
     labels = np.array([0, 0, 1, 2, 2])
     scores = 40.0 * np.eye(3)[labels]
-    assert np.abs(fitted_offset(scores, labels)).max() < 0.1
+    assert np.abs(fit_offset(scores, labels)).max() < 0.1
     # Where separation takes an offset, one is found, and it separates.
-    offset = fitted_offset(scores + [100.0, 0.0, 0.0], labels)
+    offset = fit_offset(scores + [100.0, 0.0, 0.0], labels)
     assert ((scores + [100.0, 0.0, 0.0] + offset).argmax(axis=1) == labels).all()
     assert np.abs(offset).max() < 100
 
 
 def test_a_class_without_rows_is_pushed_down_by_a_finite_offset():
-    offset = fitted_offset(np.zeros((20, 3)), np.repeat([0, 1], 10))
+    offset = fit_offset(np.zeros((20, 3)), np.repeat([0, 1], 10))
     assert offset[0] == pytest.approx(offset[1])
     assert -20 < offset[2] - offset[0] < -10
 
@@ -110,7 +110,7 @@ def test_a_class_without_rows_is_pushed_down_by_a_finite_offset():
 def test_mean_probabilities_are_the_prior_after_matching(rows, classes, seed, decades, unevenness):
     scores = skewed(rows, classes, seed, scale=10**decades)
     prior = softmax(np.random.default_rng(seed).normal(size=classes) * unevenness / 3)
-    offset = prior_matched(scores, prior)
+    offset = prior_offset(scores, prior)
     assert np.exp(calibrated(scores, offset)).mean(axis=0) == pytest.approx(prior, abs=1e-6)
     assert offset.sum() == pytest.approx(0, abs=1e-6 * max(1, np.abs(offset).max()))
 
@@ -134,13 +134,13 @@ def test_averaging_over_permutations_takes_away_what_words_prefer():
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: contextual(np.zeros((0, 2))),
-        lambda: contextual(np.array([[0.0, -np.inf]])),
-        lambda: fitted_offset(np.zeros((3, 2)), np.array([0, 1])),
-        lambda: fitted_offset(np.zeros((3, 2)), np.array([0, 1, 2])),
-        lambda: prior_matched(np.zeros((3, 2)), np.array([1.0, 0.0])),
-        lambda: prior_matched(np.zeros((3, 2)), np.array([0.7, 0.7])),
-        lambda: prior_matched(np.zeros((3, 2)), np.array([0.2, 0.3, 0.5])),
+        lambda: contextual_offset(np.zeros((0, 2))),
+        lambda: contextual_offset(np.array([[0.0, -np.inf]])),
+        lambda: fit_offset(np.zeros((3, 2)), np.array([0, 1])),
+        lambda: fit_offset(np.zeros((3, 2)), np.array([0, 1, 2])),
+        lambda: prior_offset(np.zeros((3, 2)), np.array([1.0, 0.0])),
+        lambda: prior_offset(np.zeros((3, 2)), np.array([0.7, 0.7])),
+        lambda: prior_offset(np.zeros((3, 2)), np.array([0.2, 0.3, 0.5])),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(wrong):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
 from backbone.sequence.dna import gc_content, reverse_complement
-from prompts.demonstrations import CHOOSERS, ORDERS, Demonstration, Demonstrator, balanced
+from prompts.demonstrations import CHOOSERS, ORDERS, Demonstration, DemonstrationChooser, balanced
 from prompts.leakage import overlaps
 from prompts.similarity import kmer_vectors
 from tasks.task import Example
@@ -32,8 +32,8 @@ def letters(sequences) -> np.ndarray:
     return np.array([[s.count(letter) / len(s) for letter in "ACG"] for s in sequences])
 
 
-def demonstrator(pool, shots, chooser="random", order="random", seed=0) -> Demonstrator:
-    return Demonstrator(
+def demonstrator(pool, shots, chooser="random", order="random", seed=0) -> DemonstrationChooser:
+    return DemonstrationChooser(
         pool, CLASSES, shots, chooser=chooser, order=order, seed=seed, embed=letters
     )
 
@@ -233,7 +233,7 @@ def test_no_shots_show_nothing():
 )
 def test_options_that_are_none_are_refused(options, part):
     with pytest.raises(InputError, match=part):
-        Demonstrator(rows(0, 9), CLASSES, 1, **options)
+        DemonstrationChooser(rows(0, 9), CLASSES, 1, **options)
 
 
 def test_too_few_rows_are_refused_with_the_numbers():

@@ -6,7 +6,7 @@ from backbone.common.errors import InputError
 from backbone.hyena.tokenizer import decode_dna
 from backbone.sequence.dna import reverse_complement
 from prompts.demonstrations import Demonstration
-from prompts.template import Fitted, Room, Template
+from prompts.template import Selection, Template, TokenBudget
 from prompts.verbalizer import Verbalizer
 
 ONE, TWO = Verbalizer(("A", "N")), Verbalizer(("AC", "GT", "TT"))
@@ -64,7 +64,7 @@ def test_unknown_choices_are_refused():
     with pytest.raises(InputError, match="demonstration_strands=reverse: must be one of forward"):
         Template(ONE, "reverse")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="policy=cut: must be one of refuse, drop, trim"):
-        Room(10, "cut")  # type: ignore[arg-type]
+        TokenBudget(10, "cut")  # type: ignore[arg-type]
 
 
 # Each takes its bases and 3 tokens, so 13, 9, 11 and 7: 40 in all; the query of 5, [SEP] and the
@@ -75,7 +75,7 @@ POLICIES = pytest.mark.parametrize("policy", ["refuse", "drop", "trim"])
 
 @POLICIES
 def test_what_fits_is_left_alone(policy):
-    assert Room(47, policy).fit(FOUR, Template(ONE), 5) == Fitted(FOUR, 28, 0, 0)
+    assert TokenBudget(47, policy).fit(FOUR, Template(ONE), 5) == Selection(FOUR, 28, 0, 0)
 
 
 @POLICIES
@@ -87,23 +87,26 @@ def test_the_room_is_used_to_the_last_token(policy):
 
 def test_refusing_gives_the_numbers():
     with pytest.raises(InputError, match="4 demonstrations of 40 tokens .* 7 for .* exceed the 46"):
-        Room(46, "refuse").fit(FOUR, Template(ONE), 5)
+        TokenBudget(46, "refuse").fit(FOUR, Template(ONE), 5)
 
 
 def test_dropping_leaves_out_the_first_of_each_class():
-    assert Room(46, "drop").fit(FOUR, Template(ONE), 5) == Fitted(FOUR[2:], 12, 2, 0)
-    assert Room(24, "drop").fit(FOUR, Template(ONE), 5) == Fitted((), 0, 4, 0)
+    assert TokenBudget(46, "drop").fit(FOUR, Template(ONE), 5) == Selection(FOUR[2:], 12, 2, 0)
+    assert TokenBudget(24, "drop").fit(FOUR, Template(ONE), 5) == Selection((), 0, 4, 0)
     unequal = (FOUR[0], FOUR[2], FOUR[1], FOUR[3])
-    assert Room(46, "drop").fit(unequal, Template(ONE), 5).demonstrations == (FOUR[2], FOUR[3])
+    assert TokenBudget(46, "drop").fit(unequal, Template(ONE), 5).demonstrations == (
+        FOUR[2],
+        FOUR[3],
+    )
 
 
 def test_trimming_cuts_to_the_middle_of_one_length():
-    fitted = Room(46, "trim").fit(FOUR, Template(ONE), 5)  # one base too many
+    fitted = TokenBudget(46, "trim").fit(FOUR, Template(ONE), 5)  # one base too many
     assert [d.sequence for d in fitted.demonstrations] == [
         "ACGTACGTA", "CCGGAA", "TTTTGGGG", "GATC",
     ]  # fmt: skip
     assert (fitted.bases, fitted.dropped, fitted.trimmed) == (27, 0, 1)
-    fitted = Room(35, "trim").fit(FOUR, Template(ONE), 5)  # 16 bases: 4 each
+    fitted = TokenBudget(35, "trim").fit(FOUR, Template(ONE), 5)  # 16 bases: 4 each
     assert [d.sequence for d in fitted.demonstrations] == ["TACG", "CGGA", "TTGG", "GATC"]
     assert [(d.label, d.row) for d in fitted.demonstrations] == [(0, 0), (1, 1), (0, 2), (1, 3)]
     assert (fitted.bases, fitted.dropped, fitted.trimmed) == (16, 0, 3)
@@ -111,16 +114,18 @@ def test_trimming_cuts_to_the_middle_of_one_length():
 
 def test_both_strands_need_twice_the_room():
     template = Template(ONE, "both")
-    assert Room(87, "refuse").fit(FOUR, template, 5) == Fitted(FOUR, 56, 0, 0)
-    assert Room(47, "drop").fit(FOUR, template, 5) == Fitted(FOUR[2:], 24, 2, 0)
-    assert Room(47, "trim").fit(FOUR, template, 5).bases == 16  # 40 - 8 * 3 tokens: 2 bases each
+    assert TokenBudget(87, "refuse").fit(FOUR, template, 5) == Selection(FOUR, 56, 0, 0)
+    assert TokenBudget(47, "drop").fit(FOUR, template, 5) == Selection(FOUR[2:], 24, 2, 0)
+    assert (
+        TokenBudget(47, "trim").fit(FOUR, template, 5).bases == 16
+    )  # 40 - 8 * 3 tokens: 2 bases each
 
 
 def test_what_no_policy_can_fit_is_refused():
     with pytest.raises(InputError, match="5 nucleotides .* = 7 tokens exceed the 6"):
-        Room(6, "drop").fit(FOUR, Template(ONE), 5)
+        TokenBudget(6, "drop").fit(FOUR, Template(ONE), 5)
     with pytest.raises(InputError, match="4 demonstrations of 40 tokens"):
-        Room(22, "trim").fit(FOUR, Template(ONE), 5)  # 15 tokens: 3 each, no base left
+        TokenBudget(22, "trim").fit(FOUR, Template(ONE), 5)  # 15 tokens: 3 each, no base left
 
 
 @settings(deadline=None)
@@ -134,7 +139,7 @@ def test_what_is_fitted_fits_and_one_step_more_would_not(pairs, tokens, strands,
     template, demonstrations = Template(TWO, strands), shown(*pairs)
     left = tokens - (3 + 1 + 2)
     try:
-        fitted = Room(tokens, policy).fit(demonstrations, template, 3)
+        fitted = TokenBudget(tokens, policy).fit(demonstrations, template, 3)
     except InputError:
         assert policy == "trim"
         one_base = sum(template.strands * (1 + 4) for _ in pairs)

@@ -6,7 +6,7 @@ import pytest
 from backbone.common.errors import InputError
 from experiments.embed.classifiers import CLASSIFIERS, boosting, logistic
 from experiments.embed.projection import project
-from icl.baselines.logistic import choose_logistic
+from icl.baselines.linear import choose_logistic
 
 
 def rows(n: int, seed: int, classes: int = 2, absent: int | None = None):

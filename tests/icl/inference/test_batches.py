@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
 from backbone.hyena.tokenizer import decode_dna, encode_dna
-from icl.inference.batches import BUCKET, Queries, both_strands
+from icl.inference.batches import BUCKET, EncodedSequences, both_strands
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=20)
 
@@ -14,7 +14,7 @@ LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=20)
 def test_batches_hold_every_row_once_with_its_own_letters(lengths, size, seed):
     random = np.random.default_rng(seed)
     sequences = ["".join(random.choice(list("ACGTN"), size=n)) for n in lengths]
-    queries = Queries(sequences, 200)
+    queries = EncodedSequences(sequences, 200)
     order = random.permutation(len(sequences))
     seen = []
     for batch in queries.batches(size, order):
@@ -28,12 +28,12 @@ def test_batches_hold_every_row_once_with_its_own_letters(lengths, size, seed):
 
 
 def test_padding_never_exceeds_what_fits():
-    (batch,) = Queries(["A" * 65, "C" * 70], 70).batches(8)
+    (batch,) = EncodedSequences(["A" * 65, "C" * 70], 70).batches(8)
     assert batch.ids.shape == (2, 70)
 
 
 def test_order_is_kept_within_a_length():
-    queries = Queries(["A", "A" * 100, "A", "A" * 100], 128)
+    queries = EncodedSequences(["A", "A" * 100, "A", "A" * 100], 128)
     found = [batch.rows.tolist() for batch in queries.batches(8, np.array([3, 2, 1, 0]))]
     assert found == [[2, 0], [3, 1]]
 
@@ -47,12 +47,12 @@ def test_both_strands():
 )
 def test_rows_that_cannot_be_read_are_refused(sequences, part):
     with pytest.raises(InputError, match=part):
-        Queries(sequences, 3)
+        EncodedSequences(sequences, 3)
 
 
 def test_what_stands_before_a_query_is_part_of_its_row_and_may_stand_alone():
     before = [encode_dna("GG"), encode_dna("T")]
-    queries = Queries(["AC", ""], 64, before)
+    queries = EncodedSequences(["AC", ""], 64, before)
     (batch,) = queries.batches(2)
     assert batch.lengths.tolist() == [4, 1]
     assert [decode_dna(ids[:n]) for ids, n in zip(batch.ids, batch.lengths, strict=True)] == [
@@ -60,15 +60,15 @@ def test_what_stands_before_a_query_is_part_of_its_row_and_may_stand_alone():
         "T",
     ]
     with pytest.raises(InputError, match="row 1: 4 tokens exceed the 3"):
-        Queries(["AC", ""], 3, before)
+        EncodedSequences(["AC", ""], 3, before)
 
 
 def test_an_empty_row_behind_shared_tokens_is_all_padding():
-    (batch,) = Queries([""], 100, [np.zeros(0, dtype=np.int64)]).batches(2)
+    (batch,) = EncodedSequences([""], 100, [np.zeros(0, dtype=np.int64)]).batches(2)
     assert batch.ids.shape == (1, BUCKET) and batch.lengths.tolist() == [0]
 
 
 def test_batches_hold_no_more_tokens_than_they_may():
-    queries = Queries(["A" * 200] * 3 + ["A"] * 5, 256)
+    queries = EncodedSequences(["A" * 200] * 3 + ["A"] * 5, 256)
     sizes = [len(batch.rows) for batch in queries.batches(4, tokens=128)]
     assert sizes == [2, 2, 1, 1, 1, 1]

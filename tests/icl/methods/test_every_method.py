@@ -88,7 +88,7 @@ def build(name: str, model, batch_size: int = 16) -> Method:
 
 
 @dataclass
-class Fitted:
+class Outcome:
     method: Method
     scores: np.ndarray
     weights_before: str
@@ -97,14 +97,14 @@ class Fitted:
 @pytest.fixture(scope="module")
 def fitted(model):
     """Every method after `fit`, fitted once."""
-    done: dict[str, Fitted] = {}
+    done: dict[str, Outcome] = {}
 
-    def of(name: str) -> Fitted:
+    def of(name: str) -> Outcome:
         if name not in done:
             before, method = weights_sha256(model), build(name, model)
             method.check([*TRAIN, *VAL, *TEST])
             method.fit(TRAIN, VAL)
-            done[name] = Fitted(method, method.scores(TEST), before)
+            done[name] = Outcome(method, method.scores(TEST), before)
         return done[name]
 
     return of

@@ -168,7 +168,7 @@ class Biased:
     [("contextual", "n_run"), ("contextual", "empty"), ("offset", ""), ("prior", "")],
 )
 def test_calibration_takes_a_known_lean_away(model, monkeypatch, calibration, nulls):
-    monkeypatch.setattr("icl.methods.zero_shot.Rows", Biased)
+    monkeypatch.setattr("icl.methods.zero_shot.QuerySet", Biased)
     random = np.random.default_rng(0)
 
     def by_gc(n):

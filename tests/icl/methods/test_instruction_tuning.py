@@ -9,7 +9,7 @@ from backbone.hyena.tokenizer import SEP, TOKEN_ID
 from backbone.sequence.dna import reverse_complement
 from icl.method import Context
 from icl.methods.catalog import METHODS
-from icl.tuning.adapters import merged
+from icl.tuning.adapters import merge_adapter
 from tests.icl.methods.test_tuned_methods import rows, shaped
 
 LETTER = {number: letter for letter, number in TOKEN_ID.items()}
@@ -81,7 +81,7 @@ def test_answers_are_those_of_the_plain_tuned_model_behind_training_rows(model, 
     train, val = rows(30, seed=1), rows(8, seed=2)
     method = build(model, words=words, adapter=adapter, lr=0.01)
     method.fit(train, val)
-    tuned = merged(method.module)
+    tuned = merge_adapter(method.module)
     state = method.state()
     letters = state["demonstrations.letters"].tobytes().decode()
     ends = np.cumsum(state["demonstrations.lengths"])

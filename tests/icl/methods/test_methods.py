@@ -11,7 +11,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from backbone.hyena.tokenizer import encode_dna
 from backbone.sequence.dna import reverse_complement
-from icl.baselines.logistic import Logistic, choose_logistic, fit_logistic
+from icl.baselines.linear import Logistic, choose_logistic, fit_logistic
 from icl.inference.embedding import embed_sequences
 from icl.method import Context
 from icl.methods.catalog import METHODS

@@ -12,7 +12,7 @@ from backbone.hyena.model import random_model
 from backbone.hyena.tokenizer import SEP, TOKEN_ID
 from backbone.hyena.zoo import weights_sha256
 from backbone.sequence.dna import reverse_complement
-from icl.inference.reader import Prompted
+from icl.inference.reader import LabelWordScorer
 from icl.method import Context
 from icl.methods.deep_prompt import DeepPrompt
 from icl.methods.soft_prompt import SoftPromptConfig, SoftPromptMethod
@@ -205,9 +205,9 @@ def test_trainable_parameters(model, deep, tokens, classes, count):
 
 def test_kept_states_give_the_losses_of_states_encoded_anew(model, monkeypatch):
     states, calls = [], []
-    encoded = Prompted.contexts
+    encoded = LabelWordScorer.contexts
     monkeypatch.setattr(
-        Prompted, "contexts", lambda *args: calls.append(kept_bytes) or encoded(*args)
+        LabelWordScorer, "contexts", lambda *args: calls.append(kept_bytes) or encoded(*args)
     )
     for kept_bytes in (None, 0):
         made = build(model, epochs=2)

@@ -11,10 +11,10 @@ from backbone.hyena.model import random_model
 from backbone.hyena.tokenizer import SEP, TOKEN_ID
 from backbone.hyena.zoo import weights_sha256
 from backbone.sequence.dna import reverse_complement
-from icl.inference.batches import Queries
+from icl.inference.batches import EncodedSequences
 from icl.method import Context
 from icl.methods.catalog import METHODS
-from icl.tuning.adapters import backbone_of, merged
+from icl.tuning.adapters import backbone_of, merge_adapter
 from icl.tuning.tuned_method import accumulated, in_parts
 from tasks.task import Example
 
@@ -172,7 +172,7 @@ def test_merged_weights_answer_as_the_adapter_does(fitted, form):
     module = fitted[form][0].module
     ids = torch.randint(7, 11, (3, 50))
     with torch.no_grad():
-        plain = merged(module)
+        plain = merge_adapter(module)
         torch.testing.assert_close(
             plain(ids).logits, backbone_of(module)(ids).logits, atol=1e-4, rtol=1e-5
         )
@@ -201,7 +201,7 @@ def test_a_step_in_parts_has_the_gradient_of_the_whole(model, form, monkeypatch)
 
 def test_parts_of_a_step_are_as_large_as_the_length_of_their_rows_allows(monkeypatch):
     monkeypatch.setattr("icl.tuning.tuned_method.PART", 200)
-    queries = Queries(["A" * 60] * 7, 1000)
+    queries = EncodedSequences(["A" * 60] * 7, 1000)
     seen = []
 
     def loss(part):

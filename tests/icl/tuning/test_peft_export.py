@@ -12,7 +12,7 @@ from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from backbone.hyena.tokenizer import SEP, TOKEN_ID
-from icl.tuning.adapters import adapted_copy, backbone_of, ia3_config, lora_config
+from icl.tuning.adapters import backbone_of, copy_with_adapter, ia3_config, lora_config
 from icl.tuning.peft_export import save_adapter, save_prompt
 from prompts.soft_prompt import PromptShape, SoftPrompt
 
@@ -49,7 +49,7 @@ def drawn(module):
 def test_an_adapter_loads_and_answers_as_ours(tmp_path, config):
     from peft import PeftModel
 
-    module = drawn(adapted_copy(small(), config, seed=0))
+    module = drawn(copy_with_adapter(small(), config, seed=0))
     save_adapter(module, WORDS, tmp_path)
     with torch.no_grad():
         ours = backbone_of(module)(IDS).logits
@@ -65,11 +65,10 @@ def prompt_of(model, before=3, after=0, layers=0):
 def test_a_soft_prompt_before_the_query_loads_and_answers_as_ours(tmp_path):
     from peft import PeftModel
 
-    from icl.inference.batches import Queries
-    from icl.inference.in_context import InContext
-    from icl.inference.reader import Prompted
+    from icl.inference.batches import EncodedSequences
+    from icl.inference.reader import LabelWordScorer, PromptReader
     from icl.method import Context
-    from icl.tuning.adapter_method import nothing_shown
+    from icl.tuning.adapter_method import no_demonstrations
     from prompts.verbalizer import verbalizer
 
     model = small()
@@ -77,10 +76,10 @@ def test_a_soft_prompt_before_the_query_loads_and_answers_as_ours(tmp_path):
     assert save_prompt(model, prompt, WORDS, tmp_path)
     loaded = PeftModel.from_pretrained(small(), tmp_path).eval()
     context = Context(("a", "b"), 0, lambda: model)
-    reader = InContext(
-        Prompted(model, verbalizer(2, WORDS)), prompt, nothing_shown(context), context
+    reader = PromptReader(
+        LabelWordScorer(model, verbalizer(2, WORDS)), prompt, no_demonstrations(context), context
     )
-    batch = Queries(["ACGGTCATTGCA"], 40).batch(np.zeros(1, dtype=np.int64))
+    batch = EncodedSequences(["ACGGTCATTGCA"], 40).batch(np.zeros(1, dtype=np.int64))
     with torch.no_grad():
         scores, logits = reader.answers(batch, reader.prefix(60), None)
         theirs = loaded(input_ids=IDS).logits[:, -1]
@@ -100,7 +99,7 @@ def test_a_prompt_of_another_form_is_not_written(tmp_path, shape):
 
 def test_the_same_adapter_is_written_to_the_last_byte_and_names_no_folder(tmp_path):
     for name in ("one", "two"):
-        module = drawn(adapted_copy(small(), lora_config(4, 8.0), seed=0))
+        module = drawn(copy_with_adapter(small(), lora_config(4, 8.0), seed=0))
         save_adapter(module, WORDS, tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == ["adapter_config.json", "adapter_model.safetensors", "label_words.json"]

@@ -17,7 +17,7 @@ from icl.method import Context
 from icl.methods.deep_prompt import DeepPrompt
 from icl.methods.few_shot import FewShot, FewShotConfig
 from icl.methods.soft_prompt import SoftPromptConfig, SoftPromptMethod
-from prompts.demonstrations import Demonstration, Demonstrator
+from prompts.demonstrations import Demonstration, DemonstrationChooser
 from prompts.template import Template
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
@@ -66,7 +66,7 @@ def shown_to(made, pool, sequence):
     """What a query is shown: read from the state, or chosen anew from the pool."""
     config, state = made.config, made.state()
     if config.demonstrations == "per_query":
-        chooser = Demonstrator(
+        chooser = DemonstrationChooser(
             pool,
             len(made.context.labels),
             made.shots,
@@ -214,7 +214,7 @@ def test_shown_rows_are_not_tuned_on(model):
 def test_kept_states_give_the_losses_of_states_encoded_anew(model, monkeypatch, placement):
     states = []
     for kept in (True, False):
-        monkeypatch.setattr("icl.inference.in_context.fits", lambda *_, kept=kept: kept)
+        monkeypatch.setattr("icl.inference.reader.fits", lambda *_, kept=kept: kept)
         made = build(model, tokens=2, placement=placement)
         made.fit(rows(12, 1), rows(4, 2))
         states.append(made.state())
