@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import hypot, nan
+from math import nan
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +28,7 @@ from icl.methods.catalog import METHODS
 from icl.reporting.report import Report
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.metrics.classification import Estimate, mean_over_draws
+from tasks.metrics.bootstrap import Estimate, mean_over_runs
 from tasks.registry import build_task, default_options
 from tasks.task import data_folder
 
@@ -116,8 +116,7 @@ def _config(options: Options, task: str, method: str, own: Sequence[str]) -> Run
 def tabulate(finished: Sequence[Finished]) -> pd.DataFrame:
     """A row for each task, method and metric, with the columns COLUMNS.
 
-    The interval adds, in quadrature, what seeds differ by (Student's t) and what other test rows
-    would differ by (the mean half width of the runs' own bootstrap intervals).
+    The interval is `mean_over_runs`: for new seeds and new test rows together.
     """
     groups: dict[tuple[str, str], list[Report]] = {}
     for done in finished:
@@ -143,11 +142,8 @@ def _over_seeds(values: Sequence[Estimate]) -> tuple[float, float, float]:
     """Mean, and the ends of its interval; nothing of no values."""
     if not values:
         return nan, nan, nan
-    mean = mean_over_draws([one.value for one in values])
-    draws = 0.0 if len(values) == 1 else mean.high - mean.value
-    below = sum(one.value - one.low for one in values) / len(values)
-    above = sum(one.high - one.value for one in values) / len(values)
-    return mean.value, mean.value - hypot(draws, below), mean.value + hypot(draws, above)
+    mean = mean_over_runs(values)
+    return mean.value, mean.low, mean.high
 
 
 def benchmark(options: Options, own: Mapping[str, Sequence[str]]) -> list[Path]:

@@ -28,8 +28,7 @@ from icl.reporting.report import correct_rows
 from icl.reporting.verdict import points
 from icl.run import Finished
 from tasks.division import same_sequence
-from tasks.metrics.bootstrap import hierarchical_difference
-from tasks.metrics.classification import Estimate, mean_over_draws
+from tasks.metrics.bootstrap import Estimate, hierarchical_difference, mean_over_divisions
 from tasks.registry import build_task, default_options
 from tasks.task import data_folder
 
@@ -149,7 +148,7 @@ def tabulate(finished: Mapping[str, Sequence[Finished]], groups: np.ndarray) -> 
     methods = []
     for name, runs in finished.items():
         reports = [done.report for done in runs]
-        accuracy = mean_over_draws([report.metrics["accuracy"].value for report in reports])
+        accuracy = mean_over_divisions([report.metrics["accuracy"] for report in reports])
         methods.append(
             {
                 "method": name,

@@ -26,7 +26,7 @@ from icl.config.options import RunConfig, resolve
 from icl.methods.catalog import METHODS
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.metrics.classification import mean_over_draws
+from tasks.metrics.bootstrap import mean_over_divisions
 from tasks.registry import TaskConfig, options_class
 
 COMMAND = "python -m experiments.lengths"
@@ -122,9 +122,7 @@ def tabulate(finished: Sequence[Finished]) -> pd.DataFrame:
     rows = []
     for (method, length), runs in groups.items():
         reports = [done.report for done in runs]
-        accuracy = reports[0].metrics["accuracy"]
-        if len(reports) > 1:
-            accuracy = mean_over_draws([report.metrics["accuracy"].value for report in reports])
+        accuracy = mean_over_divisions([report.metrics["accuracy"] for report in reports])
         values = (
             method, length, accuracy.value, max(accuracy.low, 0.0), min(accuracy.high, 1.0),
             len(reports), reports[0].n_train, reports[0].n_test, len(reports[0].labels),

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import binomtest
 
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
@@ -31,7 +30,7 @@ from prompts.demonstrations import Demonstration
 from prompts.template import Template
 from prompts.verbalizer import Verbalizer
 from tasks.catalog import PROBES
-from tasks.metrics.bootstrap import LEVEL, Estimate
+from tasks.metrics.bootstrap import Estimate, proportion
 from tasks.probes.probe import Episode, Pair, Passage, Probe, flipped
 
 USUAL = ["recall", "recall_long", "copy", "copy_reverse_complement", "boolean"]
@@ -110,7 +109,7 @@ class Result:
         probe: its name.
         shots: see the probe's generator.
         episodes: questions asked, each with a mapping of its own.
-        accuracy: share of right answers, with its exact binomial 95 % interval, as all below.
+        accuracy: share of right answers, with Wilson's 95 % interval, as all below.
         mode: the same for the most frequent answer shown.
         shuffled: accuracy where the answers shown are permuted.
         flipped: accuracy where each answer shown is another one.
@@ -174,10 +173,8 @@ def measure(
 
 
 def _share(answers: Sequence[str], right: Sequence[str]) -> Estimate:
-    """Share of equal ones with its exact interval: episodes are independent of one another."""
-    hits = sum(a == r for a, r in zip(answers, right, strict=True))
-    ends = binomtest(hits, len(right)).proportion_ci(LEVEL)
-    return Estimate(hits / len(right), float(ends.low), float(ends.high))
+    """Return the share of right answers; episodes are independent of one another."""
+    return proportion(sum(a == r for a, r in zip(answers, right, strict=True)), len(right))
 
 
 def probe_all(options: Options) -> list[Result]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from backbone.common.errors import InputError
 from icl.reporting.report import Report, find_reports, read_report
-from tasks.metrics.classification import Estimate
+from tasks.metrics.bootstrap import Estimate
 
 _WHOLE = ("k", "prompt_tokens", "shots", "tuning_samples", "n_clean")
 _REAL = ("full_vocabulary_accuracy", "best_accuracy")

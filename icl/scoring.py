@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.metrics.classification import Estimate, evaluate, gc_matched_accuracy
+from tasks.metrics.bootstrap import Estimate
+from tasks.metrics.classification import Ranking, evaluate, gc_matched_accuracy, mean_of_defined
 from tasks.metrics.multi_label import evaluate_labels
-from tasks.metrics.ranking import Ranking, mean_of_defined
 from tasks.metrics.regression import evaluate_numbers
 from tasks.task import Example, Kind, Task, label_text, truth
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from backbone.common.names import unknown
-from tasks.metrics.classification import mean_over_draws
+from tasks.metrics.bootstrap import Estimate, mean_over_runs
 
 COLUMNS = (
     "task",
@@ -55,8 +55,8 @@ def aggregate(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     Runs that differ in more than their seeds (weights, data or the method's settings) are never
     averaged together; the column `variant` says what sets them apart.
 
-    The interval is Student's t at 95 % over seeds. Where there is one run only, or a method that
-    gives the same value at every seed, it is the runs' own bootstrap interval over rows.
+    The interval is `mean_over_runs`: for new seeds and new test rows together. Where there is one
+    run, or the same value at every seed, it is the runs' own interval over rows.
 
     Args:
         frame: reports as `icl.results.results` returns them.
@@ -98,19 +98,15 @@ def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _point(runs: pd.DataFrame, metric: str) -> dict[str, object]:
     first = runs.iloc[0]
-    values = runs[metric]
+    ends = (runs[f"{metric}{end}"] for end in ("", "_low", "_high"))
+    mean = mean_over_runs([Estimate(*one) for one in zip(*ends, strict=True)])
     validation = f"validation_{metric}"
-    if values.nunique() > 1:
-        interval = mean_over_draws(values.tolist())
-        low, high = interval.low, interval.high
-    else:
-        low, high = runs[f"{metric}_low"].mean(), runs[f"{metric}_high"].mean()
     return {
         **{name: first[name] for name in POINT},
         "metric": metric,
-        "mean": values.mean(),
-        "low": low,
-        "high": high,
+        "mean": mean.value,
+        "low": mean.low,
+        "high": mean.high,
         "val_mean": runs[validation].mean() if validation in runs else float("nan"),
         "n_seeds": len(runs),
         "trainable_parameters": runs["trainable_parameters"].max(),

@@ -31,7 +31,8 @@ from icl.files import save_arrays, write_text
 from icl.inference.embedding import Precision, Strands, embed, layer_names
 from prompts.similarity import kmer_vectors
 from tasks.catalog import TASKS
-from tasks.metrics.classification import evaluate, mean_over_draws
+from tasks.metrics.bootstrap import mean_over_divisions
+from tasks.metrics.classification import evaluate
 from tasks.registry import build_task, options_class
 from tasks.task import Task, data_folder
 
@@ -128,9 +129,7 @@ def f1_table(
                 _scored(tables, pool, d, CLASSIFIERS[classifier], classes, seed)
                 for d in pool.divisions
             ]
-            f1 = found[0][1]["macro_f1"]
-            if len(found) > 1:
-                f1 = mean_over_draws([metrics["macro_f1"].value for _, metrics in found])
+            f1 = mean_over_divisions([metrics["macro_f1"] for _, metrics in found])
             rows.append(
                 {
                     "features": name,

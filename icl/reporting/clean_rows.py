@@ -16,7 +16,7 @@ from tasks.audit.coordinates import Place, places_of, published
 from tasks.audit.exposure import exposure
 from tasks.audit.kinship import NONE, kinship
 from tasks.audit.resplit import check_strict, redivided
-from tasks.metrics.classification import Estimate
+from tasks.metrics.bootstrap import Estimate
 from tasks.task import Example, Splits, Task
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from backbone.common.errors import InputError
 from icl.files import write_text
-from tasks.metrics.classification import Estimate
+from tasks.metrics.bootstrap import Estimate
 from tasks.task import Kind
 
 REPORT = "report.json"

@@ -13,7 +13,7 @@ from icl.reporting.clean_rows import leak_lines
 from icl.reporting.report import REPORT, Report, read_report
 from icl.reporting.verdict import Verdict, verdicts
 from icl.scoring import SHOWN
-from tasks.metrics.classification import Estimate
+from tasks.metrics.bootstrap import Estimate
 
 
 def baselines(out: Path, reports: Sequence[Report]) -> list[Report]:

@@ -8,8 +8,7 @@ import numpy as np
 
 from icl.controls import CONTROLS, WORDS_SWAPPED
 from icl.reporting.report import Report, correct_rows
-from tasks.metrics.bootstrap import hierarchical_difference
-from tasks.metrics.classification import Estimate
+from tasks.metrics.bootstrap import Estimate, hierarchical_difference
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Verdict:
     def words(self) -> str:
         """Whether there is evidence, and of what."""
         claim = CONTROLS[self.control].claim
-        if self.difference.low <= 0 <= self.difference.high:
+        if not (self.difference.low > 0 or self.difference.high < 0):
             return f"no evidence of {claim}"
         if self.difference.low > 0 or self.control == WORDS_SWAPPED:
             return f"excludes 0: evidence of {claim}"
@@ -48,7 +47,8 @@ class Verdict:
 def points(one: str, other: str, difference: Estimate) -> str:
     """A difference in words: `one minus other: +0.4 points, 95 % from -1.1 to 1.9`."""
     value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
-    return f"{one} minus {other}: {value:+.1f} points, 95 % from {low:.1f} to {high:.1f}"
+    interval = f"95 % from {low:.1f} to {high:.1f}" if difference.has_interval else "no interval"
+    return f"{one} minus {other}: {value:+.1f} points, {interval}"
 
 
 def verdicts(reports: Sequence[Report], folders: Sequence[Path]) -> list[Verdict]:

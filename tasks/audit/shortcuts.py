@@ -15,7 +15,8 @@ import numpy as np
 from backbone.sequence.dna import gc_content
 from tasks.audit.kmers import word_counts
 from tasks.division import same_strand
-from tasks.metrics.classification import Estimate, evaluate
+from tasks.metrics.bootstrap import Estimate
+from tasks.metrics.classification import evaluate
 from tasks.metrics.multi_label import evaluate_labels
 from tasks.metrics.regression import evaluate_numbers
 from tasks.task import Example, Kind, Splits, Task, label_text, subset, truth

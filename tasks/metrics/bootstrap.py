@@ -1,22 +1,89 @@
-"""Estimates with 95 % intervals: over rows (bootstrap), repeated runs (Student's t), or both."""
+"""Estimates with 95 % intervals: which recipe belongs to which case.
 
-from collections.abc import Iterator, Sequence
+=================================================  ============================================
+What is known                                      Recipe
+=================================================  ============================================
+one figure of one run, with its rows               `percentile_interval` of `bootstrap_weights`
+hits among independent rows or questions           `proportion` (Wilson)
+right or wrong for each row of several runs        `hierarchical_bootstrap`, and for a
+                                                   difference `hierarchical_difference`
+runs on the same rows, only as estimates           `mean_over_runs`
+runs on divisions with rows of their own           `mean_over_divisions` (Student's t)
+=================================================  ============================================
+
+A figure that is the same in every resample has no interval of width zero: proportions get the
+bound that unseen outcomes allow (`interval_without_variation`), all other figures no interval.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 from scipy.stats import t as student_t
+
+from backbone.common.streams import stream
 
 LEVEL = 0.95
 """Coverage of every interval in the project."""
 
+Z = float(ndtri((1 + LEVEL) / 2))
+"""Normal quantile of that coverage."""
+
+NO_VARIATION = "the same in every resample, so there is no interval"
+ONE_RUN = "a single run, so there is no interval"
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the ends of its 95 % interval; NaN where it is not defined."""
+    """A figure with its 95 % interval.
+
+    Attributes:
+        value: The figure; NaN where it is not defined.
+        low: Lower end; NaN where there is no interval.
+        high: Upper end; NaN where there is no interval.
+        reason: Why the figure or its interval is not defined; empty where both are.
+    """
 
     value: float
     low: float
     high: float
+    reason: str = ""
+
+    @classmethod
+    def undefined(cls, reason: str) -> "Estimate":
+        """Return a figure that is not defined, with the reason."""
+        return cls(math.nan, math.nan, math.nan, reason)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Estimate":
+        """Return the estimate of a JSON object, whose null (or NaN) is a figure not defined.
+
+        Raises:
+            TypeError: If the object is no estimate.
+        """
+        ends = {name: math.nan if fields[name] is None else fields[name]
+                for name in ("value", "low", "high") if name in fields}  # fmt: skip
+        return cls(**{**fields, **ends})
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether there is a value."""
+        return not math.isnan(self.value)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is an interval around the value."""
+        return self.is_defined and not math.isnan(self.low)
+
+    def __str__(self) -> str:
+        """Return `0.912 [0.880, 0.940]`, the value alone without an interval, or `-`."""
+        if not self.is_defined:
+            return "-"
+        ends = f" [{self.low:.3f}, {self.high:.3f}]" if self.has_interval else ""
+        return f"{self.value:.3f}{ends}"
 
 
 def bootstrap_weights(
@@ -25,15 +92,15 @@ def bootstrap_weights(
     """Resample `n` rows with replacement, many times.
 
     Args:
-        n: Rows.
-        resamples: How many resamples in all.
-        seed: Moves the draws.
-        at_once: Numbers that one block may hold, to bound memory.
+        n: Number of rows.
+        resamples: Number of resamples in all.
+        seed: Seed of the draws.
+        at_once: Numbers that one block may hold, which bounds the memory.
 
     Yields:
-        Blocks (r, n), how often each row is in each of r resamples.
+        Blocks (r, n): how often each row occurs in each of r resamples.
     """
-    random = np.random.default_rng(seed)
+    random = stream(seed, "bootstrap")
     block = max(1, at_once // n)
     for done in range(0, resamples, block):
         size = min(block, resamples - done)
@@ -42,69 +109,120 @@ def bootstrap_weights(
         yield counts.reshape(size, n).astype(np.float64)
 
 
-def percentile_interval(value: float, draws: np.ndarray) -> Estimate:
-    """The value with the percentile interval of its bootstrap draws (Efron 1979).
+def percentile_interval(value: float, draws: np.ndarray, reason: str = "") -> Estimate:
+    """Return a figure with the percentile interval of its bootstrap draws (Efron 1979).
 
-    The interval is widened to hold the value where it does not: resampling shifts what is biased
-    in small samples, the calibration error above all. Draws that are NaN are left out.
-    """
-    draws = draws[~np.isnan(draws)]
-    if np.isnan(value) or not len(draws):
-        return Estimate(float(value), float("nan"), float("nan"))
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(value), float(min(low, value)), float(max(high, value)))
-
-
-def paired_difference(
-    correct_a: np.ndarray,
-    correct_b: np.ndarray,
-    groups: np.ndarray | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Estimate:
-    """Accuracy of A minus accuracy of B on the same rows, bootstrapped over groups of rows.
-
-    Rows of a group are drawn together or not at all (cluster bootstrap, Davison and Hinkley 1997,
-    section 3.8): rows that are the same sequence do not count as independent.
+    The interval is widened to hold the value where it does not: resampling shifts figures that
+    are biased in small samples, the calibration error above all. Draws that are NaN are left out.
 
     Args:
-        correct_a: (N,) whether A is right on each row.
-        correct_b: (N,) the same for B, in the same order.
-        groups: (N,) numbers or names of groups; each row is one of its own if not given.
-        resamples: Bootstrap resamples.
-        seed: Moves the resampling.
+        value: The figure; NaN where it is not defined.
+        draws: (r,) the figure of each resample.
+        reason: Why the figure is not defined, where it is NaN.
+    """
+    if np.isnan(value):
+        return Estimate.undefined(reason)
+    draws = draws[~np.isnan(draws)]
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(draws) else (0, 0)
+    low, high = min(float(low), value), max(float(high), value)
+    if not len(draws) or high - low <= 1e-12 * max(1.0, abs(value)):
+        return Estimate(float(value), math.nan, math.nan, NO_VARIATION)
+    return Estimate(float(value), low, high)
+
+
+def proportion(hits: int, n: int) -> Estimate:
+    """Return a share of independent rows with Wilson's score interval (Wilson 1927).
+
+    Its coverage is near 95 % for few rows too, and for none or all of them right (Brown, Cai and
+    DasGupta 2001).
+
+    Args:
+        hits: Rows that are right.
+        n: Rows in all, 1 or more.
+    """
+    share, spread = hits / n, Z**2 / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return Estimate(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def interval_without_variation(
+    value: float, rows: float, least: float = 0.0, most: float = 1.0
+) -> Estimate:
+    """Return the interval of a mean over rows that all have the same value.
+
+    Another value that none of `rows` rows has may belong to as many as z^2 / (rows + z^2) of all
+    rows, Wilson's bound for 0 hits. For an accuracy of 0 or 1 this is Wilson's interval itself.
+
+    Args:
+        value: The value of every row.
+        rows: Number of independent rows; for weighted rows Kish's effective number.
+        least: Least value that a row can have.
+        most: Greatest value that a row can have.
+    """
+    unseen = Z**2 / (rows + Z**2)
+    return Estimate(value, value - unseen * (value - least), value + unseen * (most - value))
+
+
+def mean_over_divisions(runs: Sequence[Estimate]) -> Estimate:
+    """Return the mean of runs on different divisions of the rows, with Student's t interval.
+
+    Each division has test rows of its own, so what rows add to the spread is in it already. Where
+    the runs cannot show a spread (one run, or equal values) the mean of their own intervals stands
+    for it. Runs whose figure is not defined are left out.
 
     Raises:
-        ValueError: If the arrays are not of the same rows, or there are none.
+        ValueError: If there is no run.
     """
-    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
-    groups = np.arange(len(a)) if groups is None else np.asarray(groups)
-    if a.shape != b.shape or a.shape != groups.shape or a.ndim != 1 or not len(a):
-        raise ValueError(f"need the same rows, have shapes {a.shape}, {b.shape}, {groups.shape}")
-    _, group = np.unique(groups, return_inverse=True)
-    gained = np.bincount(group, weights=a.astype(int) - b.astype(int))
-    # Groups of equal size and gain are alike, and resampling groups draws them multinomially.
-    alike, counts = np.unique([gained, np.bincount(group)], axis=1, return_counts=True)
-    random = np.random.default_rng(seed)
-    drawn = random.multinomial(len(gained), counts / len(gained), size=resamples)
-    gain, rows = alike @ drawn.T
-    return percentile_interval(float(gained.sum() / len(a)), gain / rows)
+    defined, mean = _mean(runs)
+    if len(set(defined)) < 2:
+        return mean
+    half = _students_half_width(np.array(defined))
+    return Estimate(mean.value, mean.value - half, mean.value + half)
 
 
-def mean_over_draws(values: Sequence[float]) -> Estimate:
-    """Mean of repeated runs (seeds, divisions) with Student's t interval; NaN ends for one run.
+def mean_over_runs(runs: Sequence[Estimate]) -> Estimate:
+    """Return the mean of runs on the same rows, with an interval for new seeds and new rows.
+
+    What seeds differ by (Student's t over the runs) and what other rows would differ by (the mean
+    half width of the runs' own intervals) add in quadrature. Runs whose figure is not defined are
+    left out.
 
     Raises:
-        ValueError: If there is no value.
+        ValueError: If there is no run.
     """
-    draws = np.asarray(values, dtype=np.float64)
-    if not len(draws):
-        raise ValueError("the mean of no values")
-    mean = float(draws.mean())
-    if len(draws) == 1:
-        return Estimate(mean, float("nan"), float("nan"))
-    half = student_t.ppf((1 + LEVEL) / 2, len(draws) - 1) * draws.std(ddof=1) / np.sqrt(len(draws))
-    return Estimate(mean, mean - float(half), mean + float(half))
+    defined, mean = _mean(runs)
+    if len(set(defined)) < 2:
+        return mean
+    half = _students_half_width(np.array(defined))
+    below, above = (
+        math.hypot(half, end) if mean.has_interval else half
+        for end in (mean.value - mean.low, mean.high - mean.value)
+    )
+    return Estimate(mean.value, mean.value - below, mean.value + above)
+
+
+def _mean(runs: Sequence[Estimate]) -> tuple[list[float], Estimate]:
+    """Return the values that are defined, and the mean of values and of their intervals' ends."""
+    if not runs:
+        raise ValueError("the mean of no runs")
+    defined = [one for one in runs if one.is_defined]
+    if not defined:
+        return [], runs[0]
+    values = [one.value for one in defined]
+    value = float(np.mean(values))
+    with_ends = [one for one in defined if one.has_interval]
+    if not with_ends:
+        return values, Estimate(value, math.nan, math.nan, defined[0].reason or ONE_RUN)
+    below = float(np.mean([one.value - one.low for one in with_ends]))
+    above = float(np.mean([one.high - one.value for one in with_ends]))
+    return values, Estimate(value, value - below, value + above)
+
+
+def _students_half_width(values: np.ndarray) -> float:
+    """Return half the width of Student's t interval of the mean of two values or more."""
+    n = len(values)
+    return float(student_t.ppf((1 + LEVEL) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
 
 
 def hierarchical_bootstrap(
@@ -113,30 +231,31 @@ def hierarchical_bootstrap(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Mean accuracy over draws, with an interval for new draws and new test rows together.
+    """Return the mean accuracy over draws, with an interval for new draws and new rows together.
 
-    A draw is one prompt seed, choice of demonstrations, order or division. Rows are resampled,
-    the same for all draws that score them, and to each resample a deviate of Student's t over
-    draws is added. To resample the draws themselves would be too sure: three draws then show two
-    thirds of their variance, and no heavy tails. What rows do differently to each draw is part
-    of how draws vary, so the resamples of rows are drawn in to what draws have in common: with the
-    same rows in all draws the variances are those of a two-way layout (Searle, Casella and
-    McCulloch 1992, chapter 4), with no row in two draws the interval is Student's t over draws.
-    It is never narrower than that of rows alone, which is all that a single draw has.
+    A draw is one seed of the prompt, choice of demonstrations, order or division. Rows are
+    resampled, the same for all draws that score them, and to each resample a deviate of Student's
+    t over draws is added. Resampling the draws themselves would be overconfident: of three draws
+    it shows two thirds of their variance, and no heavy tails. What rows do differently to each
+    draw is part of how draws vary, so the resamples of rows are shrunk to what the draws have in
+    common: with the same rows in all draws the variances are those of a two-way layout (Searle,
+    Casella and McCulloch 1992, chapter 4), with no row in two draws the interval is Student's t
+    over draws. It is never narrower than that of the rows alone, which is all a single draw has.
 
     Args:
         correct: (draws, N) whether each draw is right on each row, or one array a draw where
             draws score different rows.
-        groups: (N,) names of groups, such as equal sequences, that are resampled as one; each
-            row by itself if not given. Where draws score different rows: one array a draw, and
-            the same name in two draws is the same group.
-        resamples: Bootstrap resamples.
-        seed: Moves the resampling.
+        groups: (N,) names of groups, such as equal sequences, that are resampled as one (cluster
+            bootstrap, Davison and Hinkley 1997, section 3.8); each row by itself if not given.
+            Where draws score different rows: one array a draw, and the same name in two draws is
+            the same group.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
 
     Raises:
         ValueError: If shapes disagree, or there are no rows.
     """
-    return _over_draws_and_rows(*_by_group(correct, groups), resamples, seed)
+    return _over_draws_and_rows(*_by_group(correct, groups), resamples, seed, least=0.0)
 
 
 def hierarchical_difference(
@@ -146,7 +265,7 @@ def hierarchical_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Mean accuracy of A minus that of B, for new draws and new test rows together.
+    """Return the mean accuracy of A minus that of B, for new draws and new test rows together.
 
     Draw i of A is compared with draw i of B, row by row; see `hierarchical_bootstrap`.
 
@@ -154,8 +273,8 @@ def hierarchical_difference(
         correct_a: As there.
         correct_b: The same for B, or (N,) for a method without draws, beside every draw of A.
         groups: As there.
-        resamples: Bootstrap resamples.
-        seed: Moves the resampling.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
 
     Raises:
         ValueError: If shapes disagree, or there are no rows.
@@ -167,20 +286,19 @@ def hierarchical_difference(
     pairs = zip(correct_a, correct_b, strict=True)
     gains = [np.asarray(a, dtype=float) - np.asarray(b, dtype=float) for a, b in pairs]
     values = np.stack(gains) if isinstance(correct_a, np.ndarray) else gains
-    return _over_draws_and_rows(*_by_group(values, groups), resamples, seed)
+    return _over_draws_and_rows(*_by_group(values, groups), resamples, seed, least=-1.0)
 
 
 def _by_group(
     values: np.ndarray | Sequence[np.ndarray],
     groups: np.ndarray | Sequence[np.ndarray] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of values and number of rows in each group by each draw, both (draws, groups)."""
+    """Return sum of values and number of rows in each group by each draw, both (draws, groups)."""
     if isinstance(values, np.ndarray):
         if values.ndim != 2:
             raise ValueError(f"need values (draws, N), have {values.shape}")
-        groups = [np.arange(values.shape[1]) if groups is None else np.asarray(groups)] * len(
-            values
-        )
+        same = np.arange(values.shape[1]) if groups is None else np.asarray(groups)
+        groups = [same] * len(values)
     elif groups is None:
         raise ValueError("draws given one by one need groups, which say what rows they share")
     if not len(values) or [np.shape(v) for v in values] != [np.shape(g) for g in groups]:
@@ -196,11 +314,15 @@ def _by_group(
     return sums.reshape(shape), np.bincount(cell, minlength=size).reshape(shape).astype(float)
 
 
-def _over_draws_and_rows(sums: np.ndarray, rows: np.ndarray, resamples: int, seed: int) -> Estimate:
-    draws = len(sums)
+def _over_draws_and_rows(
+    sums: np.ndarray, rows: np.ndarray, resamples: int, seed: int, least: float
+) -> Estimate:
+    draws, groups = sums.shape
     means = sums.sum(axis=1) / rows.sum(axis=1)
     value = float(means.mean())
-    blocks = bootstrap_weights(sums.shape[1], resamples, seed)
+    if np.array_equal(sums, value * rows):
+        return interval_without_variation(value, groups, least)
+    blocks = bootstrap_weights(groups, resamples, seed)
     with np.errstate(invalid="ignore"):  # a resample may hold no row of a draw; it is left out
         resampled = np.concatenate([((w @ sums.T) / (w @ rows.T)).mean(axis=1) for w in blocks])
     of_rows = percentile_interval(value, resampled)
@@ -213,7 +335,10 @@ def _over_draws_and_rows(sums: np.ndarray, rows: np.ndarray, resamples: int, see
     own = ((influence**2).sum(axis=1).mean() - shared) / (draws - 1)
     share = np.sqrt(max(0.0, 1 - own / shared)) if shared else 0.0
     deviates = student_t.ppf((np.arange(resamples) + 0.5) / resamples, draws - 1)
-    deviates = np.random.default_rng([seed, draws]).permutation(deviates)
+    deviates = stream(seed, "deviates of draws", draws).permutation(deviates)
     spread = means.std(ddof=1) / np.sqrt(draws)
     of_both = percentile_interval(value, value + share * (resampled - value) + spread * deviates)
-    return Estimate(value, min(of_rows.low, of_both.low), max(of_rows.high, of_both.high))
+    ends = [one for one in (of_rows, of_both) if one.has_interval]
+    if not ends:
+        return of_rows
+    return Estimate(value, min(one.low for one in ends), max(one.high for one in ends))

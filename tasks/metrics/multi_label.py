@@ -1,14 +1,17 @@
-"""Metrics of several labels a row, each there or not: AUROC and AUPRC, by label and by group."""
+"""Metrics of multi-label tasks, where each label is present or not: AUROC and AUPRC."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tasks.metrics.bootstrap import Estimate, bootstrap_weights, percentile_interval
-from tasks.metrics.ranking import Ranking, mean_of_defined
+from tasks.metrics.classification import Ranking, mean_of_defined
 
 WORK = 4_000_000_000
-"""Rows times labels times resamples, about which is spent: some half a minute."""
+"""Rows times labels times resamples at most: about half a minute."""
+
+CONSTANT_LABEL = "the label is in all rows or in none"
+NO_LABEL = "every label is in all rows or in none"
 
 
 def evaluate_labels(
@@ -19,18 +22,18 @@ def evaluate_labels(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
-    """Mean AUROC and AUPRC, and the AUROC of every label, with 95 % percentile intervals over rows.
+    """Return mean AUROC and AUPRC, and the AUROC of every label, with 95 % intervals over rows.
 
-    A label that all evaluated rows have, or none, has no AUROC (NaN) and is left out of means.
+    A label that all evaluated rows have, or none, has no AUROC and is left out of means.
 
     Args:
         present: (N, L) 1 where a row has a label, else 0.
         scores: (N, L); higher where a label is likelier.
         labels: L names.
         groups: Names of labels that are also averaged by themselves, by the name of their group.
-        resamples: Bootstrap resamples; fewer, but 100 at least, where there are so many rows and
-            labels that they would take minutes.
-        seed: Moves the resampling; a resample is the same for all labels.
+        resamples: Number of bootstrap resamples; fewer, but 100 at least, where there are so many
+            rows and labels that they would take minutes.
+        seed: Seed of the resampling; a resample is the same for all labels.
 
     Returns:
         The metrics: auroc and auprc over all labels, auroc_GROUP and auprc_GROUP for each group.
@@ -54,9 +57,9 @@ def evaluate_labels(
         rows = [place[name] for name in names]
         for metric in ("auroc", "auprc"):
             value, draws = (mean_of_defined(found[metric][rows]) for found in (values, drawn))
-            metrics[metric + suffix] = percentile_interval(float(value[0]), draws)
+            metrics[metric + suffix] = percentile_interval(float(value[0]), draws, NO_LABEL)
     by_label = {
-        label: percentile_interval(float(values["auroc"][i, 0]), drawn["auroc"][i])
+        label: percentile_interval(float(values["auroc"][i, 0]), drawn["auroc"][i], CONSTANT_LABEL)
         for label, i in place.items()
     }
     return metrics, by_label
@@ -65,9 +68,9 @@ def evaluate_labels(
 def _areas(
     present: np.ndarray, scores: np.ndarray, weightings: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """AUROC and AUPRC of each label for each of all weightings (r, N) of the rows, (L, r).
+    """Return AUROC and AUPRC of each label for all r weightings (r, N) of the rows, (L, r).
 
-    The AUPRC of a label that every row has, or none, says nothing and is NaN too.
+    The AUPRC of a label that every row has, or none, is constant and left undefined (NaN) too.
     """
     found: dict[str, list[np.ndarray]] = {"auroc": [], "auprc": []}
     for label in range(scores.shape[1]):

@@ -1,25 +1,28 @@
-"""Metrics of predicted numbers, each with a bootstrap interval over rows."""
+"""Metrics of regression, each with a bootstrap interval over rows."""
 
 import numpy as np
 
 from tasks.metrics.bootstrap import Estimate, bootstrap_weights, percentile_interval
 
+EQUAL_NUMBERS = "all numbers of the rows are equal"
+EQUAL_PREDICTIONS = "all predictions are equal"
+
 
 def evaluate_numbers(
     true: np.ndarray, predicted: np.ndarray, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Pearson, Spearman, R2 and RMSE with 95 % percentile intervals over rows.
+    """Return Pearson, Spearman, R2 and RMSE with 95 % percentile intervals over rows.
 
     Args:
         true: (N,) true numbers.
         predicted: (N,) predicted ones.
-        resamples: Bootstrap resamples.
-        seed: Moves the resampling.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
 
     Returns:
         pearson; spearman (Pearson of mid-ranks); r2 (1 minus the squared error over that of the
         true mean, below 0 for predictions that are worse than it); rmse (in the unit of the
-        numbers). NaN where all true numbers are equal, the correlations also where all
+        numbers). Not defined where all true numbers are equal, the correlations also where all
         predictions are.
 
     Raises:
@@ -32,14 +35,17 @@ def evaluate_numbers(
         raise ValueError("a prediction is not finite")
     value = _metrics(true, predicted, np.ones((1, len(true))))
     draws = [_metrics(true, predicted, w) for w in bootstrap_weights(len(true), resamples, seed)]
+    reason = EQUAL_NUMBERS if np.isnan(value["r2"][0]) else EQUAL_PREDICTIONS
     return {
-        name: percentile_interval(float(one[0]), np.concatenate([draw[name] for draw in draws]))
+        name: percentile_interval(
+            float(one[0]), np.concatenate([draw[name] for draw in draws]), reason
+        )
         for name, one in value.items()
     }
 
 
 def _metrics(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Each metric for each of r weightings (r, N) of the rows, (r,)."""
+    """Return each metric for each of r weightings (r, N) of the rows, (r,)."""
     rows = weights.sum(axis=1)
     squared_error = weights @ (x - y) ** 2 / rows
     centred = x - (weights @ x / rows)[:, None]
@@ -55,7 +61,7 @@ def _metrics(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> dict[str, np.
 
 
 def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of (r, N) numbers that count `weights` times, (r,), or NaN."""
+    """Return Pearson's correlation of (r, N) numbers that count `weights` times, (r,), or NaN."""
     rows = weights.sum(axis=1, keepdims=True)
     x, y = (one - (weights * one).sum(axis=1, keepdims=True) / rows for one in (x, y))
     covariance, of_x, of_y = (
@@ -68,7 +74,7 @@ def _correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarra
 
 
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mid-ranks of N values that count `weights` (r, N) times, (r, N); equal values share one."""
+    """Return mid-ranks of N values that count `weights` (r, N) times, (r, N); ties share one."""
     order = np.argsort(values, kind="stable")
     starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)
     count = np.add.reduceat(weights[:, order], starts, axis=1)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from icl.reporting.report import Report
-from tasks.metrics.classification import Estimate
+from tasks.metrics.bootstrap import Estimate
 
 METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "ece")
 

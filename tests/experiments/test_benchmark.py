@@ -15,7 +15,7 @@ from experiments.common.own_options import read_words
 from experiments.pictures.benchmark import draw
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.metrics.classification import Estimate
+from tasks.metrics.bootstrap import Estimate
 from tests.experiments.made_up import METRICS, report
 
 WORDS = ["tasks=[synthetic_easy]", "methods=[majority,gc_only]", "seeds=2", "n_train=60"]

@@ -13,7 +13,7 @@ from experiments import headline
 from icl.reporting.report import find_reports
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.metrics.classification import Estimate
+from tasks.metrics.bootstrap import Estimate
 from tasks.task import Example, Splits, Task, make_splits
 
 

@@ -17,7 +17,7 @@ from experiments.sweep.recipe import read_request
 from experiments.sweep.worker import Stop, WorkerOptions, worker
 from icl.config import options
 from icl.run import Finished
-from tasks.metrics.classification import Estimate
+from tasks.metrics.bootstrap import Estimate
 
 LOG = "log.txt"
 GRID = ("task=synthetic_easy", "method=soft_prompt", "space.prompt_tokens=[0,1,2,4]", "seeds=3")

@@ -2,10 +2,15 @@ import numpy as np
 import pytest
 
 from tasks.metrics.bootstrap import (
+    NO_VARIATION,
+    Estimate,
     hierarchical_bootstrap,
     hierarchical_difference,
-    mean_over_draws,
-    paired_difference,
+    interval_without_variation,
+    mean_over_divisions,
+    mean_over_runs,
+    percentile_interval,
+    proportion,
 )
 
 HARD = 0.25
@@ -27,6 +32,17 @@ def right(
 
 
 MEAN = 0.85 * (1 - HARD) + 0.35 * HARD
+
+
+class near:
+    """Equal to an estimate up to rounding."""
+
+    def __init__(self, expected: Estimate) -> None:
+        self.ends = (expected.value, expected.low, expected.high)
+
+    def __eq__(self, other: object) -> bool:
+        assert isinstance(other, Estimate)
+        return (other.value, other.low, other.high) == pytest.approx(self.ends)
 
 
 def covered(estimates, truth: float) -> float:
@@ -80,9 +96,6 @@ def test_a_single_draw_has_the_bootstrap_interval_of_its_rows():
     assert (one.low, one.high) == pytest.approx(
         (one.value - 1.96 * se, one.value + 1.96 * se), abs=0.006
     )
-    crossed, paired = hierarchical_difference(a, b), paired_difference(a[0], b[0])
-    assert crossed.value == pytest.approx(paired.value)
-    assert (crossed.low, crossed.high) == pytest.approx((paired.low, paired.high), abs=0.01)
 
 
 def test_draws_that_share_no_rows_have_students_interval():
@@ -90,7 +103,7 @@ def test_draws_that_share_no_rows_have_students_interval():
     draws = [random.random(n) < p for n, p in ((400, 0.6), (500, 0.8), (450, 0.7), (420, 0.65))]
     groups = [np.array([f"{i}:{row}" for row in range(len(d))]) for i, d in enumerate(draws)]
     one = hierarchical_bootstrap(draws, groups, resamples=4000)
-    student = mean_over_draws([d.mean() for d in draws])
+    student = mean_over_divisions([proportion(int(d.sum()), len(d)) for d in draws])
     assert (one.value, one.low, one.high) == pytest.approx(
         (student.value, student.low, student.high), abs=2e-3
     )
@@ -153,3 +166,100 @@ def test_intervals_follow_from_the_seed():
 def test_arrays_that_do_not_fit_are_refused(wrong):
     with pytest.raises(ValueError):
         wrong()
+
+
+@pytest.mark.parametrize("n", [20, 40, 200])
+@pytest.mark.parametrize("accuracy", [0.5, 0.9, 1.0])
+def test_the_interval_of_an_accuracy_covers_the_truth(n, accuracy):
+    # 20,000 simulations: the standard error of a coverage of 0.95 is 0.0015. Hits are whole
+    # numbers, so the coverage of any interval swings around 0.95; Wilson's stays within 0.025.
+    hits, times = np.unique(np.random.default_rng(n).binomial(n, accuracy, 20_000),
+                            return_counts=True)  # fmt: skip
+    ends = [proportion(int(one), n) for one in hits]
+    coverage = sum(t for one, t in zip(ends, times, strict=True) if one.low <= accuracy <= one.high)
+    assert 0.925 <= coverage / 20_000 <= (1.0 if accuracy == 1.0 else 0.975)
+
+
+def test_proportions_agree_with_an_independent_implementation():
+    from scipy.stats import binomtest
+
+    for hits, n in [(0, 7), (3, 7), (40, 40), (180, 200)]:
+        one, ends = proportion(hits, n), binomtest(hits, n).proportion_ci(method="wilson")
+        assert (one.low, one.high) == pytest.approx((ends.low, ends.high))
+        assert one.low <= one.value == hits / n <= one.high
+
+
+def test_rows_that_all_agree_leave_what_unseen_rows_allow():
+    assert interval_without_variation(1.0, 40) == near(proportion(40, 40))
+    all_right = hierarchical_bootstrap(np.ones((3, 40)))
+    assert all_right == near(proportion(40, 40))
+    # Ten groups of four equal sequences are ten rows.
+    grouped = hierarchical_bootstrap(np.ones((2, 40)), np.repeat(np.arange(10), 4))
+    assert grouped == near(proportion(10, 10))
+    # Two methods that agree on all rows may differ on a share of others, in either direction.
+    same = hierarchical_difference(np.ones((1, 40)), np.ones((1, 40)))
+    unseen = 1 - proportion(40, 40).low
+    assert (same.low, same.value, same.high) == pytest.approx((-unseen, 0, unseen))
+
+
+def test_a_figure_without_variation_has_no_interval():
+    one = percentile_interval(0.5, np.full(100, 0.5))
+    assert one.is_defined and not one.has_interval and one.reason == NO_VARIATION
+    assert str(one) == "0.500" and str(Estimate(0.5, 0.25, 0.75)) == "0.500 [0.250, 0.750]"
+    nothing = percentile_interval(np.nan, np.zeros(3), "there is none")
+    assert (str(nothing), nothing.reason) == ("-", "there is none")
+
+
+def test_estimates_are_read_from_json_with_null_and_with_nan():
+    undefined = {"value": None, "low": None, "high": None, "reason": "so it is"}
+    assert str(Estimate.from_json(undefined)) == "-"
+    assert Estimate.from_json(undefined).reason == "so it is"
+    assert str(Estimate.from_json({"value": float("nan"), "low": 0, "high": 0})) == "-"
+    assert Estimate.from_json({"value": 1, "low": 0, "high": 2}) == Estimate(1, 0, 2)
+    with pytest.raises(TypeError):
+        Estimate.from_json({"value": 1})
+
+
+def test_a_group_of_rows_is_drawn_together_or_not_at_all():
+    # Two groups, A gains 1 of 1 row in one and loses 1 of 3 in the other. Two draws give the
+    # first twice (1/4 of the resamples, +1), one of each (1/2, 0), the second twice (1/4, -1/3).
+    a, b, groups = [[1, 0, 1, 1]], [[0, 1, 1, 1]], np.array(["x", "y", "y", "y"])
+    one = hierarchical_difference(np.array(a), np.array(b), groups)
+    assert (one.value, one.low, one.high) == pytest.approx((0, -1 / 3, 1))
+
+
+def test_differences_of_groups_agree_with_drawing_them_one_by_one():
+    random = np.random.default_rng(1)
+    a, b = random.random(300) < 0.7, random.random(300) < 0.6
+    groups = random.integers(40, size=300)
+    draws = []
+    for _ in range(2000):
+        rows = np.concatenate([np.flatnonzero(groups == g) for g in random.integers(40, size=40)])
+        draws.append(a[rows].mean() - b[rows].mean())
+    fast = hierarchical_difference(a[None], b[None], groups)
+    assert [fast.low, fast.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.01)
+
+
+RUNS = [Estimate(0.6, 0.5, 0.7), Estimate(0.7, 0.6, 0.8), Estimate(0.8, 0.7, 0.9)]
+HALF = 4.302652729749464 * 0.1 / np.sqrt(3)  # quantile 0.975 of t with two degrees of freedom
+
+
+def test_the_mean_over_divisions_has_students_interval():
+    one = mean_over_divisions(RUNS)
+    assert (one.value, one.low, one.high) == pytest.approx((0.7, 0.7 - HALF, 0.7 + HALF))
+
+
+def test_the_mean_over_runs_on_the_same_rows_adds_what_rows_differ_by():
+    one, half = mean_over_runs(RUNS), np.hypot(HALF, 0.1)
+    assert (one.value, one.low, one.high) == pytest.approx((0.7, 0.7 - half, 0.7 + half))
+
+
+@pytest.mark.parametrize("mean", [mean_over_runs, mean_over_divisions])
+def test_a_mean_leaves_out_what_is_not_defined_and_falls_back_on_rows(mean):
+    nothing = Estimate.undefined("there is none")
+    assert mean(RUNS[:1]) == near(RUNS[0])
+    assert mean([RUNS[0], RUNS[0], nothing]) == near(RUNS[0])
+    assert str(mean([nothing, nothing])) == "-"
+    assert str(mean([Estimate(0.5, np.nan, np.nan, NO_VARIATION)])) == "0.500"
+    with pytest.raises(ValueError):
+        mean([])

@@ -5,12 +5,13 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from sklearn import metrics as sk
 
-from tasks.metrics.bootstrap import bootstrap_weights
+from tasks.metrics.bootstrap import NO_VARIATION, bootstrap_weights
 from tasks.metrics.classification import (
+    NO_COMMON_BIN,
+    ONE_CLASS,
+    ONE_PREDICTION,
     evaluate,
     gc_matched_accuracy,
-    mean_over_draws,
-    paired_difference,
 )
 
 
@@ -62,11 +63,43 @@ def test_values_by_hand():
 def test_a_constant_certain_prediction_is_at_chance():
     labels = np.array([0, 1] * 20)
     scores = np.tile([0.0, -np.inf], (40, 1))
-    got = {name: one.value for name, one in evaluate(labels, scores, resamples=50).items()}
+    found = evaluate(labels, scores, resamples=50)
+    got = {name: one.value for name, one in found.items()}
     assert got == pytest.approx(
-        {"accuracy": 0.5, "balanced_accuracy": 0.5, "mcc": 0, "macro_f1": 1 / 3, "auroc": 0.5,
-         "ece": 0.5}
+        {"accuracy": 0.5, "balanced_accuracy": 0.5, "mcc": np.nan, "macro_f1": 1 / 3, "auroc": 0.5,
+         "ece": 0.5},
+        nan_ok=True,
     )  # fmt: skip
+    assert str(found["mcc"]) == "-" and found["mcc"].reason == ONE_PREDICTION
+    # Balanced accuracy and AUROC of a constant are one half in every resample.
+    for name in ("balanced_accuracy", "auroc"):
+        assert str(found[name]) == "0.500" and found[name].reason == NO_VARIATION
+
+
+def test_forty_of_forty_right_have_wilsons_interval_and_nothing_has_width_zero():
+    labels = np.array([0, 1] * 20)
+    found = evaluate(labels, np.log(np.where(np.eye(2)[labels] == 1, 0.9, 0.1)), resamples=50)
+    # 1.96^2 = 3.8415; 40 / (40 + 3.8415) = 0.9124.
+    for name in ("accuracy", "balanced_accuracy"):
+        assert (found[name].value, found[name].high) == (1.0, 1.0)
+        assert found[name].low == pytest.approx(0.9124, abs=5e-5)
+    for name in ("mcc", "macro_f1", "auroc", "ece"):
+        assert found[name].is_defined and not found[name].has_interval
+    matched = gc_matched_accuracy(["ACGT"] * 40, labels, labels, resamples=50)
+    assert (matched.low, matched.high) == (pytest.approx(0.9124, abs=5e-5), 1.0)
+
+
+def test_weighted_rows_that_are_all_right_count_as_fewer():
+    labels = np.array([0] * 30 + [1] * 10)
+    found = evaluate(labels, np.log(np.where(np.eye(2)[labels] == 1, 0.9, 0.1)), resamples=50)
+    # Each class weighs one half: Kish's effective number is 4 / (1/30 + 1/10) = 30 rows.
+    assert found["balanced_accuracy"].low == pytest.approx(30 / (30 + 3.8415), abs=1e-4)
+    assert found["accuracy"].low == pytest.approx(40 / (40 + 3.8415), abs=1e-4)
+
+
+def test_rows_of_one_class_have_neither_correlation_nor_auroc():
+    found = evaluate(np.zeros(5, dtype=int), np.log(np.full((5, 2), 0.5)), resamples=10)
+    assert all(found[name].reason == ONE_CLASS for name in ("mcc", "auroc"))
 
 
 @settings(max_examples=25, deadline=None)
@@ -78,8 +111,9 @@ def test_values_ignore_row_order_and_lie_in_their_interval(n, classes, ties, see
         evaluate(a, b, resamples=50) for a, b in ((labels, scores), (labels[order], scores[order]))
     )
     for name, one in there.items():
-        assert one.low <= one.value <= one.high
-        assert one.value == pytest.approx(shuffled[name].value, abs=1e-12)
+        assert not one.has_interval or one.low <= one.value <= one.high
+        assert one.has_interval != bool(one.reason)
+        assert one.value == pytest.approx(shuffled[name].value, abs=1e-12, nan_ok=True)
 
 
 def test_interval_agrees_with_resampling_row_by_row():
@@ -143,63 +177,10 @@ def test_a_classifier_by_gc_alone_is_at_chance_on_matched_rows():
     predictions = np.array([s.count("G") + s.count("C") >= 50 for s in sequences]).astype(int)
     assert np.mean(predictions == labels) > 0.8
     one = gc_matched_accuracy(sequences, labels, predictions)
-    assert one.value == pytest.approx(0.5, abs=0.02)
-    assert one.low <= one.value <= one.high
+    # In each bin all rows get one prediction, so one class is right and the other wrong.
+    assert one.value == 0.5 and not one.has_interval
 
 
-def test_gc_matched_accuracy_without_common_bins_is_not_a_number():
+def test_gc_matched_accuracy_without_common_bins_is_not_defined():
     one = gc_matched_accuracy(["AA", "GG"], np.array([0, 1]), np.array([0, 1]))
-    assert np.isnan([one.value, one.low, one.high]).all()
-
-
-def test_paired_difference_is_tighter_than_two_intervals():
-    random = np.random.default_rng(0)
-    b = random.random(1000) < 0.7
-    a = b | (random.random(1000) < 0.1)
-    one = paired_difference(a, b)
-    assert one.value == pytest.approx(a.mean() - b.mean())
-    half = 1.96 * np.sqrt(np.var(a.astype(float) - b) / 1000)
-    assert [one.low, one.high] == pytest.approx([one.value - half, one.value + half], abs=0.003)
-    same = paired_difference(a, a)
-    assert (same.value, same.low, same.high) == (0, 0, 0)
-    with pytest.raises(ValueError):
-        paired_difference(a, b[1:])
-
-
-def test_a_group_of_rows_is_drawn_together_or_not_at_all():
-    # Two groups, A gains 1 of 1 row in one and loses 1 of 3 in the other. Two draws give the
-    # first twice (1/4 of the resamples, +1), one of each (1/2, 0), the second twice (1/4, -1/3).
-    a, b, groups = [1, 0, 1, 1], [0, 1, 1, 1], np.array(["x", "y", "y", "y"])
-    one = paired_difference(np.array(a), np.array(b), groups)
-    assert (one.value, one.low, one.high) == pytest.approx((0, -1 / 3, 1))
-
-
-def test_rows_that_are_copies_count_once():
-    random = np.random.default_rng(1)
-    a, b = random.random(300) < 0.7, random.random(300) < 0.6
-    once = paired_difference(a, b)
-    copied = [np.tile(x, 4) for x in (a, b, np.arange(300))]
-    assert paired_difference(*copied).low == pytest.approx(once.low, abs=1e-12)
-    assert paired_difference(*copied).high == pytest.approx(once.high, abs=1e-12)
-    apart = paired_difference(*copied[:2])
-    assert apart.high - apart.low < 0.6 * (once.high - once.low)
-    # An independent slow path: draw groups one by one and put their rows together.
-    groups = random.integers(40, size=300)
-    draws = []
-    for _ in range(2000):
-        rows = np.concatenate([np.flatnonzero(groups == g) for g in random.integers(40, size=40)])
-        draws.append(a[rows].mean() - b[rows].mean())
-    fast = paired_difference(a, b, groups)
-    assert [fast.low, fast.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.01)
-    with pytest.raises(ValueError):
-        paired_difference(a, b, groups[1:])
-
-
-def test_mean_over_draws_is_students_interval():
-    one = mean_over_draws([1.0, 2.0, 3.0])
-    half = 4.302652729749464 * 1.0 / np.sqrt(3)  # quantile 0.975 with two degrees of freedom
-    assert (one.value, one.low, one.high) == pytest.approx((2, 2 - half, 2 + half))
-    single = mean_over_draws([0.7])
-    assert single.value == 0.7 and np.isnan(single.low) and np.isnan(single.high)
-    with pytest.raises(ValueError):
-        mean_over_draws([])
+    assert np.isnan([one.value, one.low, one.high]).all() and one.reason == NO_COMMON_BIN
