@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
+from backbone.common.files import json_text
 from icl.files import write_text
 from tasks.metrics.bootstrap import Estimate
 from tasks.task import Kind
@@ -116,7 +117,7 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON, indented, in the order of the fields."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        return json_text(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
@@ -141,8 +142,8 @@ class Report:
             known["labels"] = tuple(values["labels"])
             for name in ("metrics", "clean_metrics"):
                 if values[name] is not None:
-                    known[name] = {n: Estimate(**e) for n, e in values[name].items()}
-            known["gc_matched_accuracy"] = Estimate(**values["gc_matched_accuracy"])
+                    known[name] = {n: Estimate.from_json(e) for n, e in values[name].items()}
+            known["gc_matched_accuracy"] = Estimate.from_json(values["gc_matched_accuracy"])
         except (TypeError, AttributeError) as error:
             raise InputError(f"is no report: {error}") from error
         for name, kind in _KINDS.items():
@@ -164,7 +165,8 @@ def _is_of(value: Any, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if isinstance(value, Estimate):
-        return kind is Estimate and all(_is_of(end, float) for end in vars(value).values())
+        ends = (value.value, value.low, value.high)
+        return kind is Estimate and all(_is_of(end, float) for end in ends)
     if isinstance(value, bool):
         return False  # no field is one, and Python takes it for a number
     return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind)

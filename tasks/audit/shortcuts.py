@@ -58,7 +58,8 @@ class Shortcut:
     @property
     def exceeds_chance(self) -> bool:
         """Whether the whole interval lies above chance, by `MARGIN`."""
-        return self.score.low > self.chance + MARGIN
+        least = self.score.low if self.score.has_interval else self.score.value
+        return least > self.chance + MARGIN
 
 
 def length(sequences: Sequence[str]) -> np.ndarray:

@@ -1,6 +1,7 @@
 import json
 import re
 import warnings
+from math import hypot
 
 import numpy as np
 import pytest
@@ -39,8 +40,9 @@ def test_points_hold_mean_and_interval_of_every_metric(runs):
     frame = results(runs(*(report(tokens=4, accuracy=a, seed=s) for s, a in enumerate((0.6, 0.8)))))
     (point,) = points(prepared(frame), ["accuracy", "mcc"])
     assert (point["prompt_tokens"], point["shots"], point["seeds"]) == (4, 0, 2)
-    # Student's t with one degree of freedom: 12.7062 times 0.1414 over the root of 2
-    assert point["accuracy"] == pytest.approx([0.7, 0.7 - 1.27062, 0.7 + 1.27062], abs=1e-4)
+    # Student's t with one degree of freedom: 12.7062 times 0.1414 over the root of 2; and rows
+    low, high = 0.7 - hypot(1.27062, 0.02), 0.7 + hypot(1.27062, 0.03)
+    assert point["accuracy"] == pytest.approx([0.7, low, high], abs=1e-4)
     assert point["mcc"] == point["accuracy"]
 
 
