@@ -88,8 +88,7 @@ def test_equal_sequences_count_once():
 
 
 def test_a_single_draw_has_the_bootstrap_interval_of_its_rows():
-    random = np.random.default_rng(0)
-    a, b = right(random, 1, 300, 0.0), right(random, 1, 300, 0.0)
+    a = right(np.random.default_rng(0), 1, 300, 0.0)
     se = a.std() / np.sqrt(300)
     one = hierarchical_bootstrap(a, resamples=4000)
     assert one.value == a.mean()
