@@ -4,7 +4,7 @@ Scores every record of the FASTA files, or every interval of the BED file, as a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,11 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from backbone.common.errors import InputError
+from backbone.common.options import aligned, check_options, option, option_lines
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.fasta import Genome, Interval, find_fasta, read_bed
 from icl.config.hydra_cli import Command, launch
-from icl.config.options import from_dict, option_help
+from icl.config.options import from_dict
 from icl.controls import controlled_words
 from icl.environment import prepare_arithmetic
 from icl.files import write_text
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
 class PredictConfig:
     """Every option of `python -m icl.predict`."""
 
-    run: str = field(default=MISSING, metadata={"help": "folder of a finished run"})
-    fasta: str = field(default=MISSING, metadata={"help": "FASTA file, plain or bgzip, or folder"})
-    bed: str | None = field(default=None, metadata={"help": "intervals to score; else records"})
-    out: str = field(default="scores.tsv", metadata={"help": "table to write"})
-    strands: str = field(default="both", metadata={"help": "both (averaged) or forward"})
-    device: str = field(default="cpu", metadata={"help": "cpu, cuda or mps"})
-    threads: int = field(default=2, metadata={"help": "threads of the arithmetic"})
-    batch_size: int = field(default=64, metadata={"help": "rows that the backbone reads at once"})
+    run: str = option(MISSING, "folder of a finished run")
+    fasta: str = option(MISSING, "FASTA file, plain or bgzip, or folder")
+    bed: str | None = option(None, "intervals to score; by default all records")
+    out: str = option("scores.tsv", "table to write")
+    strands: str = option("both", "strands that are averaged", choices=("both", "forward"))
+    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    threads: int = option(2, "CPU threads", least=1)
+    batch_size: int = option(64, "rows of a forward pass", least=1)
 
 
 def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") -> np.ndarray:
@@ -149,13 +150,7 @@ def table(
 
 
 def _check(config: PredictConfig) -> None:
-    if config.strands not in ("both", "forward"):
-        raise InputError(f"strands={config.strands}: must be both or forward")
-    if config.device not in ("cpu", "cuda", "mps"):
-        raise InputError(f"device={config.device}: must be cpu, cuda or mps")
-    for name in ("threads", "batch_size"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name}={getattr(config, name)}: must be 1 or more")
+    check_options(config)
     folder = Path(config.out).expanduser().parent
     if not folder.is_dir():
         raise InputError(f"out={config.out}: there is no folder {folder}")
@@ -194,9 +189,7 @@ def help_text() -> str:
         "",
         "Options",
     ]
-    for name, (value, text) in option_help(PredictConfig).items():
-        lines.append(f"  {name + '=' + value:<18}  {text}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *aligned(option_lines(PredictConfig))])
 
 
 COMMAND = Command(

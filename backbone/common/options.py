@@ -1,8 +1,13 @@
-"""Command lines of `key=value` arguments, read into a dataclass that documents itself."""
+"""Options as dataclasses: declared once, read from `key=value`, checked, and listed in the help.
 
-from collections.abc import Iterator, Sequence
+An option is a field made by `option`: its default, its help and what values it may have. Every
+command reads, checks and lists its options by the functions of this module.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
@@ -15,16 +20,39 @@ from backbone.common.names import unknown
 T = TypeVar("T")
 
 
-def option(default: Any, text: str) -> Any:
-    """Declares an option: its default (omegaconf's MISSING if it must be given) and its help."""
+def option(
+    default: Any,
+    text: str,
+    *,
+    choices: Sequence[str] | None = None,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Declare an option of a command: a field of a dataclass.
+
+    Args:
+        default: Its default; omegaconf's MISSING if it must be given, None if it may be left out.
+        text: Its line of help.
+        choices: The values it may have; each element of a list must be one of them.
+        least: The smallest value it may have.
+        above: A bound that it must exceed.
+        most: The largest value it may have.
+        below: A bound that it must stay under.
+    """
+    limits = {"choices": choices, "least": least, "above": above, "most": most, "below": below}
+    metadata = {"help": text} | {key: value for key, value in limits.items() if value is not None}
+    if is_dataclass(default) and isinstance(default, type):
+        return field(default_factory=default, metadata=metadata)
     if isinstance(default, list | dict):
-        return field(default_factory=lambda: type(default)(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
 class Sources:
-    """Options that say which bases are for training and which are held out."""
+    """The bases to train on and those held out."""
 
     fasta: list[str] = option([], "files, folders or globs to train on (required)")
     valid_fasta: list[str] = option([], "files, folders or globs held out for validation")
@@ -33,20 +61,21 @@ class Sources:
 
 
 def read_options(options: type[T], arguments: Sequence[str]) -> T:
-    """Makes an instance of a dataclass of options from `key=value` arguments.
+    """Return an instance of a dataclass of options, read from `key=value` arguments and checked.
 
-    Values of text options are taken as they are, whatever signs they hold; all others are read as
-    YAML, a list of texts as `[one,two]` or as one text alone. An option that is a dictionary of
-    dataclasses is given part by part, as `option.NAME.key=value`.
+    Values of text options are taken as they are, whatever characters they contain; all others are
+    read as YAML, a list of texts as `[one,two]` or as a single text. An option that is a dictionary
+    of dataclasses is given part by part, as `option.NAME.key=value`.
 
     Raises:
-        InputError: for unknown options, values of the wrong kind, or a missing one.
+        InputError: If an option is unknown or missing, or its value is of the wrong type or out of
+            range.
     """
     given: dict[str, Any] = {}
     for argument in arguments:
         path, equals, _ = argument.partition("=")
         if not equals:
-            raise InputError(f"{argument!r} is no option; write key=value (--help lists them)")
+            raise not_an_option(argument)
         _put(given, options, path.split("."), argument)
     try:
         result = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), given))
@@ -55,28 +84,79 @@ def read_options(options: type[T], arguments: Sequence[str]) -> T:
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(result, options)
+    check_options(result)
     return result
 
 
+def not_an_option(argument: str) -> InputError:
+    """Return the error for an argument without an equals sign."""
+    return InputError(f"{argument!r}: options are given as NAME=VALUE (--help lists them)")
+
+
+def check_options(options: Any, prefix: str = "") -> None:
+    """Check every option of a dataclass, and of those nested in it, against its declaration.
+
+    Args:
+        options: An instance; of an option that is a list every element is checked.
+        prefix: What stands before a name in messages, such as "method.".
+
+    Raises:
+        InputError: If a value is none of the choices, or out of range; an option with bounds must
+            also be finite.
+    """
+    for declared in fields(options):
+        name, value = f"{prefix}{declared.name}", getattr(options, declared.name)
+        parts = value.items() if isinstance(value, dict) else [(None, value)]
+        for part, one in parts:
+            if is_dataclass(one):
+                check_options(one, f"{name}." if part is None else f"{name}.{part}.")
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if one is not None and one != MISSING and (mistake := _mistake(declared, one)):
+                raise InputError(f"{name}={as_text(value)}: must be {mistake}")
+
+
+def _mistake(declared: "Field[Any]", value: Any) -> str | None:
+    """Return what a value must be where it is something else."""
+    limits = declared.metadata
+    if "choices" in limits and value not in limits["choices"]:
+        return f"one of {', '.join(map(str, limits['choices']))}"
+    bounds: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
+        "least": (lambda value, bound: value >= bound, "{} or more"),
+        "above": (lambda value, bound: value > bound, "more than {}"),
+        "most": (lambda value, bound: value <= bound, "at most {}"),
+        "below": (lambda value, bound: value < bound, "less than {}"),
+    }
+    given = [key for key in bounds if key in limits]
+    if isinstance(value, str) and given:
+        return "a number"
+    if given and isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    if all(bounds[key][0](value, limits[key]) for key in given):
+        return None
+    return " and ".join(bounds[key][1].format(limits[key]) for key in given)
+
+
 def _put(given: dict[str, Any], options: type, path: list[str], argument: str) -> None:
-    """Puts the value of a `key=value` argument where its key says."""
+    """Put the value of a `key=value` argument where its key says."""
     key, *rest = path
     kinds = get_type_hints(options)
     if key not in kinds:
-        raise unknown("option", key, kinds)
+        raise unknown("option", ".".join(path), [name for name in kinds if name != "name"])
     part = part_of(kinds[key])
     if part and len(rest) > 1 and rest[0]:
         _put(given.setdefault(key, {}).setdefault(rest[0], {}), part, rest[1:], argument)
     elif part:
         raise InputError(f"write {key}.NAME.KEY=value in place of {argument!r} (--help lists all)")
+    elif rest and is_dataclass(kinds[key]):
+        _put(given.setdefault(key, {}), kinds[key], rest, argument)
     elif rest:
-        raise InputError(f"unknown option {'.'.join(path)!r} (--help lists all)")
+        raise unknown("option", ".".join(path), kinds)
     else:
         given[key] = _value(kinds[key], f"{key}={argument.partition('=')[2]}")
 
 
 def part_of(kind: Any) -> type | None:
-    """Returns the dataclass of which an option of this type holds several by name, if it does."""
+    """Return the dataclass of which an option of this type holds several by name, if it does."""
     if get_origin(kind) is not dict:
         return None
     held = get_args(kind)[1]
@@ -84,7 +164,7 @@ def part_of(kind: Any) -> type | None:
 
 
 def _value(kind: Any, argument: str) -> Any:
-    """The value of a `key=value` argument, for an option of that type."""
+    """Return the value of a `key=value` argument, for an option of that type."""
     key, _, text = argument.partition("=")
     if kind == str | None and text in ("", "null"):
         return None
@@ -99,22 +179,55 @@ def _value(kind: Any, argument: str) -> Any:
         raise InputError(f"cannot read {argument}: {str(error).splitlines()[0]}") from error
 
 
+def as_text(value: Any) -> str:
+    """Return a value as it is written on a command line, such as `[0.1,null]`."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{as_text(one)}' for name, one in value.items())}}}"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
 def help_text(options: type, command: str) -> str:
-    """Returns the help of a command: one line an option."""
-    return "\n".join([f"{command} key=value ...", "", *_help_lines(options, "")])
+    """Return the help of a command: one line an option."""
+    return "\n".join([f"{command} key=value ...", "", *aligned(option_lines(options))])
 
 
-def _help_lines(options: type, prefix: str) -> Iterator[str]:
+def option_lines(options: type, prefix: str = "") -> dict[str, str]:
+    """Return the help of a dataclass of options: {"name=default": text with the choices}."""
+    return dict(_lines(options, prefix))
+
+
+def _lines(options: type, prefix: str) -> Iterator[tuple[str, str]]:
     kinds = get_type_hints(options)
     for declared in fields(options):
-        default = declared.default
-        if declared.default_factory is not NO_DEFAULT:
-            default = declared.default_factory()
-        shown = "" if default in (MISSING, None, [], {}) else str(default)
-        if isinstance(default, list) and default:
-            shown = f"[{','.join(map(str, default))}]"  # as it is typed
-        part = part_of(kinds[declared.name])
-        key = f"{prefix}{declared.name}" + ("" if part else f"={shown}")
-        yield f"  {key:<32} {declared.metadata['help']}"
-        if part:
-            yield from _help_lines(part, f"{prefix}{declared.name}.NAME.")
+        name, kind = f"{prefix}{declared.name}", kinds[declared.name]
+        if is_dataclass(kind) and isinstance(kind, type):
+            yield from _lines(kind, f"{name}.")
+        elif "help" in declared.metadata:
+            part = part_of(kind)
+            yield name if part else f"{name}={_default(declared)}", _help(declared)
+            if part:
+                yield from _lines(part, f"{name}.NAME.")
+
+
+def _default(declared: "Field[Any]") -> str:
+    default = declared.default
+    if declared.default_factory is not NO_DEFAULT:
+        default = declared.default_factory()
+    return "" if default == MISSING else as_text(default)
+
+
+def _help(declared: "Field[Any]") -> str:
+    text, choices = declared.metadata["help"], declared.metadata.get("choices")
+    return f"{text} ({', '.join(map(str, choices))})" if choices else text
+
+
+def aligned(rows: dict[str, str], most: int = 32) -> list[str]:
+    """Return two columns of text as indented lines."""
+    width = min(max((len(left) for left in rows), default=0), most)
+    return [f"  {left:<{width}}  {right}".rstrip() for left, right in rows.items()]

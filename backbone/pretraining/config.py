@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from backbone.common.errors import InputError
-from backbone.common.options import Sources, option
+from backbone.common.options import Sources, check_options, option
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.tokenizer import TOKENIZERS, DNATokenizer, SequenceTokenizer
 from backbone.sequence.alphabet import ALPHABETS
@@ -21,48 +21,68 @@ class TrainerConfig:
 
     out: str = option(MISSING, "folder for checkpoints, metrics and the model (required)")
 
-    d_model: int = option(128, "width")
-    n_layer: int = option(2, "blocks")
-    d_inner: int | None = option(None, "width of the MLP; 4 d_model unless given")
-    max_seq_len: int = option(1024, "longest input; the filters are functions of lag / max_seq_len")
+    d_model: int = option(128, "width", above=0)
+    n_layer: int = option(2, "blocks", above=0)
+    d_inner: int | None = option(None, "width of the MLP; 4 d_model unless given", above=0)
+    max_seq_len: int = option(
+        1024, "longest input; the filters are functions of lag / max_seq_len", above=0
+    )
     emb_dim: int = option(5, "positional features of the implicit filter, odd")
     filter_order: int = option(64, "width of the implicit filter's MLP")
     num_inner_mlps: int = option(2, "inner layers of the implicit filter's MLP")
     activation_freq: float = option(10.0, "initial frequency of the filter's sines")
     tie_word_embeddings: bool = option(True, "whether head and embedding share weights")
-    embed_dropout: float = option(0.1, "dropout after the embedding")
-    resid_dropout: float = option(0.0, "dropout before additions to the residual stream")
-
-    tokens: int | None = option(None, "budget in tokens")
-    minutes: float | None = option(None, "budget in minutes; with tokens, what ends first")
-    batch_tokens: int = option(16384, "tokens a step, the same in every stage")
-    micro_tokens: int | None = option(
-        None, "tokens that a process holds at once; a larger batch is accumulated in parts"
+    embed_dropout: float = option(0.1, "dropout after the embedding", least=0, below=1)
+    resid_dropout: float = option(
+        0.0, "dropout before additions to the residual stream", least=0, below=1
     )
-    first_length: int = option(256, "windows of the first stage are at least this long")
-    last_length: int | None = option(None, "windows of the last stage; max_seq_len unless given")
-    length_warmup: float = option(0.3, "share of the budget before the last stage")
-    lr: float = option(6e-4, "peak learning rate")
-    warmup: float = option(0.02, "share of the budget in which the learning rate rises")
-    lr_floor: float = option(0.05, "final learning rate as a share of the peak")
-    weight_decay: float = option(0.1, "of matrices; filters, norms, biases, embeddings have none")
-    clip: float = option(1.0, "largest gradient norm")
-    seed: int = option(0, "of weights, windows and dropout")
 
-    valid_every: int = option(5_000_000, "tokens between evaluations; checkpoints have theirs")
-    valid_tokens: int = option(262_144, "held-out tokens an evaluation; the last one takes all")
-    valid_length: int | None = option(None, "window of evaluations; max_seq_len unless given")
-    checkpoint_every: int = option(5_000_000, "tokens between checkpoints")
-    keep: int = option(2, "newest checkpoints to keep, beside the best by validation")
-    log_every: int = option(20, "steps between lines of metrics.jsonl")
+    tokens: int | None = option(None, "budget in tokens", above=0)
+    minutes: float | None = option(None, "budget in minutes; with tokens, what ends first", above=0)
+    batch_tokens: int = option(16384, "tokens a step, the same in every stage", above=0)
+    micro_tokens: int | None = option(
+        None, "tokens that a process holds at once; a larger batch is accumulated in parts", above=0
+    )
+    first_length: int = option(256, "windows of the first stage are at least this long", above=0)
+    last_length: int | None = option(
+        None, "windows of the last stage; max_seq_len unless given", above=0
+    )
+    length_warmup: float = option(
+        0.3, "share of the budget before the last stage", least=0, below=1
+    )
+    lr: float = option(6e-4, "peak learning rate", above=0)
+    warmup: float = option(
+        0.02, "share of the budget in which the learning rate rises", least=0, below=1
+    )
+    lr_floor: float = option(0.05, "final learning rate as a share of the peak", least=0, below=1)
+    weight_decay: float = option(
+        0.1, "of matrices; filters, norms, biases, embeddings have none", least=0
+    )
+    clip: float = option(1.0, "largest gradient norm", above=0)
+    seed: int = option(0, "of weights, windows and dropout", least=0)
+
+    valid_every: int = option(
+        5_000_000, "tokens between evaluations; checkpoints have theirs", above=0
+    )
+    valid_tokens: int = option(
+        262_144, "held-out tokens an evaluation; the last one takes all", above=0
+    )
+    valid_length: int | None = option(
+        None, "window of evaluations; max_seq_len unless given", above=0
+    )
+    checkpoint_every: int = option(5_000_000, "tokens between checkpoints", above=0)
+    keep: int = option(2, "newest checkpoints to keep, beside the best by validation", above=0)
+    log_every: int = option(20, "steps between lines of metrics.jsonl", above=0)
     tensorboard: bool = option(False, "whether OUT/tensorboard has the metrics too")
 
     device: str = option("cpu", "cpu, cuda, cuda:1, mps; with accelerate launch each its own cuda")
-    precision: str = option("float32", "float32 or bf16 (autocast; transforms stay in float32)")
-    gradient_checkpointing: str = option(
-        "none", "none, block or mixer: what the backward pass computes again"
+    precision: str = option(
+        "float32", "bf16 is autocast; transforms stay in float32", choices=("float32", "bf16")
     )
-    threads: int = option(2, "CPU threads")
+    gradient_checkpointing: str = option(
+        "none", "what the backward pass computes again", choices=("none", "block", "mixer")
+    )
+    threads: int = option(2, "CPU threads", above=0)
 
     def model_config(self) -> HyenaDNAConfig:
         """Returns the shape of the model."""
@@ -90,7 +110,9 @@ class TrainerConfig:
 class GenomeOptions(Sources):
     """One of several genomes."""
 
-    weight: float = option(1.0, "how often its windows are drawn, against all other weights")
+    weight: float = option(
+        1.0, "how often its windows are drawn, against all other weights", above=0
+    )
 
 
 @dataclass
@@ -98,12 +120,15 @@ class PretrainConfig(TrainerConfig, Sources):
     """Every option of pretraining on genomes."""
 
     genomes: dict[str, GenomeOptions] = option({}, "several genomes, in place of fasta=, each with")
-    alphabet: str = option("dna", "dna, rna or protein")
+    alphabet: str = option("dna", "alphabet of the sequences", choices=tuple(ALPHABETS))
     max_unknown: float = option(
-        0.1, "windows with a larger share of N are passed over; 1 keeps all"
+        0.1, "windows with a larger share of N are passed over; 1 keeps all", least=0, most=1
     )
     max_soft_masked: float = option(
-        1.0, "windows with a larger share of lower case (soft-masked) are passed over"
+        1.0,
+        "windows with a larger share of lower case (soft-masked) are passed over",
+        least=0,
+        most=1,
     )
     soft_masked_targets: bool = option(
         True, "whether lower-case letters are predicted, or only read as context"
@@ -171,28 +196,9 @@ def check(config: TrainerConfig) -> None:
     Raises:
         InputError: naming the option and what it may be.
     """
+    check_options(config)
     if config.tokens is None and config.minutes is None:
         raise InputError("give a budget: tokens= or minutes=")
-    whole = "d_model n_layer max_seq_len batch_tokens first_length valid_every valid_tokens"
-    for name in (*whole.split(), "checkpoint_every", "keep", "log_every", "threads", "lr", "clip"):
-        if not getattr(config, name) > 0:
-            raise InputError(f"{name}={getattr(config, name)}: must be more than 0")
-    for name in ("tokens", "minutes", "micro_tokens", "d_inner", "last_length", "valid_length"):
-        value = getattr(config, name)
-        if value is not None and not value > 0:
-            raise InputError(f"{name}={value}: must be more than 0")
-    shares = "length_warmup warmup lr_floor embed_dropout resid_dropout"
-    for name in shares.split():
-        if not 0 <= getattr(config, name) < 1:
-            raise InputError(f"{name}={getattr(config, name)}: must be at least 0 and below 1")
-    if config.weight_decay < 0 or config.seed < 0:
-        raise InputError("weight_decay and seed must be at least 0")
-    if config.precision not in ("float32", "bf16"):
-        raise InputError(f"precision={config.precision}: must be float32 or bf16")
-    if config.gradient_checkpointing not in ("none", "block", "mixer"):
-        raise InputError(
-            f"gradient_checkpointing={config.gradient_checkpointing}: must be none, block or mixer"
-        )
     longest = config.last_length or config.max_seq_len
     if longest > config.max_seq_len:
         raise InputError(f"last_length={longest} exceeds max_seq_len={config.max_seq_len}")
@@ -213,15 +219,11 @@ def check_pretraining(config: PretrainConfig) -> None:
     Raises:
         InputError: naming the option and what it may be.
     """
-    if config.alphabet not in ALPHABETS:
-        raise InputError(f"alphabet={config.alphabet}: must be {', '.join(ALPHABETS)}")
+    check_options(config)
     if config.both_strands and not ALPHABETS[config.alphabet].complement:
         raise InputError(
             f"reverse_complement=true: alphabet={config.alphabet} has no other strand; drop it"
         )
-    for name in ("max_unknown", "max_soft_masked"):
-        if not 0 <= getattr(config, name) <= 1:
-            raise InputError(f"{name}={getattr(config, name)}: must be 0 to 1")
     if config.genomes:
         _check_genomes(config)
     elif not config.fasta:
@@ -236,5 +238,3 @@ def _check_genomes(config: PretrainConfig) -> None:
     for name, genome in config.genomes.items():
         if not genome.fasta:
             raise InputError(f"genomes.{name}.fasta= is missing: give FASTA files, folder or glob")
-        if not genome.weight > 0:
-            raise InputError(f"genomes.{name}.weight={genome.weight}: must be more than 0")

@@ -1,4 +1,4 @@
-"""Recipes: command lines that are kept in files, and values as text on a command line.
+"""Recipes: command lines that are kept in files.
 
 The recipe NAME is `experiments/recipes/NAME.yaml`, a mapping from options of a command to their
 values. Options given on the command line override those of the recipe.
@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
+from backbone.common.options import as_text
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -36,16 +37,3 @@ def read_recipe(name: str) -> dict[str, str]:
     if not isinstance(values, dict) or "recipe" in values:
         raise InputError(f"recipe={name}: its file must be a mapping of options to values")
     return {str(option): as_text(value) for option, value in values.items()}
-
-
-def as_text(value: Any) -> str:
-    """Return a value as it is written on a command line, such as `[0.1,null]`."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(as_text, value))}]"
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{as_text(one)}' for name, one in value.items())}}}"
-    return repr(value) if isinstance(value, float) else str(value)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from backbone.common.errors import InputError
-from experiments.common.recipe import as_text
+from backbone.common.options import as_text
 from icl.config.options import RunConfig
 from icl.methods.catalog import METHODS
 from tasks.registry import default_options

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from backbone.common.errors import InputError
-from experiments.common.recipe import as_text
+from backbone.common.options import as_text
 from experiments.common.repeat import changed_options
 from icl.reporting.report import read_report
 from icl.reporting.verdict import Verdict, verdicts

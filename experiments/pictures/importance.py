@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
-from experiments.common.recipe import as_text
+from backbone.common.options import as_text
 from experiments.pictures.curve import FONT_SIZE, LINES
 
 if TYPE_CHECKING:

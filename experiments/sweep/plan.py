@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 
 from backbone.common.errors import InputError
-from experiments.common.recipe import as_text
+from backbone.common.options import as_text
 from experiments.sweep.space import Value, values_as_text
 from icl.config import options
 from icl.config.hydra_cli import composed

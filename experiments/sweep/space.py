@@ -27,7 +27,7 @@ from optuna.distributions import (
 from yaml import YAMLError
 
 from backbone.common.errors import InputError
-from experiments.common.recipe import as_text
+from backbone.common.options import as_text
 
 Value = None | bool | int | float | str
 Space = Mapping[str, BaseDistribution]

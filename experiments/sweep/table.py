@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.common.recipe import as_text
+from backbone.common.options import as_text
 from experiments.sweep.plan import Plan
 from experiments.sweep.queue import LOST, WHY, Queue, best, is_open
 

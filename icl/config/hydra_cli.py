@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
+from backbone.common.options import not_an_option
 
 USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 
@@ -195,7 +196,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
 def _split(word: str) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     if not equals and not word.startswith("~"):
-        raise InputError(f"{word!r}: options are given as NAME=VALUE")
+        raise not_an_option(word)
     return key, value
 
 

@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from backbone.common.errors import InputError
+from backbone.common.options import check_options, option
 from icl.controls import OTHER_TASK, applicable, check_control, controlled_backbone
 from icl.method import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
@@ -29,17 +30,11 @@ CONFIG_NAME = "run"
 GROUPS = ("task", "method")
 
 
-def _option(default: Any, text: str) -> Any:
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass
 class VerbalizerConfig:
-    """How classes are spoken."""
+    """The label words."""
 
-    words: list[str] | None = _option(None, "one word of nucleotides per class, as [A,N]")
+    words: list[str] | None = option(None, "one word of nucleotides per class, as [A,N]")
 
 
 @dataclass
@@ -48,33 +43,41 @@ class RunConfig:
 
     task: Any = MISSING
     method: Any = MISSING
-    k: int | None = _option(None, "the method's budget: prompt tokens, or shots per class")
-    prompt_tokens: int | None = _option(None, "learned vectors (k of the soft prompts)")
-    shots: int | None = _option(None, "demonstrations per class (k of the few-shot methods)")
-    seed: int = _option(0, "moves training and draws")
-    seeds: int = _option(1, "number of runs, with seed, seed+1, ...")
-    split_seed: int = _option(0, "moves the division of the rows, where the task leaves it open")
-    split: str = _option(
-        "official", "official, clean (no test row related to train), by_cluster or by_chromosome"
+    k: int | None = option(None, "the method's budget: prompt tokens, or shots per class", least=0)
+    prompt_tokens: int | None = option(None, "learned vectors (k of the soft prompts)", least=0)
+    shots: int | None = option(None, "demonstrations per class (k of few_shot)", least=0)
+    seed: int = option(0, "seed of training and of everything drawn at random", least=0)
+    seeds: int = option(1, "number of runs, with seed, seed+1, ...", least=1)
+    split_seed: int = option(0, "seed of the division of the rows, if the task has none", least=0)
+    split: str = option(
+        "official",
+        "division of the rows; clean drops test rows related to training rows",
+        choices=DIVISIONS,
     )
-    strict: bool = _option(False, "refuse to run where test rows are copies of training rows")
-    n_train: int | None = _option(None, "learn from a stratified subset of this many rows")
-    truncate: str = _option("none", "rows too long for the backbone: none, left, right, center")
-    max_bases: int | None = _option(None, "with truncate: bases of a row at most; else what fits")
-    controls: list[str] = _option([], "also run these controls, as [a,b], or [all] that apply")
-    control: str | None = _option(None, "run this control alone, without the plain run")
-    other_task: str = _option("synthetic_easy", "whose rows the control demos_other_task shows")
-    backbone: str = _option("bundled", "a checkpoint's name, a folder, or random:NAME")
-    data: str | None = _option(None, "folder of tables; falls back to the variable ICL_DATA")
-    out: str = _option("runs", "folder in which runs are kept")
-    evaluate: str = _option("test", "rows that are scored at the end: test or val")
-    device: str = _option("cpu", "cpu, cuda or mps")
-    threads: int = _option(2, "threads of the arithmetic; results repeat exactly only with equal")
-    precision: str = _option("float32", "float32 or bf16")
-    batch_size: int = _option(64, "rows that the backbone reads at once")
-    keep_gb: int | None = _option(None, "GB for rows that are encoded once; the usual is 2")
-    force: bool = _option(False, "repeat a finished run")
-    verbalizer: VerbalizerConfig = field(default_factory=VerbalizerConfig)
+    strict: bool = option(False, "refuse to run if test rows are copies of training rows")
+    n_train: int | None = option(None, "learn from a stratified subset of this many rows", least=1)
+    truncate: str = option(
+        "none",
+        "which end of a row too long for the backbone is cut",
+        choices=("none", "left", "right", "center"),
+    )
+    max_bases: int | None = option(
+        None, "with truncate: longest row in bases; by default as many as fit", least=1
+    )
+    controls: list[str] = option([], "also run these controls, as [a,b], or [all] that apply")
+    control: str | None = option(None, "run this control alone, without the plain run")
+    other_task: str = option("synthetic_easy", "task whose rows demos_other_task shows")
+    backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
+    data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
+    out: str = option("runs", "folder in which runs are kept")
+    evaluate: str = option("test", "split that is scored at the end", choices=("test", "val"))
+    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    threads: int = option(2, "CPU threads; results repeat exactly only with equal ones", least=1)
+    precision: str = option("float32", "arithmetic of the backbone", choices=("float32", "bf16"))
+    batch_size: int = option(64, "rows of a forward pass", least=1)
+    keep_gb: int | None = option(None, "GB for rows that are encoded once; 2 if null", least=0)
+    force: bool = option(False, "repeat a finished run")
+    verbalizer: VerbalizerConfig = option(VerbalizerConfig, "")
 
 
 @dataclass
@@ -141,14 +144,7 @@ def resolve(config: RunConfig) -> RunConfig:
         InputError: For a value that no run can have, budgets that disagree, or a control that does
             not apply to the method.
     """
-    for name, least in _LEAST.items():
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise InputError(f"{name}={value}: must be {least} or more")
-    for name, choices in _CHOICES.items():
-        value = getattr(config, name)
-        if value not in choices:
-            raise InputError(f"{name}={value}: must be one of {', '.join(choices)}")
+    check_options(config)
     if config.max_bases is not None and config.truncate == "none":
         raise InputError(
             f"max_bases={config.max_bases}: say which bases of longer rows are dropped, with "
@@ -262,49 +258,12 @@ def identity(config: RunConfig) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in left_out}
 
 
-def option_help(config: type[Any]) -> dict[str, tuple[str, str]]:
-    """The options of a configuration class: {name: (default, line of help)}, groups left out."""
-    lines: dict[str, tuple[str, str]] = {}
-    for f in fields(config):
-        if f.name in (*GROUPS, "name"):
-            continue
-        default = getattr(config(), f.name)
-        if hasattr(default, "__dataclass_fields__"):
-            for name, line in option_help(type(default)).items():
-                lines[f"{f.name}.{name}"] = line
-        else:
-            shown = "null" if default is None else str(getattr(default, "name", default))
-            lines[f.name] = (shown, f.metadata.get("help", ""))
-    return lines
-
-
 SAID: dict[Kind, str] = {
     "classes": "about classes",
     "multi_label": "of several labels a row",
     "regression": "a regression",
 }
 """What a task is, by its kind."""
-
-_LEAST = {
-    "k": 0,
-    "prompt_tokens": 0,
-    "shots": 0,
-    "seed": 0,
-    "split_seed": 0,
-    "seeds": 1,
-    "n_train": 1,
-    "max_bases": 1,
-    "threads": 1,
-    "batch_size": 1,
-    "keep_gb": 0,
-}
-_CHOICES = {
-    "split": DIVISIONS,
-    "truncate": ("none", "left", "right", "center"),
-    "evaluate": ("test", "val"),
-    "device": ("cpu", "cuda", "mps"),
-    "precision": ("float32", "bf16"),
-}
 
 __all__ = [
     "CONFIG_NAME",
@@ -317,7 +276,6 @@ __all__ = [
     "from_dict",
     "from_hydra",
     "identity",
-    "option_help",
     "register",
     "resolve",
     "resolve_budget",

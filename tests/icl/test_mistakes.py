@@ -67,8 +67,8 @@ PROBE = "task=tiny_rows method=linear_probe backbone="
 MISTAKES = {
     "task": ("task=enhancer_chon method=gc_only", ["'enhancer_chon'", "mean enhancer_cohn?"]),
     "method": ("task=tiny_rows method=soft_promt", ["'soft_promt'", "mean soft_prompt?"]),
-    "option": (SOFT + " prompt_token=3", ["'prompt_token'", "mean prompt_tokens=?"]),
-    "method option": (SOFT + " method.lrr=1", ["'method.lrr'", "mean method.lr=?"]),
+    "option": (SOFT + " prompt_token=3", ["'prompt_token'", "mean prompt_tokens?"]),
+    "method option": (SOFT + " method.lrr=1", ["'method.lrr'", "mean method.lr?"]),
     "k negative": (SOFT + " k=-1", ["k=-1", "0 or more"]),
     "k text": (SOFT + " k=abc", ["k:", "'abc'", "Integer"]),
     "k fraction": (SOFT + " k=1.5", ["k:", "'1.5'"]),
@@ -184,7 +184,7 @@ def test_mistakes_of_predict(tmp_path, place, capsys, unchanged):
         ("run={place}/nowhere", "fasta={place}/good.tsv"): ["nowhere", "no report"],
         ("run={place}/empty", "fasta={place}/good.tsv"): ["report.json", "has the run finished"],
         ("run={place}/empty",): ["fasta= is missing"],
-        ("run={place}/empty", "fasta=x", "strands=one"): ["strands=one", "both or forward"],
+        ("run={place}/empty", "fasta=x", "strands=one"): ["strands=one", "both, forward"],
     }.items():
         with pytest.raises(SystemExit) as stop:
             predict.main([word.format(place=place) for word in words])

@@ -107,7 +107,7 @@ def test_mistakes_are_one_line_and_write_nothing(finished, ask, tmp_path):
         ((f"run={run}", f"fasta={tmp_path / 'absent.fa'}"), "absent.fa"),
         ((f"run={run}", f"fasta={fasta}", f"bed={tmp_path / 'far.bed'}"), "first:0-900"),
         ((f"run={run}", f"fasta={fasta}", "strands=none"), "strands=none"),
-        ((f"run={run}", f"fasta={fasta}", "stands=both"), "strands="),
+        ((f"run={run}", f"fasta={fasta}", "stands=both"), "did you mean strands?"),
         ((f"run={run}",), "fasta= is missing"),
     ):
         code, err = ask(*words, f"out={out}")

@@ -1,10 +1,12 @@
 from dataclasses import dataclass
 
 import pytest
-from omegaconf import MISSING
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import MISSING, OmegaConf
 
 from backbone.common.errors import InputError
-from backbone.common.options import help_text, option, read_options
+from backbone.common.options import as_text, check_options, help_text, option, read_options
 
 
 @dataclass
@@ -37,7 +39,7 @@ def test_values_are_read_by_their_kind():
     ("words", "message"),
     [
         ([], "folder= is missing"),
-        (["folder"], "'folder' is no option; write key=value"),
+        (["folder"], "'folder': options are given as NAME=VALUE"),
         (["folder=x", "step=3"], "unknown option 'step'; did you mean steps?"),
         (["folder=x", "steps=many"], "steps: .*'many'"),
         (["folder=x", "files=[a"], r"cannot read files=\[a"),
@@ -54,7 +56,7 @@ def test_help_has_a_line_an_option_with_its_default():
     assert lines[0] == "python -m made key=value ..."
     assert [line.split() for line in lines[2:5]] == [
         ["folder=", "where"],
-        ["files=", "which"],
+        ["files=[]", "which"],
         ["rate=0.1", "how", "fast"],
     ]
 
@@ -102,3 +104,76 @@ def test_parts_are_given_by_their_names():
 def test_a_mistake_in_a_part_is_one_line(word, message):
     with pytest.raises(InputError, match=message):
         read_options(WithParts, [word])
+
+
+@dataclass
+class Inner:
+    words: list[str] | None = option(None, "label words")
+
+
+@dataclass
+class Limited:
+    mode: str = option("grid", "what to do", choices=("grid", "tpe"))
+    modes: list[str] = option(["grid"], "several", choices=("grid", "tpe"))
+    count: int | None = option(None, "how many", least=1)
+    rate: float = option(0.1, "how fast", above=0)
+    share: float = option(0.5, "of the whole", least=0, below=1)
+    quantile: float = option(0.5, "of all", least=0, most=1)
+    inner: Inner = option(Inner, "")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("mode=random", "mode=random: must be one of grid, tpe"),
+        ("modes=[grid,x]", "modes=[grid,x]: must be one of grid, tpe"),
+        ("count=0", "count=0: must be 1 or more"),
+        ("rate=0", "rate=0.0: must be more than 0"),
+        ("rate=inf", "rate=inf: must be a finite number"),
+        ("rate=nan", "rate=nan: must be a finite number"),
+        ("share=1", "share=1.0: must be 0 or more and less than 1"),
+        ("quantile=1.5", "quantile=1.5: must be 0 or more and at most 1"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(word, message):
+    with pytest.raises(InputError) as caught:
+        read_options(Limited, [word])
+    assert str(caught.value) == message
+
+
+def test_values_at_the_bounds_are_accepted():
+    words = ["count=1", "share=0", "quantile=1", "modes=[tpe,grid]", "inner.words=[A,N]"]
+    made = read_options(Limited, words)
+    assert (made.count, made.share, made.quantile) == (1, 0.0, 1.0)
+    assert made.inner == Inner(["A", "N"])
+
+
+def test_nested_options_are_checked_under_their_prefix():
+    @dataclass
+    class Outer:
+        method: Limited = option(Limited, "")
+
+    with pytest.raises(InputError, match="^method.count=0: must be 1 or more$"):
+        check_options(Outer(Limited(count=0)))
+    with pytest.raises(InputError, match="^method.count=many: must be a number$"):
+        check_options(Outer(Limited(count="many")))
+
+
+def test_the_help_has_the_choices():
+    lines = [line.strip() for line in help_text(Limited, "x").splitlines()]
+    assert "what to do (grid, tpe)" in next(line for line in lines if line.startswith("mode="))
+    assert any(line.startswith("inner.words=null") for line in lines)
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner, max_size=3),
+        max_leaves=5,
+    )
+)
+def test_a_value_as_text_is_read_as_that_value(value):
+    assert OmegaConf.to_object(OmegaConf.create(f"value: {as_text(value)}")) == {"value": value}

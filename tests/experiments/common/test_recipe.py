@@ -1,7 +1,8 @@
 import pytest
 
 from backbone.common.errors import InputError
-from experiments.common.recipe import as_text, read_recipe
+from backbone.common.options import as_text
+from experiments.common.recipe import read_recipe
 
 
 def test_values_are_written_as_the_command_line_reads_them():
@@ -12,5 +13,5 @@ def test_values_are_written_as_the_command_line_reads_them():
 
 
 def test_an_unknown_recipe_names_the_nearest():
-    with pytest.raises(InputError, match="there is no recipe spezies; did you mean species"):
+    with pytest.raises(InputError, match="unknown recipe 'spezies'; did you mean species"):
         read_recipe("spezies")
