@@ -192,7 +192,7 @@ def test_facts_name_rows_split_and_reference_lines(runs):
         (["metric=acuracy"], ["'acuracy'", "did you mean accuracy?"]),
         (["task=made_upp"], ["'made_upp'", "did you mean made_up?"]),
         (["metrics=mcc"], ["'metrics'", "did you mean metric?"]),
-        (["accuracy"], ["key=value"]),
+        (["accuracy"], ["NAME=VALUE"]),
         (["out=/proc/curves"], ["cannot write", "/proc/curves"]),
     ],
 )
