@@ -23,7 +23,7 @@ from backbone.pretraining.progress import View
 from backbone.pretraining.status import Status
 from backbone.pretraining.trainer import NonFiniteLossError, Trainer
 from backbone.pretraining.windows import divide
-from backbone.sequence.alphabet import ALPHABETS
+from backbone.sequence.dna import ALPHABETS
 
 T = TypeVar("T")
 

@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 
 from backbone.common.errors import InputError
+from backbone.common.files import write_text, written_whole
 from backbone.common.options import option
 from backbone.hyena import zoo
 from backbone.hyena.model import HyenaDNA
@@ -31,7 +32,6 @@ from backbone.pretraining.markov import ORDERS, MarkovModel
 from backbone.sequence.fasta import Genome, find_fasta
 from experiments.common.command import run_command
 from icl.environment import prepare_arithmetic
-from icl.files import write_text, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

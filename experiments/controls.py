@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
+from backbone.common.files import write_text
 from backbone.common.options import option, read_options
 from experiments.common.command import exit_code
 from experiments.common.own_options import print_help, read_words
 from experiments.common.run_all import Planned, run_planned
 from icl.config.options import RunConfig, VerbalizerConfig, resolve
-from icl.files import write_text
 from icl.methods.catalog import METHODS
 from icl.reporting.report import correct_rows
 from icl.reporting.summary import control_lines

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from backbone.common.errors import InputError
+from backbone.common.files import written_whole
 from backbone.common.names import suggestion, unknown
 from backbone.common.options import option
 from experiments.common.command import run_command
@@ -25,7 +26,6 @@ from experiments.pictures.curve import AXES, Facts, draw
 from experiments.pictures.heat import grids, heat_map
 from experiments.pictures.importance import draw_importance, importance, study_of
 from experiments.pictures.pareto import COSTS, draw_pareto, pareto
-from icl.files import written_whole
 from icl.results import results
 
 if TYPE_CHECKING:

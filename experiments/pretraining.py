@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from backbone.common.errors import InputError
+from backbone.common.files import written_whole
 from backbone.common.options import option
 from experiments.common.command import run_one_of
-from icl.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -178,7 +178,8 @@ def perplexity(model: str, held_out: str, length: int | None) -> float:
     from backbone.pretraining.objective import loss_sum
     from backbone.pretraining.status import perplexity_of
     from backbone.pretraining.windows import Division, Region
-    from backbone.sequence.fasta import Genome, Interval
+    from backbone.sequence.bed import Interval
+    from backbone.sequence.fasta import Genome
 
     path, _, place = held_out.partition(":")
     genome = Genome([path])

@@ -19,13 +19,13 @@ import pandas as pd
 import torch
 
 from backbone.common.errors import InputError
+from backbone.common.files import write_text
 from backbone.common.options import help_text, option, read_options
 from backbone.engine.prefix import PrefixEngine
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import TOKEN_ID, encode_dna
 from backbone.hyena.zoo import load
 from icl.environment import prepare_arithmetic
-from icl.files import write_text
 from prompts.demonstrations import Demonstration
 from prompts.template import Template
 from prompts.verbalizer import Verbalizer

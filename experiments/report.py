@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backbone.common.errors import InputError
+from backbone.common.files import write_text
 from backbone.common.options import option
 from experiments.common.command import run_command
 from experiments.page.html import page
-from icl.files import write_text
 from icl.results import results
 
 

@@ -4,7 +4,7 @@ Scores every record of the FASTA files, or every interval of the BED file, as a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,15 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from backbone.common.errors import InputError
+from backbone.common.files import write_text
 from backbone.common.options import aligned, check_options, option, option_lines
+from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import reverse_complement
-from backbone.sequence.fasta import Genome, Interval, find_fasta, read_bed
+from backbone.sequence.fasta import Genome, find_fasta
 from icl.config.hydra_cli import Command, launch
 from icl.config.options import from_dict
 from icl.controls import controlled_words
 from icl.environment import prepare_arithmetic
-from icl.files import write_text
 from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from icl.reporting.report import LEARNED, Report, read_report
@@ -128,6 +129,14 @@ def _read_learned(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: is damaged ({error}); run again with force=true") from error
 
 
+def _read(interval: Interval, cut: Cut) -> Interval:
+    """Return the part of an interval that a run reads, so that no more is taken from the file."""
+    start, end = cut.span(interval.end - interval.start)
+    if interval.strand == "-":
+        return replace(interval, start=interval.end - end, end=interval.end - start)
+    return replace(interval, start=interval.start + start, end=interval.start + end)
+
+
 def table(
     intervals: Sequence[Interval],
     labels: Sequence[str],
@@ -169,10 +178,14 @@ def job(cfg: DictConfig) -> None:
         intervals = [Interval(r.name, 0, r.length, r.name) for r in genome.records]
     else:
         intervals = read_bed(Path(config.bed).expanduser())
-    sequences = [genome.sequence(i.record, i.start, i.end, i.strand) for i in intervals]
+    for interval in intervals:
+        genome.check(interval)
+    cut = None
     if "max_bases" in report.details:
         cut = Cut(report.config["truncate"], report.details["max_bases"])
-        sequences = [cut.text(sequence) for sequence in sequences]
+    sequences = [
+        genome.cut(interval if cut is None else _read(interval, cut)) for interval in intervals
+    ]
     answers = predict(method, sequences, strands=config.strands)
     out = Path(config.out).expanduser()
     write_text(out, table(intervals, report.labels, answers, report.kind))

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from backbone.common.errors import InputError
+from backbone.common.files import save_arrays, write_text
 from icl.config import options
 from icl.config.help import help_text
 from icl.config.hydra_cli import Command, Group, launch
@@ -30,7 +31,6 @@ from icl.controls import (
     shuffled_labels,
 )
 from icl.environment import git_commit, peak_memory_bytes, prepare_arithmetic, versions
-from icl.files import save_arrays, write_text
 from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from icl.progress import ALONE, Watch, shown

@@ -23,11 +23,16 @@ class Cut:
     side: str
     most: int
 
-    def text(self, sequence: str) -> str:
-        """A sequence as it is read."""
-        over = max(0, len(sequence) - self.most)
+    def span(self, length: int) -> tuple[int, int]:
+        """Return where the part that is read of a sequence of this length begins and ends."""
+        over = max(0, length - self.most)
         start = {"right": 0, "left": over, "center": over // 2}[self.side]
-        return sequence[start : start + self.most]
+        return start, min(length, start + self.most)
+
+    def text(self, sequence: str) -> str:
+        """Return a sequence as it is read."""
+        start, end = self.span(len(sequence))
+        return sequence[start:end]
 
     def rows(self, examples: Sequence[Example]) -> list[Example]:
         """Rows as they are read."""

@@ -11,16 +11,9 @@ SHARED = Path(os.environ.get("ICL_SHARED", Path(__file__).resolve().parents[2] /
 @pytest.fixture(scope="session", autouse=True)
 def no_old_kinship(tmp_path_factory):
     """What an earlier version of the code found about the same rows is not taken from the cache."""
-    import backbone.sequence.fasta
-
     folder = tmp_path_factory.mktemp("cache")
-    plain = backbone.sequence.fasta.cache_folder
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            backbone.sequence.fasta,
-            "cache_folder",
-            lambda kind: folder if kind == "kinship" else plain(kind),
-        )
+        patch.setattr("tasks.audit.kinship.cache_folder", lambda kind: folder)
         yield
 
 
@@ -47,4 +40,13 @@ def golden() -> Path:
     folder = SHARED / "golden"
     if not folder.is_dir():
         pytest.skip("the reference outputs (shared/golden beside the checkout) are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small everyday files, beside the checkout."""
+    folder = SHARED / "cases"
+    if not folder.is_dir():
+        pytest.skip("the everyday files (shared/cases beside the checkout) are not here")
     return folder

@@ -1,21 +1,60 @@
-"""Files that are there whole or not at all."""
+"""Files: written whole or not at all, read whatever their line ends, and the cache folder."""
 
+import errno
+import gzip
+import io
 import json
 import math
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO, cast
+
+import numpy as np
+import platformdirs
+from safetensors import SafetensorError
+
+from backbone.common.errors import InputError
+
+GZIP = b"\x1f\x8b"
+"""The first two bytes of every gzip file, bgzip's included (RFC 1952, section 2.3.1)."""
+
+READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error)
+"""What reading a text file that is missing, truncated or damaged raises."""
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path`, which becomes `path` when the block ends well.
+    """Yield a temporary file beside `path`, which becomes `path` when the block ends well.
+
+    The folder is made if there is none.
 
     Raises:
-        OSError: If the folder cannot be written.
+        InputError: If the file cannot be written, as on a full disk.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with swap_in(path) as temporary:
+            yield temporary
+    except (OSError, SafetensorError) as error:
+        failed = Path(getattr(error, "filename", None) or path).absolute()
+        if failed not in path.absolute().parents and failed.parent != path.absolute().parent:
+            raise  # the block could not read something else
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        advice = "free some space" if full else "choose another place"
+        raise InputError(f"cannot write {path}: {reason}; {advice}") from error
+
+
+@contextmanager
+def swap_in(path: Path) -> Iterator[Path]:
+    """Do what `written_whole` does, for files whose loss is no mistake of the user's: caches.
+
+    Raises:
+        OSError: If the file cannot be written.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
@@ -29,7 +68,11 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, whole or not at all.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -37,6 +80,59 @@ def write_text(path: Path, text: str) -> None:
 def json_text(value: Any) -> str:
     """Return strict JSON, indented, in which a number that is NaN or infinite is null."""
     return json.dumps(_without_nan(value), indent=2, allow_nan=False) + "\n"
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays as safetensors, whole or not at all; no file where there are none.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    if not arrays:
+        return
+    from safetensors.numpy import save_file
+
+    with written_whole(path) as temporary:
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary)
+
+
+def open_bytes(path: Path, file: BinaryIO | None = None) -> BinaryIO:
+    """Open a file for reading, plain or gzip, which its first bytes tell.
+
+    Args:
+        path: The file.
+        file: Its bytes, where they are open already, as for a progress bar.
+
+    Raises:
+        OSError: If the file cannot be opened; reading can raise any of `READ_ERRORS`.
+    """
+    raw = io.BufferedReader(cast(io.RawIOBase, file or path.open("rb", buffering=0)))
+    if raw.peek(2)[:2] != GZIP:
+        return raw
+    return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw)))
+
+
+def open_text(path: Path, file: BinaryIO | None = None, errors: str = "strict") -> TextIO:
+    r"""Open a text file as `open_bytes` does; `errors` is that of `open`.
+
+    Lines may end in `\n`, `\r\n` or `\r`, and are given with `\n`; a byte order mark is dropped.
+    """
+    return io.TextIOWrapper(open_bytes(path, file), encoding="utf-8-sig", errors=errors)
+
+
+def cache_folder(kind: str) -> Path:
+    """Make the user's cache folder for one kind of file; a temporary one if it is not writable."""
+    folder = platformdirs.user_cache_path("genomic-icl", appauthor=False) / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return temporary_cache()
+    return folder if os.access(folder, os.W_OK) else temporary_cache()
+
+
+def temporary_cache() -> Path:
+    """Make a cache folder among the system's temporary files."""
+    return Path(tempfile.mkdtemp(prefix="genomic-icl-"))
 
 
 def _without_nan(value: Any) -> Any:

@@ -11,8 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizer
 
 from backbone.common.errors import InputError
-from backbone.sequence.alphabet import DNA, PROTEIN, RNA, Alphabet
-from backbone.sequence.dna import reverse_complement
+from backbone.sequence.dna import DNA, PROTEIN, RNA, Alphabet, reverse_complement
 
 SPECIALS = ("[CLS]", "[SEP]", "[BOS]", "[MASK]", "[PAD]", "[RESERVED]", "[UNK]")
 TOKENS = (*SPECIALS, *DNA.letters)

@@ -9,7 +9,7 @@ from backbone.common.errors import InputError
 from backbone.common.options import Sources, check_options, option
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.tokenizer import TOKENIZERS, DNATokenizer, SequenceTokenizer
-from backbone.sequence.alphabet import ALPHABETS
+from backbone.sequence.dna import ALPHABETS
 
 
 @dataclass

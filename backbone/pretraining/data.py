@@ -9,7 +9,7 @@ import numpy as np
 
 from backbone.hyena.tokenizer import SPECIALS
 from backbone.pretraining.windows import Division, Region, Windows, complements
-from backbone.sequence.alphabet import DNA, Alphabet
+from backbone.sequence.dna import DNA, Alphabet
 
 IGNORED = -100
 """As a target: this position does not count."""

@@ -7,8 +7,9 @@ from functools import lru_cache
 import numpy as np
 
 from backbone.common.errors import InputError
-from backbone.sequence.alphabet import DNA, Alphabet
-from backbone.sequence.fasta import Genome, Interval, Record, find_fasta, read_bed
+from backbone.sequence.bed import read_bed
+from backbone.sequence.dna import DNA, Alphabet
+from backbone.sequence.fasta import Genome, Record, find_fasta
 
 SPLITS = ("train", "valid", "test")
 ATTEMPTS = 200
@@ -101,19 +102,13 @@ def _regions_of_bed(genome: Genome, bed: str) -> dict[str, list[Region]]:
     for interval in read_bed(bed):
         if interval.name not in SPLITS:
             raise InputError(
-                f"{bed}: {interval} has {interval.name!r} as its fourth column; "
-                f"it must be train, valid or test"
+                f"{interval.where}: the fourth column must be train, valid or test, "
+                f"not {interval.name!r}"
             )
-        regions[interval.name].append(_region(genome, interval, bed))
+        region = Region(genome.check(interval), interval.start, interval.end)
+        regions[interval.name].append(region)
     _refuse_overlap(regions, bed)
     return {split: _joined(some) for split, some in regions.items()}
-
-
-def _region(genome: Genome, interval: Interval, bed: str) -> Region:
-    try:
-        return Region(genome.check(interval), interval.start, interval.end)
-    except InputError as error:
-        raise InputError(f"{bed}: {error}") from error
 
 
 def _joined(regions: Sequence[Region]) -> list[Region]:

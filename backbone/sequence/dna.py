@@ -1,48 +1,105 @@
-"""DNA as text: which letters count, and the only reverse complement of a string."""
+"""Sequences as text: the letters of DNA, RNA and proteins, cleaning, and the other strand."""
+
+import string
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from backbone.common.errors import InputError
 
-ALPHABET = "ACGTN"
-"""The letters a cleaned sequence consists of."""
 
-_AMBIGUOUS = "RYSWKMBDHV"
-_CLEAN = str.maketrans("U" + _AMBIGUOUS, "T" + "N" * len(_AMBIGUOUS))
-_DROP_KNOWN = str.maketrans("", "", ALPHABET + "U" + _AMBIGUOUS)
-_DROP_BUT_AMBIGUOUS = str.maketrans("", "", ALPHABET + "U")
+@dataclass(frozen=True)
+class Alphabet:
+    """The letters that a model reads, one token each.
+
+    Attributes:
+        name: What options call it.
+        kind: What a letter stands for, in messages.
+        letters: In the order of their token ids; the last one stands for every unknown letter.
+        ambiguous: Other letters of the IUPAC code, read as the unknown one.
+        aliases: Letters that are read as another one.
+        complement: The letters' partners on the other strand, in the order of `letters`; empty
+            where there is no other strand.
+    """
+
+    name: str
+    kind: str
+    letters: str
+    ambiguous: str
+    aliases: dict[str, str] = field(default_factory=dict, hash=False)
+    complement: str = ""
+
+    @property
+    def unknown(self) -> str:
+        """The letter that stands for every unknown one; it is never a target."""
+        return self.letters[-1]
+
+    @cached_property
+    def _clean(self) -> dict[int, str]:
+        # A table of ASCII letters, because `str.upper` makes two letters of one: "ß" is "SS".
+        read_as = dict.fromkeys(self.ambiguous, self.unknown) | self.aliases
+        read_as |= dict(zip(self.letters, self.letters, strict=True))
+        return {ord(way(a)): b for a, b in read_as.items() for way in (str.upper, str.lower)}
+
+    @cached_property
+    def _drop_known(self) -> dict[int, None]:
+        return dict.fromkeys(self._clean)
+
+    def clean(self, sequence: str) -> str:
+        """Return a sequence over `letters`: in upper case, aliases and ambiguous letters replaced.
+
+        Raises:
+            InputError: If a character is no letter of the code; names its 1-based position.
+        """
+        if strange := sequence.translate(self._drop_known):
+            raise InputError(
+                f"position {sequence.index(strange[0]) + 1}: {strange[0]!r} is no {self.kind}; "
+                f"use {', '.join((*self.letters, *self.aliases))} or another IUPAC code"
+            )
+        return sequence.translate(self._clean)
+
+
+DNA = Alphabet("dna", "nucleotide letter", "ACGTN", "RYSWKMBDHV", {"U": "T"}, "TGCAN")
+RNA = Alphabet("rna", "nucleotide letter", "ACGUN", "RYSWKMBDHV", {"T": "U"}, "UGCAN")
+PROTEIN = Alphabet("protein", "amino acid letter", "ACDEFGHIKLMNPQRSTVWYX", "BJOUZ*")
+"""Twenty amino acids; rare ones, ambiguous ones and stops are read as X."""
+
+ALPHABETS = {alphabet.name: alphabet for alphabet in (DNA, RNA, PROTEIN)}
+
+ALPHABET = DNA.letters
+"""The letters of cleaned DNA."""
+
 _COMPLEMENT = str.maketrans("ACGTNacgtn", "TGCANtgcan")
+_NOT_AMBIGUOUS = dict.fromkeys(
+    ord(letter) for letter in string.ascii_letters if letter.upper() not in DNA.ambiguous
+)
 
 
 def normalise(sequence: str, row: int = 0) -> tuple[str, int]:
-    """Cleans one sequence: upper case, U becomes T, other IUPAC letters become N.
+    """Clean one DNA sequence: upper case, U becomes T, other IUPAC letters become N.
 
     Args:
         sequence: DNA or RNA as text.
-        row: where the sequence stands in its table, counted from 0; only named in the error.
+        row: The number of its row, for the message.
 
     Returns:
         The sequence over ACGTN and the number of IUPAC letters that became N.
 
     Raises:
-        InputError: for any other character, with its row and its 1-based position.
+        InputError: If there is any other character; names its row and its 1-based position.
     """
-    upper = sequence.upper()
-    unknown = upper.translate(_DROP_KNOWN)
-    if unknown:
-        position = upper.index(unknown[0])
-        raise InputError(
-            f"row {row}, position {position + 1}: {sequence[position]!r} is no nucleotide letter; "
-            f"use A, C, G, T, U, N or another IUPAC code"
-        )
-    return upper.translate(_CLEAN), len(upper.translate(_DROP_BUT_AMBIGUOUS))
+    try:
+        return DNA.clean(sequence), len(sequence.translate(_NOT_AMBIGUOUS))
+    except InputError as error:
+        raise InputError(f"row {row}, {error}") from error
 
 
 def reverse_complement(sequence: str) -> str:
-    """Returns the opposite strand, read in its own direction; N stays N, case is kept."""
+    """Return the opposite strand, read in its own direction; N stays N, case is kept."""
     return sequence.translate(_COMPLEMENT)[::-1]
 
 
 def gc_content(sequence: str) -> float:
-    """Returns the share of G and C among the letters A, C, G and T; 0.5 if there is none."""
+    """Return the share of G and C among the letters A, C, G and T; 0.5 if there is none."""
     gc = sequence.count("G") + sequence.count("C")
     known = gc + sequence.count("A") + sequence.count("T")
     return gc / known if known else 0.5

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
+from backbone.common.files import save_arrays, write_text
 from backbone.common.options import help_text, option, read_options
 from backbone.hyena.zoo import load
 from backbone.sequence.dna import gc_content
@@ -27,7 +28,6 @@ from experiments.embed.classifiers import CLASSIFIERS
 from experiments.embed.picture import draw_f1, draw_map
 from experiments.embed.projection import PROJECTIONS, project
 from icl.environment import prepare_arithmetic
-from icl.files import save_arrays, write_text
 from icl.inference.embedding import Precision, Strands, embed, layer_names
 from prompts.similarity import kmer_vectors
 from tasks.catalog import TASKS

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from backbone.common.errors import InputError
+from backbone.common.files import write_text, written_whole
 from backbone.common.options import option
 from backbone.hyena import reference as published
 from backbone.hyena.config import HyenaDNAConfig
@@ -32,7 +33,6 @@ from experiments.speed.peak import apart
 from experiments.speed.pretrain_picture import draw
 from experiments.speed.prompt import device_name, memory_of, prepare
 from experiments.speed.transformer import Transformer
-from icl.files import write_text, written_whole
 
 Form = Literal["ours", "published", "transformer"]
 FORMS: tuple[Form, ...] = get_args(Form)

@@ -18,13 +18,13 @@ import pandas as pd
 import torch
 
 from backbone.common.errors import InputError
+from backbone.common.files import write_text, written_whole
 from backbone.common.options import option
 from experiments.speed.floor import arithmetic, matmul_rate, seconds
 from experiments.speed.paths import LAYERS, PHASES, Paths, Phase, Shape, Way, plain_bytes
 from experiments.speed.peak import peak_of
 from experiments.speed.prompt_picture import draw
 from icl.environment import prepare_arithmetic
-from icl.files import write_text, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

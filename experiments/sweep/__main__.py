@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from backbone.common.errors import InputError
+from backbone.common.files import write_text
 from backbone.common.options import help_text
 from experiments.common.command import exit_code
 from experiments.sweep.claims import Claim, claims
@@ -37,7 +38,6 @@ from experiments.sweep.storage import open_storage, reached, shown
 from experiments.sweep.table import describe, line, table
 from experiments.sweep.worker import STORAGE, WorkerOptions, claims_folder
 from icl.config import options as run_options
-from icl.files import write_text
 
 PAUSE = 0.5
 """Least seconds between two looks at how far the study is."""

@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
-from backbone.common.files import json_text
-from icl.files import write_text
+from backbone.common.files import json_text, write_text
 from tasks.metrics.bootstrap import Estimate
 from tasks.task import Kind
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backbone.common.errors import InputError
-from icl.files import written_whole
+from backbone.common.files import written_whole
 from icl.method import Progress
 
 STATE = "tuning.safetensors"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from backbone.common.files import write_text, written_whole
 from backbone.hyena.model import HyenaDNA
-from icl.files import write_text, written_whole
 from prompts.soft_prompt import SoftPrompt
 
 if TYPE_CHECKING:

@@ -8,16 +8,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from backbone.sequence.bed import Interval, chromosome
 from backbone.sequence.dna import normalise
 from tasks.sources.tables import column_names, read_columns
 from tasks.task import Example, Task
-
-if TYPE_CHECKING:
-    from backbone.sequence.fasta import Interval
 
 COLUMNS = ("region", "start", "end")
 """Columns that hold an interval, 0-based and half-open."""
@@ -25,6 +23,7 @@ COLUMNS = ("region", "start", "end")
 NAMES = ("name", "id")
 """Columns whose text may hold one, as `chr3:100-200|1` or `CHR13_100_200`."""
 
+_DIGITS = re.compile("[0-9]{1,18}")
 _INTERVAL = re.compile(r"\b(?:chr)?([0-9]{1,2}|[XYM]|MT|[IVX]+)[:_]([0-9]+)[-_]([0-9]+)\b", re.I)
 
 
@@ -63,7 +62,7 @@ class HasTables(Protocol):
 class HasPlaces(Protocol):
     """A source that cuts its rows out of a genome."""
 
-    def places(self) -> "Iterable[tuple[str, Interval]]":
+    def places(self) -> Iterable[tuple[str, Interval]]:
         """Each row's sequence, and where it is cut out."""
         ...
 
@@ -159,8 +158,7 @@ def _read(file: Path, sequence: str) -> list[Published]:
     return [Published(text, place) for text, place in zip(table[sequence], found, strict=True)]
 
 
-def _place(chromosome: str, start: str, end: str) -> Place | None:
-    name = re.sub("^chr", "", chromosome, flags=re.I).upper()
-    if not (start.isdecimal() and end.isdecimal() and int(start) < int(end)):
+def _place(record: str, start: str, end: str) -> Place | None:
+    if not (_DIGITS.fullmatch(start) and _DIGITS.fullmatch(end) and int(start) < int(end)):
         return None
-    return Place(name, int(start), int(end))
+    return Place(chromosome(record), int(start), int(end))

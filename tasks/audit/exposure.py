@@ -13,6 +13,7 @@ import numpy as np
 
 import backbone.common.errors
 from backbone.common.errors import InputError
+from backbone.sequence.bed import chromosome, read_bed
 from tasks.audit.coordinates import Place
 from tasks.task import Example
 
@@ -52,15 +53,15 @@ def exposure(examples: Sequence[Example], places: dict[str, Place], regions: Pat
 
 
 def seen_chromosomes(regions: Path) -> set[str]:
-    """Chromosomes of which a checkpoint saw some, without `chr`, in capitals.
+    """Return the chromosomes of which a checkpoint saw some, named as `chromosome` does.
 
     Raises:
         InputError: If the file is no BED file, or names something else than train and valid.
     """
-    from backbone.sequence.fasta import read_bed
-
     intervals = read_bed(regions)
     for interval in intervals:
         if interval.name not in ("train", "valid"):
-            raise InputError(f"{regions}: the fourth column must be train or valid, has {interval}")
-    return {i.record.upper().removeprefix("CHR") for i in intervals if i.name == "train"}
+            raise InputError(
+                f"{interval.where}: the fourth column must be train or valid, not {interval.name!r}"
+            )
+    return {chromosome(i.record) for i in intervals if i.name == "train"}

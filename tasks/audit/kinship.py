@@ -6,13 +6,14 @@ is kept: in memory, and in the user's cache folder under the hash of the rows.
 
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from backbone.common.files import written_whole
+from backbone.common.files import cache_folder, swap_in
 from tasks.audit.near_duplicates import near_duplicates
 from tasks.division import same_strand
 from tasks.task import Example, Splits
@@ -77,9 +78,6 @@ class _Rows:
 
 @lru_cache(maxsize=8)
 def _kept(rows: _Rows) -> Kinship:
-    # Imported here, since pyfaidx brings much with it.
-    from backbone.sequence.fasta import cache_folder
-
     splits = rows.splits
     file = cache_folder("kinship") / f"{splits.sha256}.{_VERSION}.npz"
     found = _read(file, splits)
@@ -184,5 +182,6 @@ def _read(file: Path, splits: Splits) -> Kinship | None:
 
 
 def _write(file: Path, found: Kinship) -> None:
-    with written_whole(file) as temporary, temporary.open("wb") as opened:
+    # A full disk costs the next process some time, and this one nothing.
+    with suppress(OSError), swap_in(file) as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, **vars(found))

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backbone.common.errors import InputError
-from backbone.sequence.fasta import Genome, Interval, find_fasta, read_bed
+from backbone.sequence.bed import Interval, read_bed
+from backbone.sequence.fasta import Genome, find_fasta
 from tasks.own.table import checked_kind, labels_of, own, own_task, stem
 from tasks.registry import TASKS, TaskConfig, TaskFamily, path_option
 from tasks.sources.published import assemble
@@ -70,8 +71,12 @@ class IntervalSource:
         """Each row's sequence, and where it is cut out."""
         genome = Genome(find_fasta([self.genome]))
         for at in read_bed(self.bed):
-            wide = replace(at, start=at.start - self.flank, end=at.end + self.flank)
-            yield genome.sequence(wide.record, wide.start, wide.end, wide.strand), wide
+            wide = self._wide(at)
+            yield genome.cut(wide), wide
+
+    def _wide(self, at: Interval) -> Interval:
+        """Return an interval with its flanks."""
+        return replace(at, start=at.start - self.flank, end=at.end + self.flank)
 
     def _parts(self, intervals: Sequence[Interval]) -> list[str]:
         """The part in the division of each interval, by its record."""
@@ -103,15 +108,11 @@ class IntervalSource:
     ) -> Rows:
         def cut() -> Iterator[tuple[str, str]]:
             for i in chosen:
-                at = intervals[i]
-                start, end = at.start - self.flank, at.end + self.flank
                 try:
-                    yield genome.sequence(at.record, start, end, at.strand), labels[i]
+                    yield genome.cut(self._wide(intervals[i])), labels[i]
                 except InputError as error:
-                    wide = (
-                        f" interval {at} with flanks of {self.flank} bases:" if self.flank else ""
-                    )
-                    raise InputError(f"{self.bed}:{wide} {error}") from error
+                    flanks = f" (with task.flank={self.flank})" if self.flank else ""
+                    raise InputError(f"{error}{flanks}") from error
 
         records = {"test": self.test, "dev": self.val}.get(part, ())
         where = f" on {', '.join(records)}" if records else ""
@@ -151,17 +152,18 @@ def read_column(bed: Path, number: int) -> list[str]:
     Raises:
         InputError: If the file is no BED file, or a line has no such column.
     """
-    read_bed(bed)  # what is wrong with the intervals is said first
     found = []
-    for line, text in enumerate(bed.read_text(encoding="utf-8").splitlines(), start=1):
-        if text.strip() and not text.startswith(("#", "track", "browser")):
-            columns = text.split("\t") if "\t" in text else text.split()
-            if not 1 <= number <= len(columns):
-                raise InputError(
-                    f"{bed}, line {line}: has {len(columns)} columns, and task.label={number} "
-                    f"names the one with the labels"
-                )
-            found.append(columns[number - 1])
+    for at in read_bed(bed):
+        if not 1 <= number <= len(at.columns):
+            raise InputError(
+                f"{at.where}: has {len(at.columns)} columns, and task.label={number} names the "
+                f"one with the labels"
+            )
+        found.append(at.columns[number - 1].strip())
+    missing = [i for i, label in enumerate(found) if not label]
+    if missing:
+        where = read_bed(bed)[missing[0]].where
+        raise InputError(f"{where}: has no label, like {len(missing)} intervals in all")
     return found
 
 

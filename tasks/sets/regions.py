@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from backbone.common.errors import InputError
-from backbone.sequence.fasta import FASTA_SUFFIXES, Record
+from backbone.sequence.fasta import Record, fasta_stem
 from tasks.division import apportion
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -33,10 +33,9 @@ Regions = dict[str, list[Stretch]]
 
 
 def names_record(pattern: str, record: Record) -> bool:
-    """Whether a pattern with * and ? is the record's name, or its file's without the suffix."""
-    file = record.path.name
-    stems = [file.removesuffix(suffix) for suffix in FASTA_SUFFIXES if file.endswith(suffix)]
-    return any(fnmatchcase(name, pattern) for name in (record.name, file, *stems))
+    """Whether a pattern with * and ? is the record's name, or its file's with or without suffix."""
+    names = (record.name, record.path.name, fasta_stem(record.path))
+    return any(fnmatchcase(name, pattern) for name in names)
 
 
 def hold_out(

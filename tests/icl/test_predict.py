@@ -5,10 +5,12 @@ import csv
 import numpy as np
 import pytest
 
+from backbone.sequence.bed import Interval
 from backbone.sequence.dna import reverse_complement
 from icl import predict
 from icl.method import Context
 from icl.reporting.report import find_reports
+from icl.truncation import Cut
 
 SEQUENCES = {"first": "GGGCGCGCCATTGCA" * 3, "second": "AATTATAATCATAAA" * 2 + "NNGAC"}
 
@@ -118,3 +120,16 @@ def test_mistakes_are_one_line_and_write_nothing(finished, ask, tmp_path):
     code, err = ask(f"run={run}", f"fasta={fasta}", f"out={out}")
     assert code == 2 and "learned.safetensors" in err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("side", ["right", "left", "center"])
+@pytest.mark.parametrize("strand", ["+", "-"])
+def test_only_the_part_that_is_read_is_taken_from_the_file(side, strand):
+    sequence = "ACGTTGCATTAGGCA"
+    whole = Interval("r", 2, 13, strand=strand)
+    for most in (4, 11, 50):
+        cut = Cut(side, most)
+        text = sequence[2:13] if strand == "+" else reverse_complement(sequence[2:13])
+        part = predict._read(whole, cut)
+        found = sequence[part.start : part.end]
+        assert (found if strand == "+" else reverse_complement(found)) == cut.text(text)

@@ -6,7 +6,7 @@ import pytest
 from backbone.common.errors import InputError
 from backbone.pretraining.data import IGNORED, GenomeSource, MixedSource, Rows, token_ids
 from backbone.pretraining.windows import divide
-from backbone.sequence.alphabet import PROTEIN, RNA
+from backbone.sequence.dna import PROTEIN, RNA
 
 
 @pytest.fixture(autouse=True)

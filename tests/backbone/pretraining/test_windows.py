@@ -147,7 +147,9 @@ def test_regions_that_touch_are_one_and_no_base_is_in_two(tmp_path: Path) -> Non
 
 def test_an_interval_beyond_its_chromosome_names_file_and_length(tmp_path: Path) -> None:
     (tmp_path / "x.bed").write_text("a\t0\t41\ttrain\n")
-    with pytest.raises(InputError, match=r"x.bed: interval a:0-41 is not inside .* 40 bases"):
+    with pytest.raises(
+        InputError, match=r"x.bed, line 1: interval a:0-41 is not inside .* 40 bases"
+    ):
         divide([fasta(tmp_path / "a.fa", a="ACGT" * 10)], bed=str(tmp_path / "x.bed"))
 
 

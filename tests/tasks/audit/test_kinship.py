@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,7 +79,7 @@ def cache(tmp_path, monkeypatch):
     computed = []
     find = module.find_kinship
     monkeypatch.setattr(module, "find_kinship", lambda *rows: computed.append(1) or find(*rows))
-    monkeypatch.setattr("backbone.sequence.fasta.cache_folder", lambda kind: tmp_path)
+    monkeypatch.setattr("tasks.audit.kinship.cache_folder", lambda kind: tmp_path)
     module._kept.cache_clear()
     yield tmp_path, computed
     module._kept.cache_clear()
@@ -110,3 +112,14 @@ def test_a_damaged_cache_is_found_again(cache, damage):
     module._kept.cache_clear()
     assert kinship(splits).test.tolist() == [SAME, NONE]
     assert len(computed) == 2
+
+
+def test_a_full_disk_costs_the_cache_alone(cache, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder, _ = cache
+    monkeypatch.setattr(np, "savez_compressed", full)
+    splits = splits_of(labelled([A, B]), labelled([C, D]), labelled([A, E]))
+    assert kinship(splits).test.tolist() == [SAME, NONE]
+    assert not list(folder.iterdir())

@@ -185,9 +185,9 @@ def test_any_column_can_hold_the_labels(genome, tmp_path):
     [
         ("chr1\t20\t10\ty", {}, "line 61: needs 0 <= start < end, has 20 and 10"),
         ("chr1\t1\t10\ty\t0\t?", {}, r"line 61: strand must be \+, - or ., is '\?'"),
-        ("chr1\t390\t410\ty", {}, "chr1:390-410.* is not inside its record, which has 400 bases"),
-        ("1\t1\t10\ty", {}, "no record '1' but have 'chr1': two naming styles"),
-        ("chr1\t0\t10\ty", {"flank": 5}, "chr1:1-21 with flanks of 5 bases: .*not inside"),
+        ("chr1\t390\t410\ty", {}, "line 61: interval chr1:390-410 is not inside its record"),
+        ("1\t1\t10\ty", {}, "line 61: .* no record '1' but have 'chr1': two naming"),
+        ("chr1\t0\t10\ty", {"flank": 5}, "line 1: interval chr1:-4-26 is not inside.*task.flank=5"),
         ("chr1\t1\t10\tw", {}, "class 'w' has no rows in .*1 row of it in all"),
         ("chr1\t1\t10", {}, "line 61: has 3 columns, and task.label=4 names the one with the lab"),
         ("chr1\t1\t10\ty", {"test_chromosomes": ["chr9"]}, "no interval on chr9; it has chr1"),

@@ -14,8 +14,7 @@ from backbone.hyena.tokenizer import (
     ProteinTokenizer,
     RNATokenizer,
 )
-from backbone.sequence.alphabet import ALPHABETS, DNA, PROTEIN, RNA
-from backbone.sequence.dna import normalise
+from backbone.sequence.dna import ALPHABETS, DNA, PROTEIN, RNA, normalise
 
 
 @given(st.text(alphabet="ACGTUNRYSWKMBDHVacgtun", max_size=40))
@@ -61,3 +60,15 @@ def test_saved_vocabularies_are_read_by_their_own_tokenizer_alone(tmp_path):
     assert len(vocabulary) == 28 and vocabulary["A"] == TOKEN_ID["A"] and vocabulary["Y"] == 26
     with pytest.raises(InputError, match="not the dna vocabulary of HyenaDNA .7=A 8=C 9=G 10=T"):
         DNATokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("letter", ["ß", "ſ", "Ａ", "ﬁ", " ", "\n"])
+def test_characters_that_only_become_letters_in_upper_case_are_refused(letter):
+    with pytest.raises(InputError, match="position 3: "):
+        DNA.clean(f"AC{letter}G")
+    with pytest.raises(InputError, match="row 7, position 3: "):
+        normalise(f"AC{letter}G", 7)
+
+
+def test_ambiguous_letters_are_counted():
+    assert normalise("acgtunRYswN") == ("ACGTTNNNNNN", 4)
