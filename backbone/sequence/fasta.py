@@ -8,12 +8,12 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.names import suggestion
 from backbone.sequence.bed import Interval, chromosome
 from backbone.sequence.dna import DNA, Alphabet, reverse_complement
 from backbone.sequence.fasta_index import FETCH_ERRORS, damaged, open_indexed
@@ -77,11 +77,8 @@ class Genome:
                 f"the FASTA files have no record {name!r} but have {same[0]!r}: two naming styles "
                 f"(UCSC writes chr1 and chrM, Ensembl 1 and MT); rename the records of one side"
             )
-        near = get_close_matches(name, self._by_name, n=1)
-        some = ", ".join([record.name for record in self.records[:5]])
-        more = " ..." if len(self.records) > 5 else ""
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"the FASTA files have no record {name!r}; they have {some}{more}{hint}")
+        hint = suggestion(name, self._by_name)
+        raise InputError(f"the FASTA files have no record {name!r}; {hint}")
 
     def letters(self, record: Record) -> np.ndarray:
         """Return a whole record as (length,) uint8, the ASCII codes of the alphabet's letters.
