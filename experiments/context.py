@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 
 from backbone.common.errors import InputError
-from backbone.common.files import write_text, written_whole
+from backbone.common.files import write_text
 from backbone.common.options import option
 from backbone.hyena import zoo
 from backbone.hyena.model import HyenaDNA
@@ -31,6 +31,15 @@ from backbone.hyena.tokenizer import encode_dna
 from backbone.pretraining.markov import ORDERS, MarkovModel
 from backbone.sequence.fasta import Genome, find_fasta
 from experiments.common.command import run_command
+from experiments.pictures.style import (
+    CHANCE,
+    FONT_SIZE,
+    LINES,
+    baseline,
+    doubling_axis,
+    frame,
+    save_png,
+)
 from icl.environment import prepare_arithmetic
 
 if TYPE_CHECKING:
@@ -86,13 +95,12 @@ def measure(options: Options) -> Path:
         for order, bits in markov_bits(rest, windows, options.scored):
             scores[f"Markov, order {order}", order] = bits
             print(f"Markov, order {order:>3}: {bits.mean():.4f} bits a base", flush=True)
-    frame = table_of(scores)
+    table = table_of(scores)
     path = Path(options.out) / "context.csv"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, frame.to_csv(index=False, float_format="%.5g"))
-        with written_whole(path.with_suffix(".png")) as temporary:
-            draw(frame).savefig(temporary, format="png", dpi=150)
+        write_text(path, table.to_csv(index=False, float_format="%.5g"))
+        save_png(draw(table), path.with_suffix(".png"))
     except OSError as error:
         raise InputError(f"cannot write to {path.parent}: {error.strerror}") from error
     return path
@@ -212,31 +220,30 @@ def draw(table: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     markov = table["model"].str.startswith("Markov")
     ours = table[~markov]
-    axes.fill_between(ours["context"], ours["low"], ours["high"], color="#0072B2", alpha=0.15)
-    axes.plot(ours["context"], ours["bits_per_base"], color="#0072B2", marker="o")
+    style = LINES[0]
+    axes.fill_between(ours["context"], ours["low"], ours["high"], color=style.color, alpha=0.15)
+    axes.plot(ours["context"], ours["bits_per_base"], **style.line)
     axes.annotate(
         f"{ours['model'].iloc[0]}, 95 % over windows",
         (ours["context"].iloc[0], ours["bits_per_base"].iloc[0]),
         xytext=(6, 8),
         textcoords="offset points",
-        fontsize=8,
+        fontsize=FONT_SIZE - 1,
     )
     levels = table[markov]
-    for model, level, style in zip(
-        levels["model"], levels["bits_per_base"], ("-", "--", ":"), strict=False
+    for number, (model, level) in enumerate(
+        zip(levels["model"], levels["bits_per_base"], strict=True)
     ):
-        axes.axhline(level, color="#606060", linestyle=style, linewidth=1)
+        line = baseline(number)
+        axes.axhline(level, color=line.color, linestyle=line.linestyle, linewidth=1)
         axes.annotate(
             model, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-            fontsize=8,
+            fontsize=FONT_SIZE - 1, color=line.color,
         )  # fmt: skip
-    axes.axhline(2, color="#C0C0C0", linewidth=1)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("context before the first scored base (bases)")
-    axes.set_ylabel("bits per base (2 is a guess)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"The same {table['bases'].iloc[0]:,} held-out bases", fontsize=10)
+    axes.axhline(2, color=CHANCE.color, linestyle=CHANCE.linestyle, linewidth=1)
+    doubling_axis(axes)
+    frame(axes, "context before the first scored base (bases)", "bits per base (2 is a guess)", "")
+    axes.set_title(f"The same {table['bases'].iloc[0]:,} held-out bases", fontsize=FONT_SIZE + 1)
     return figure
 
 

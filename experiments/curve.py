@@ -7,7 +7,6 @@ Pareto front and the importance of options.
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from backbone.common.errors import InputError
-from backbone.common.files import written_whole
 from backbone.common.names import suggestion, unknown
 from backbone.common.options import option
 from experiments.common.command import run_command
@@ -26,6 +24,7 @@ from experiments.pictures.curve import AXES, Facts, draw
 from experiments.pictures.heat import grids, heat_map
 from experiments.pictures.importance import draw_importance, importance, study_of
 from experiments.pictures.pareto import COSTS, draw_pareto, pareto
+from experiments.pictures.style import save
 from icl.results import results
 
 if TYPE_CHECKING:
@@ -67,37 +66,6 @@ def facts(frame: pd.DataFrame, metric: str) -> Facts:
             metric
         ),
     )
-
-
-def save(figure: Figure, table: pd.DataFrame, stem: str, out: Path) -> list[Path]:
-    """Writes a picture as PNG and SVG and its table as CSV, each in one step.
-
-    Returns:
-        The three paths.
-
-    Raises:
-        InputError: if the folder cannot be written.
-    """
-    import matplotlib
-
-    contents = {}
-    with matplotlib.rc_context({"svg.hashsalt": stem, "svg.fonttype": "none"}):
-        for suffix, details in (("png", {"dpi": 200}), ("svg", {"metadata": {"Date": None}})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, bbox_inches="tight", pad_inches=0.15, **details)
-            contents[suffix] = buffer.getvalue()
-    contents["csv"] = table.to_csv(index=False).encode()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        return [_write(out / f"{stem}.{suffix}", data) for suffix, data in contents.items()]
-    except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror}") from error
-
-
-def _write(path: Path, data: bytes) -> Path:
-    with written_whole(path) as temporary:
-        temporary.write_bytes(data)
-    return path
 
 
 Drawn = Iterator[tuple[str, "Figure", pd.DataFrame]]

@@ -20,8 +20,8 @@ from backbone.common.options import option, read_options
 from experiments.common.command import exit_code
 from experiments.common.own_options import print_help, read_words
 from experiments.common.run_all import Planned, run_planned
-from experiments.curve import save
 from experiments.pictures.lengths import draw
+from experiments.pictures.style import save
 from icl.config.options import RunConfig, resolve
 from icl.methods.catalog import METHODS
 from icl.run import Finished

@@ -24,18 +24,11 @@ from backbone.common.errors import InputError
 from backbone.common.files import written_whole
 from backbone.common.options import option
 from experiments.common.command import run_one_of
+from experiments.pictures.style import FONT_SIZE, frame, look, save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito's colours; line style and marker repeat the distinction for print in grey.
-STYLES = (
-    ("#0072B2", "-", "o"),
-    ("#D55E00", "--", "s"),
-    ("#009E73", "-.", "^"),
-    ("#000000", ":", "D"),
-)
 
 
 @dataclass
@@ -99,34 +92,18 @@ def draw(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for number, (name, curve) in enumerate(table.groupby("run", sort=False)):
-        color, style, marker = STYLES[number % len(STYLES)]
-        for axes, values in (
-            (panels[0], curve["cpu_seconds"]),
-            (panels[1], curve["tokens"] / 1e6),
-        ):
-            axes.plot(
-                values,
-                curve["perplexity"],
-                color=color,
-                linestyle=style,
-                marker=marker,
-                markersize=4,
-                label=str(name),
-            )
-    panels[0].set_xlabel("processor time (s)")
-    panels[1].set_xlabel("tokens (millions)")
-    panels[0].set_ylabel("perplexity on held-out regions")
-    panels[0].legend(frameon=False)
-    _look_at_what_follows(panels[0], table)
-    for axes in panels:
-        axes.grid(color="#E6E6E6", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        line = {**look(number).line, "markersize": 4, "label": str(name)}
+        panels[0].plot(curve["cpu_seconds"], curve["perplexity"], **line)
+        panels[1].plot(curve["tokens"] / 1e6, curve["perplexity"], **line)
+    frame(panels[0], "processor time (s)", "perplexity on held-out regions", grid="both")
+    frame(panels[1], "tokens (millions)", grid="both")
+    panels[0].legend(frameon=False, fontsize=FONT_SIZE)
+    _skip_first_evaluations(panels[0], table)
     return figure
 
 
-def _look_at_what_follows(axes: Axes, table: pd.DataFrame) -> None:
-    """Scales perplexity to all evaluations but each run's first, and names those that lie above."""
+def _skip_first_evaluations(axes: Axes, table: pd.DataFrame) -> None:
+    """Scale perplexity to all evaluations but each run's first, and name those that lie above."""
     later = table[table.duplicated("run")]["perplexity"]
     if later.empty:
         return
@@ -138,7 +115,9 @@ def _look_at_what_follows(axes: Axes, table: pd.DataFrame) -> None:
         said = ", ".join(
             f"{p:.2f} ({run})" for run, p in zip(above["run"], above["perplexity"], strict=True)
         )
-        axes.set_title(f"above the picture, at the start: {said}", fontsize=8, loc="left")
+        axes.set_title(
+            f"above the picture, at the start: {said}", fontsize=FONT_SIZE - 1, loc="left"
+        )
 
 
 def curves(options: Curves) -> list[Path]:
@@ -155,8 +134,7 @@ def curves(options: Curves) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with written_whole(folder / "curves.csv") as path:
         table.to_csv(path, index=False)
-    with written_whole(folder / "curves.png") as path:
-        draw(table).savefig(path, format="png", dpi=150)
+    save_png(draw(table), folder / "curves.png")
     return [folder / "curves.csv", folder / "curves.png"]
 
 

@@ -23,10 +23,10 @@ from backbone.common.options import help_text, option, read_options
 from backbone.hyena.zoo import load
 from backbone.sequence.dna import gc_content
 from experiments.common.command import exit_code
-from experiments.curve import save
 from experiments.embed.classifiers import CLASSIFIERS
 from experiments.embed.picture import draw_f1, draw_map
 from experiments.embed.projection import PROJECTIONS, project
+from experiments.pictures.style import save
 from icl.environment import prepare_arithmetic
 from icl.inference.embedding import Precision, Strands, embed, layer_names
 from prompts.similarity import kmer_vectors

@@ -13,6 +13,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from backbone.common.errors import InputError
+from experiments.pictures.style import GRID, INK, TICKS
 
 if TYPE_CHECKING:
     import altair as alt
@@ -116,9 +117,9 @@ def chart() -> alt.LayerChart:
             labelFontSize=12,
             titleFontSize=12,
             titleFontWeight="normal",
-            gridColor="#e6e6e6",
-            labelColor="#404040",
-            titleColor="#202020",
+            gridColor=GRID,
+            labelColor=TICKS,
+            titleColor=INK,
         )
     )
 

@@ -13,28 +13,22 @@ from experiments.common.points import POINT, averaged, metrics_of, prepared
 from experiments.common.repeat import settings
 from experiments.curve import facts
 from experiments.pictures.curve import AXES
+from experiments.pictures.style import BASELINES, BEST, CHANCE, LINES, Look
 
 DIGITS = 4
 
-LINES: tuple[tuple[str, list[int], str], ...] = (
-    ("#0072B2", [], "circle"),
-    ("#D55E00", [7, 3], "square"),
-    ("#009E73", [7, 3, 2, 3], "triangle-up"),
-    ("#000000", [2, 2], "diamond"),
-    ("#CC79A7", [6, 2, 2, 2, 2, 2], "triangle-down"),
-    ("#A66F00", [11, 3], "cross"),
-)
-"""Colour, dashes and marker of a line: Okabe and Ito's colours as in
-`experiments.pictures.curve`."""
+SHAPES = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "P": "cross",
+}
+"""Markers of `experiments.pictures.style` by the names that Vega has for them."""
 
-FLAT = (
-    ("#4D4D4D", [8, 3]),
-    ("#7A5195", [4, 2]),
-    ("#7A5F17", [8, 3, 2, 3]),
-    ("#47697E", [2, 2]),
-    ("#9E4A5A", [12, 3, 3, 3]),
-)
-"""Colour and dashes of a baseline."""
+LINE_WIDTH, FLAT_WIDTH = 2.0, 1.4
+"""Pixels, by which dashes are multiplied."""
 
 
 def script_data(frame: pd.DataFrame) -> str:
@@ -49,14 +43,19 @@ def script_data(frame: pd.DataFrame) -> str:
     data = {
         "metrics": metrics,
         "axes": [{"name": name, "title": AXES[name]} for name in axes],
-        "lines": [{"color": c, "dash": d, "shape": s} for c, d, s in LINES],
-        "flat": [{"color": c, "dash": d} for c, d in FLAT],
+        "lines": [_look(one, LINE_WIDTH) | {"shape": SHAPES[one.marker]} for one in LINES],
+        "flat": [_look(one, FLAT_WIDTH) for one in BASELINES],
+        "references": {"best": _look(BEST, FLAT_WIDTH), "chance": _look(CHANCE, FLAT_WIDTH)},
         "tasks": [_task(str(name), rows, metrics) for name, rows in plain.groupby("task")],
         "points": points(plain, metrics),
         "runs": [_run(row, metrics) for row in plain.to_dict("records")],
     }
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")  # nothing in it can end the script
+
+
+def _look(one: Look, width: float) -> dict[str, Any]:
+    return {"color": one.color, "dash": [round(width * part, 1) for part in one.dash]}
 
 
 def points(plain: pd.DataFrame, metrics: list[str]) -> list[dict[str, Any]]:

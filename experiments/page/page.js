@@ -151,9 +151,10 @@ function content(task) {
     .filter((run) => many.has(`${lineName(run)} ${at(run)}`))
     .map((run) => ({ x: at(run), value: run[state.metric][0], color: all.get(`line ${lineName(run)}`).color, about: aboutRun(run) }))
     .concat(searched.flatMap(({ color, dots }) => dots.map(({ x, mean, about }) => ({ x, value: mean, color, about }))));
-  const references = [["best possible", task.best[state.metric], "#202020", []], ["chance", task.chance[state.metric], "#6a6a6a", [2, 3]]]
-    .filter(([, value]) => value !== undefined)
-    .map(([line, mean, color, dash]) => ({ line, mean, color, dash, about: `${line}\n${words(state.metric)} ${shown3(mean)}` }));
+  const references = [["best possible", "best"], ["chance", "chance"]]
+    .map(([line, kind]) => ({ line, mean: task[kind][state.metric], ...data.references[kind] }))
+    .filter(({ mean }) => mean !== undefined)
+    .map((reference) => ({ ...reference, about: `${reference.line}\n${words(state.metric)} ${shown3(reference.mean)}` }));
   return { means, searched, flats, single, references, xs, smallest };
 }
 

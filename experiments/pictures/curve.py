@@ -9,49 +9,45 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from experiments.pictures.style import (
+    BEST,
+    CHANCE,
+    FONT_SIZE,
+    SPINE,
+    TICKS,
+    Label,
+    baseline,
+    fit_heights,
+    frame,
+    look,
+    write_labels,
+    write_title,
+    write_whisker,
+)
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, ordered so that neighbours also differ in lightness; line style and
-# marker repeat the distinction for print in grey.
-LINES = (
-    ("#0072B2", "-", "o"),
-    ("#D55E00", "--", "s"),
-    ("#009E73", "-.", "^"),
-    ("#000000", ":", "D"),
-    ("#CC79A7", (0, (5, 1, 1, 1, 1, 1)), "v"),
-    ("#E69F00", (0, (8, 2)), "P"),
-)
-BASELINES = (
-    ("#4D4D4D", (0, (6, 2))),
-    ("#7A5195", (0, (3, 1.5))),
-    ("#8C6D1F", (0, (6, 2, 1, 2))),
-    ("#5B7F95", (0, (1.2, 1.2))),
-    ("#9E4A5A", (0, (9, 2, 2, 2))),
-)
 AXES = {
     "prompt_tokens": "prompt tokens (learned vectors)",
     "shots": "shots (demonstrations per class)",
     "tuning_samples": "tuning samples (rows)",
 }
-"""Budgets that an axis can show, with its title."""
-
-FONT_SIZE = 9.0
-LABEL_SPACING = 1.35  # distance between two labels, in font sizes
+"""Budgets that the horizontal axis can show, each with its title."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a picture must say besides its numbers.
+    """What a picture says beside its numbers.
 
     Attributes:
-        task: name of the task.
-        backbone: what was prompted, for the title.
-        split: which rows were scored, "test" or "val".
-        rows: how many rows were scored, for the title.
-        best: best possible value of the metric where it is known.
-        chance: value of the metric without any knowledge of the sequence.
+        task: Name of the task.
+        backbone: Name of the backbone, for the title.
+        rows: How many rows were scored, for the title.
+        split: Which rows were scored, "test" or "val".
+        best: Best possible value of the metric, where it is known.
+        chance: Value of the metric without any knowledge of the sequence.
     """
 
     task: str
@@ -62,43 +58,8 @@ class Facts:
     chance: float | None = None
 
 
-@dataclass(frozen=True)
-class Label:
-    """A text to the right of the axes: what, at which height, from which end of a line."""
-
-    text: str
-    end: tuple[float, float]  # in data coordinates
-    color: str
-
-
-def spread(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
-    """Moves labels apart as little as possible (least squares), keeping their order.
-
-    Args:
-        heights: (N,) wanted heights in any order.
-        gap: least distance between two neighbours.
-        low: lowest height allowed.
-        high: highest height allowed; `(N - 1) * gap` must fit between `low` and `high`, otherwise
-            the labels are `(high - low) / (N - 1)` apart.
-
-    Returns:
-        (N,) heights in the order given.
-    """
-    from scipy.optimize import isotonic_regression
-
-    count = len(heights)
-    if count > 1:
-        gap = min(gap, (high - low) / (count - 1))
-    order = np.argsort(heights, kind="stable")
-    steps = gap * np.arange(count)
-    moved = isotonic_regression(heights[order] - steps).x
-    result = np.empty(count)
-    result[order] = np.clip(moved, low, high - gap * (count - 1)) + steps
-    return result
-
-
 def draw(table: pd.DataFrame, facts: Facts, against: str = "prompt_tokens") -> Figure:
-    """Draws one task's table as made by `experiments.common.points.aggregate`.
+    """Draw one task's table as made by `experiments.common.points.aggregate`.
 
     A row with the budget is a point of a line, one line for each method, value of the other budgets
     and variant, with its interval as a band; a second axis counts the trainable parameters. A row
@@ -106,9 +67,9 @@ def draw(table: pd.DataFrame, facts: Facts, against: str = "prompt_tokens") -> F
     line is labelled at its right end.
 
     Args:
-        table: rows of one task and one metric.
-        facts: what the title says and the reference lines.
-        against: the budget on the axis, one of AXES.
+        table: Rows of one task and one metric.
+        facts: Title and reference lines.
+        against: The budget on the axis, one of AXES.
     """
     from matplotlib.figure import Figure
 
@@ -116,54 +77,47 @@ def draw(table: pd.DataFrame, facts: Facts, against: str = "prompt_tokens") -> F
     axes = figure.add_axes((0.09, 0.12, 0.60, 0.66))
     curves = table[table[against].notna()]
     flat = table[table[against].isna()].sort_values("mean", ascending=False)
-    metric = str(table["metric"].iloc[0])
-    _frame(axes, curves[against].to_numpy(float), _values(table, facts))
-    axes.set_xlabel(AXES[against], fontsize=FONT_SIZE + 1)
+    metric = str(table["metric"].iloc[0]).replace("_", " ")
+    frame(axes, AXES[against], f"{metric} on the {facts.split} split")
+    # Labels are placed by these limits, which must not change from here on.
+    _budget_axis(axes, curves[against].to_numpy(float))
+    fit_heights(axes, _values(table, facts))
     add_parameters(axes, curves, against)
-    name = metric.replace("_", " ")
-    axes.set_ylabel(f"{name} on the {facts.split} split", fontsize=FONT_SIZE + 1)
     labels = [
         *_reference_lines(axes, facts),
         *_baselines(axes, flat, against),
         *_curves(axes, curves, against),
     ]
     write_labels(axes, labels)
-    _title(axes, table, facts, against)
+    title = f"{facts.task}: {metric} against {against.replace('_', ' ')}"
+    about = f"backbone {facts.backbone} · {facts.rows} {facts.split} sequences · {_interval(table)}"
+    write_title(figure, 0.09, title, about, top=0.985)
     return figure
 
 
 def _values(table: pd.DataFrame, facts: Facts) -> np.ndarray:
-    """Everything that must be visible on the vertical axis."""
+    """Return everything that must be visible on the vertical axis."""
     references = [value for value in (facts.best, facts.chance) if value is not None]
     return np.concatenate([table[["mean", "low", "high"]].to_numpy(float).ravel(), references])
 
 
-def _frame(axes: Axes, tokens: np.ndarray, values: np.ndarray) -> None:
-    """Scales, ticks and axis labels; the labels' places are computed from these limits."""
-    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+def _budget_axis(axes: Axes, budgets: np.ndarray) -> None:
+    """Set scale, ticks and limits of the horizontal axis; 0 is always on it."""
+    from matplotlib.ticker import FixedLocator, NullLocator
 
-    ticks = np.unique(np.append(tokens, 0))
+    ticks = np.unique(np.append(budgets, 0))
     positive = ticks[ticks > 0]
     smallest = _scale(axes, ticks)
     if len(ticks) > 10:
         ticks = np.unique(np.append(0, 2.0 ** np.floor(np.log2(positive))))
     axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlim(-0.12 * smallest, max(ticks.max(), smallest) * 1.08)
-
-    low, high = np.nanmin(values), np.nanmax(values)
-    margin = 0.06 * max(high - low, 0.02)
-    axes.set_ylim(low - margin, high + margin)
-    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#808080")
-    axes.tick_params(colors="#404040", labelsize=FONT_SIZE)
 
 
 def _scale(axes: Axes, ticks: np.ndarray) -> float:
-    """Logarithmic from the smallest positive tick on, linear from there down to 0; gives it."""
+    """Make the axis logarithmic from the smallest positive tick on, and linear below; return it."""
     smallest = float(min(ticks[ticks > 0], default=1))
     axes.set_xscale("symlog", base=2, linthresh=smallest, linscale=1)
     return smallest
@@ -171,63 +125,46 @@ def _scale(axes: Axes, ticks: np.ndarray) -> float:
 
 def _reference_lines(axes: Axes, facts: Facts) -> Iterator[Label]:
     right = axes.get_xlim()[1]
-    for name, value, color, style in (
-        ("best possible", facts.best, "#202020", "-"),
-        ("chance", facts.chance, "#7A7A7A", ":"),
+    for name, value, style in (
+        ("best possible", facts.best, BEST),
+        ("chance", facts.chance, CHANCE),
     ):
         if value is not None:
-            axes.axhline(value, color=color, linestyle=style, linewidth=1.0, zorder=1)
-            yield Label(f"{name} {value:.3f}", (right, value), color)
+            axes.axhline(value, color=style.color, linestyle=style.linestyle, linewidth=1, zorder=1)
+            yield Label(f"{name} {value:.3f}", (right, value), style.color)
 
 
 def _baselines(axes: Axes, flat: pd.DataFrame, against: str) -> Iterator[Label]:
-    """Horizontal lines, each with its interval as a whisker in the gutter beside the axes."""
+    """Draw horizontal lines, each with its interval as a whisker beside the axes."""
     right = axes.get_xlim()[1]
-    beside = axes.get_yaxis_transform()  # horizontal in parts of the axes, vertical in data
     for number, (_, row) in enumerate(flat.iterrows()):
-        color, style = BASELINES[number % len(BASELINES)]
-        axes.axhline(row["mean"], color=color, linestyle=style, linewidth=1.1, zorder=2)
-        place = 1.012 + 0.011 * (number % 4)
-        axes.plot(
-            [place, place],
-            [row["low"], row["high"]],
-            color=color,
-            linewidth=1.6,
-            solid_capstyle="butt",
-            transform=beside,
-            clip_on=False,
-        )
-        yield Label(f"{line_name(row, against)} {row['mean']:.3f}", (right, row["mean"]), color)
+        style = baseline(number)
+        mean = row["mean"]
+        axes.axhline(mean, color=style.color, linestyle=style.linestyle, linewidth=1.1, zorder=2)
+        write_whisker(axes, number, row["low"], row["high"], style.color)
+        yield Label(f"{line_name(row, against)} {mean:.3f}", (right, mean), style.color)
 
 
 def _curves(axes: Axes, curves: pd.DataFrame, against: str) -> Iterator[Label]:
     line_of = ["method", *(name for name in AXES if name != against), "variant"]
     groups = curves.groupby(line_of, dropna=False, sort=True)
     for number, (_, line) in enumerate(groups):
-        color, style, marker = LINES[number % len(LINES)]
+        style = look(number)
         line = line.sort_values(against)
         budget = line[against].to_numpy(float)
         mean, low, high = (line[name].to_numpy(float) for name in ("mean", "low", "high"))
-        axes.fill_between(budget, low, high, color=color, alpha=0.15, linewidth=0, zorder=3)
-        axes.vlines(budget, low, high, color=color, alpha=0.45, linewidth=1.0, zorder=3)
+        axes.fill_between(budget, low, high, color=style.color, alpha=0.15, linewidth=0, zorder=3)
+        axes.vlines(budget, low, high, color=style.color, alpha=0.45, linewidth=1.0, zorder=3)
         axes.plot(
-            budget,
-            mean,
-            color=color,
-            linestyle=style,
-            marker=marker,
-            markersize=6,
-            markeredgecolor="white",
-            linewidth=2.0,
+            budget, mean, **style.line, markersize=6, markeredgecolor="white", linewidth=2.0,
             zorder=4,
-        )
-        yield Label(
-            f"{line_name(line.iloc[0], against)} {mean[-1]:.3f}", (budget[-1], mean[-1]), color
-        )
+        )  # fmt: skip
+        name = f"{line_name(line.iloc[0], against)} {mean[-1]:.3f}"
+        yield Label(name, (budget[-1], mean[-1]), style.color)
 
 
 def line_name(row: pd.Series, against: str = "prompt_tokens") -> str:
-    """What a line is called: its method, the budgets that are not on the axis, its variant."""
+    """Return the name of a line: its method, the budgets that are not on the axis, its variant."""
     parts = [row["method"]]
     for name, noun in (
         ("prompt_tokens", "prompt token"),
@@ -242,7 +179,7 @@ def line_name(row: pd.Series, against: str = "prompt_tokens") -> str:
 
 
 def add_parameters(axes: Axes, curves: pd.DataFrame, against: str) -> None:
-    """Adds a second axis above with the number of trainable parameters at each tick.
+    """Add a second axis above with the number of trainable parameters at each tick.
 
     Methods that learn different numbers have an axis each, two at most; there is none where the
     number does not depend on the budget.
@@ -259,73 +196,26 @@ def add_parameters(axes: Axes, curves: pd.DataFrame, against: str) -> None:
         above.set_xlim(axes.get_xlim())
         above.spines[["left", "right", "bottom"]].set_visible(False)
         above.spines["top"].set_position(("outward", 32.0 * number))
-        above.spines["top"].set_color("#808080")
+        above.spines["top"].set_color(SPINE)
         above.set_xticks(list(ticks), ["" if v < 0 else short(v) for v in values])
         above.set_xticks([], minor=True)
-        above.tick_params(colors="#404040", labelsize=FONT_SIZE - 1, pad=1, length=3)
+        above.tick_params(colors=TICKS, labelsize=FONT_SIZE - 1, pad=1, length=3)
         which = f" of {', '.join(methods)}" if len(counts) > 1 else ""
         above.set_xlabel(f"trainable parameters{which}", fontsize=FONT_SIZE, labelpad=3)
 
 
 def short(count: float) -> str:
-    """A count in three digits: 130, 2.05k, 1.6M."""
+    """Return a count in three digits: 130, 2.05k, 1.6M."""
     for unit, name in ((1e6, "M"), (1e3, "k")):
         if count >= unit:
             return f"{count / unit:.3g}{name}"
     return f"{count:.0f}"
 
 
-def write_labels(axes: Axes, labels: list[Label]) -> None:
-    """Places the labels beside the axes, apart from each other, each tied to its line's end."""
-    bottom, top = axes.get_ylim()
-    heights = np.array([(label.end[1] - bottom) / (top - bottom) for label in labels])
-    points_high = axes.bbox.height * 72 / axes.figure.dpi
-    gap = LABEL_SPACING * FONT_SIZE / points_high
-    for label, height in zip(labels, spread(heights, gap, 0.0, 1.0), strict=True):
-        axes.annotate(
-            label.text,
-            xy=label.end,
-            xycoords="data",
-            xytext=(1.075, height),
-            textcoords="axes fraction",
-            color=label.color,
-            fontsize=FONT_SIZE,
-            verticalalignment="center",
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": label.color,
-                "linewidth": 0.6,
-                "alpha": 0.6,
-                "shrinkA": 1,
-                "shrinkB": 0,
-                "relpos": (0.0, 0.5),
-            },
-        )
-
-
-def _title(axes: Axes, table: pd.DataFrame, facts: Facts, against: str) -> None:
+def _interval(table: pd.DataFrame) -> str:
+    """Say what bands and bars are."""
     seeds = table["n_seeds"]
     if seeds.max() == 1:
-        interval = "bands and bars: 95 % bootstrap over test rows, one seed"
-    else:
-        count = f"{seeds.max()}" if seeds.min() == seeds.max() else f"up to {seeds.max()}"
-        interval = f"mean; bands and bars: 95 % over {count} seeds"
-    name = str(table["metric"].iloc[0]).replace("_", " ")
-    above = axes.figure.transFigure
-    axes.text(
-        0.09,
-        0.985,
-        f"{facts.task}: {name} against {against.replace('_', ' ')}",
-        transform=above,
-        fontsize=FONT_SIZE + 4,
-        fontweight="bold",
-    )
-    axes.text(
-        0.09,
-        0.945,
-        f"backbone {facts.backbone} · {facts.rows} {facts.split} sequences · {interval}",
-        transform=above,
-        fontsize=FONT_SIZE,
-        color="#606060",
-    )
+        return "bands and bars: 95 % bootstrap over test rows, one seed"
+    count = f"{seeds.max()}" if seeds.min() == seeds.max() else f"up to {seeds.max()}"
+    return f"mean; bands and bars: 95 % over {count} seeds"

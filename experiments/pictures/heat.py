@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from experiments.pictures.curve import AXES, FONT_SIZE
+from experiments.pictures.curve import AXES
+from experiments.pictures.style import FONT_SIZE, INK, frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,13 +19,13 @@ PAIRS = (("prompt_tokens", "shots"), ("tuning_samples", "shots"))
 
 
 def grids(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, str, str]]:
-    """Every grid of at least two by two cells in a table of points.
+    """Yield every grid of at least two by two cells in a table of points.
 
     Args:
         table: As `experiments.common.points.aggregate` returns it.
 
     Yields:
-        A name, its rows (of one task, method and variant) and the budgets across and upwards.
+        Its name, its rows (of one task, method and variant) and the budgets across and upwards.
     """
     for across, upwards in PAIRS:
         both = table[table[across].notna() & table[upwards].notna()]
@@ -40,9 +41,9 @@ def grids(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, str, str]]:
 def heat_map(
     rows: pd.DataFrame, across: str = "prompt_tokens", upwards: str = "shots", title: str = ""
 ) -> Figure:
-    """Draws the mean of each cell, written with its half-interval; darker is higher.
+    """Draw the mean of each cell, written with half of its interval; darker is higher.
 
-    The colours run from light to dark, so that print in grey keeps their order.
+    The colours run from light to dark, so that print in greyscale keeps their order.
 
     Args:
         rows: Points of one task, method, variant and metric; a cell without one stays empty.
@@ -71,14 +72,13 @@ def heat_map(
             ha="center",
             va="center",
             fontsize=FONT_SIZE - 1.5,
-            color="white" if is_dark else "#202020",
+            color="white" if is_dark else INK,
         )
+    frame(axes, AXES[across], AXES[upwards], grid="")
     axes.set_xticks(range(width), [f"{int(value):,}" for value in means.columns])
     axes.set_yticks(range(height), [f"{int(value):,}" for value in means.index])
-    axes.tick_params(length=0, labelsize=FONT_SIZE)
+    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel(AXES[across], fontsize=FONT_SIZE + 1)
-    axes.set_ylabel(AXES[upwards], fontsize=FONT_SIZE + 1)
     axes.set_title(title, fontsize=FONT_SIZE + 2, fontweight="bold", loc="left")
     metric = str(rows["metric"].iloc[0]).replace("_", " ")
     bar = figure.colorbar(image, ax=axes, pad=0.02)

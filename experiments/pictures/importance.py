@@ -16,7 +16,7 @@ import pandas as pd
 
 from backbone.common.errors import InputError
 from backbone.common.options import as_text
-from experiments.pictures.curve import FONT_SIZE, LINES
+from experiments.pictures.style import FONT_SIZE, INK, LINES, frame
 
 if TYPE_CHECKING:
     import optuna
@@ -137,17 +137,13 @@ def draw_importance(table: pd.DataFrame, title: str = "") -> Figure:
     places = np.arange(len(table))[::-1]
     mean = table["mean"].to_numpy()
     ends = np.stack([mean - table["low"], table["high"] - mean])
-    style = {"ecolor": "#202020", "elinewidth": 1.2}
-    axes.barh(places, mean, xerr=ends, color=LINES[0][0], height=0.62, error_kw=style)
+    style = {"ecolor": INK, "elinewidth": 1.2}
+    runs = f"{table['runs'].iloc[0]:,} runs"
+    frame(axes, f"share of the variance over {runs} (fANOVA)", grid="")
+    axes.barh(places, mean, xerr=ends, color=LINES[0].color, height=0.62, error_kw=style)
     for place, value, high in zip(places, mean, table["high"], strict=True):
         axes.text(high + 0.015, place, f"{value:.2f}", va="center", fontsize=FONT_SIZE)
     axes.set_yticks(places, table["option"].tolist())
     axes.set_xlim(0, max(1.0, 1.1 * table["high"].max()))
-    axes.set_xlabel(
-        f"share of the variance over {table['runs'].iloc[0]:,} runs (fANOVA)",
-        fontsize=FONT_SIZE + 1,
-    )
-    axes.tick_params(labelsize=FONT_SIZE)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, fontsize=FONT_SIZE + 2, fontweight="bold", loc="left")
     return figure

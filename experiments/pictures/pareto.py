@@ -8,21 +8,24 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
-from experiments.pictures.curve import FONT_SIZE, LINES, line_name, spread
+from experiments.pictures.curve import line_name
+from experiments.pictures.style import FONT_SIZE, LINES, TICKS, Label, frame, look, write_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COSTS = {
-    "seconds": "seconds of learning and scoring",
+    "seconds": "time of learning and scoring (s)",
     "trainable_parameters": "trainable parameters",
     "prompt_tokens": "prompt tokens (learned vectors)",
 }
-"""What a point can cost, with the title of its axis."""
+"""Costs that the horizontal axis can show, each with its title."""
 
 
 def front(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """Which points no other point beats: none costs as much or less and is better, or the reverse.
+    """Return which points no other point dominates.
+
+    A point is dominated by one that is no worse in cost and value and better in one of them.
 
     Args:
         cost: (N,) less is better.
@@ -37,14 +40,14 @@ def front(cost: np.ndarray, value: np.ndarray) -> np.ndarray:
 
 
 def pareto(table: pd.DataFrame, cost: str = "seconds") -> pd.DataFrame:
-    """The points that have a cost, cheapest first, with the column `on_front`.
+    """Return the points that have a cost, cheapest first, with the column `on_front`.
 
     Args:
         table: Points of one task, as `experiments.common.points.aggregate` returns them.
         cost: One of COSTS.
 
     Raises:
-        InputError: For an unknown cost, or one that no point has.
+        InputError: If the cost is unknown, or no point has it.
     """
     if cost not in COSTS:
         raise InputError(f"cost={cost}: must be one of {', '.join(COSTS)}")
@@ -56,7 +59,7 @@ def pareto(table: pd.DataFrame, cost: str = "seconds") -> pd.DataFrame:
 
 
 def draw_pareto(points: pd.DataFrame, cost: str = "seconds", title: str = "") -> Figure:
-    """Draws points with their intervals, the front as steps, and the names of those on it.
+    """Draw points with their intervals, the front as steps, and the names of those on it.
 
     Args:
         points: As `pareto` returns them.
@@ -75,8 +78,8 @@ def draw_pareto(points: pd.DataFrame, cost: str = "seconds", title: str = "") ->
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))
     for number, (method, rows) in enumerate(points.groupby("method", sort=True)):
-        color, _, _ = LINES[number % len(LINES)]
-        _, _, marker = LINES[(number + number // len(LINES)) % len(LINES)]  # a new pair each
+        color = look(number).color
+        marker = look(number + number // len(LINES)).marker  # a new pair for each method
         x, mean = rows[cost].to_numpy(float), rows["mean"].to_numpy(float)
         axes.vlines(x, rows["low"], rows["high"], color=color, alpha=0.4, linewidth=1.0)
         filled = np.where(rows["on_front"], color, "white")
@@ -85,16 +88,10 @@ def draw_pareto(points: pd.DataFrame, cost: str = "seconds", title: str = "") ->
     best = points[points["on_front"]]
     reach = np.append(best[cost].to_numpy(float), points[cost].max())
     steps = np.append(best["mean"].to_numpy(float), best["mean"].max())
-    axes.step(reach, steps, where="post", color="#404040", linewidth=1.2, zorder=2)
-    axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.step(reach, steps, where="post", color=TICKS, linewidth=1.2, zorder=2)
     metric = str(points["metric"].iloc[0]).replace("_", " ")
-    axes.set_xlabel(COSTS[cost], fontsize=FONT_SIZE + 1)
-    axes.set_ylabel(metric, fontsize=FONT_SIZE + 1)
-    axes.tick_params(labelsize=FONT_SIZE)
+    frame(axes, COSTS[cost], metric)
     axes.set_title(title, fontsize=FONT_SIZE + 2, fontweight="bold", loc="left")
-
     axes.legend(
         loc="upper left",
         bbox_to_anchor=(0.0, -0.15),
@@ -104,18 +101,9 @@ def draw_pareto(points: pd.DataFrame, cost: str = "seconds", title: str = "") ->
         handletextpad=0.2,
     )
 
-    bottom, top = axes.get_ylim()
-    heights = (best["mean"].to_numpy(float) - bottom) / (top - bottom)
-    places = spread(heights, 1.35 * FONT_SIZE / (4.8 * 0.76 * 72), 0.0, 1.0)
-    for (_, row), height in zip(best.iterrows(), places, strict=True):
-        axes.annotate(
-            f"{row['mean']:.3f} {line_name(row, against='')}",
-            xy=(row[cost], row["mean"]),
-            xytext=(1.03, height),
-            textcoords="axes fraction",
-            fontsize=FONT_SIZE,
-            verticalalignment="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "#808080", "linewidth": 0.5, "shrinkB": 4},
-        )
+    labels = [
+        Label(f"{row['mean']:.3f} {line_name(row, against='')}", (row[cost], row["mean"]), TICKS)
+        for _, row in best.iterrows()
+    ]
+    write_labels(axes, labels, left=1.03)
     return figure

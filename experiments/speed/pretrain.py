@@ -21,16 +21,17 @@ import torch
 import torch.nn.functional as F
 
 from backbone.common.errors import InputError
-from backbone.common.files import write_text, written_whole
+from backbone.common.files import write_text
 from backbone.common.options import option
 from backbone.hyena import reference as published
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.hyena.tokenizer import NUCLEOTIDES
+from experiments.pictures.style import save_png
 from experiments.speed.fits import fits, report
 from experiments.speed.floor import seconds
 from experiments.speed.peak import apart
-from experiments.speed.pretrain_picture import draw
+from experiments.speed.pictures import draw_pretraining
 from experiments.speed.prompt import device_name, memory_of, prepare
 from experiments.speed.transformer import Transformer
 
@@ -143,8 +144,7 @@ def measure_all(options: Options) -> Path:
             table.with_name("speed_pretrain_fits.csv"),
             fits(frame).to_csv(index=False, float_format="%.4g"),
         )
-        with written_whole(table.with_suffix(".png")) as temporary:
-            draw(frame).savefig(temporary, format="png", dpi=150)
+        save_png(draw_pretraining(frame), table.with_suffix(".png"))
     except OSError as error:
         raise InputError(f"cannot write to {table.parent}: {error.strerror}") from error
     for text in report(frame):

@@ -18,12 +18,13 @@ import pandas as pd
 import torch
 
 from backbone.common.errors import InputError
-from backbone.common.files import write_text, written_whole
+from backbone.common.files import write_text
 from backbone.common.options import option
+from experiments.pictures.style import save_png
 from experiments.speed.floor import arithmetic, matmul_rate, seconds
 from experiments.speed.paths import LAYERS, PHASES, Paths, Phase, Shape, Way, plain_bytes
 from experiments.speed.peak import peak_of
-from experiments.speed.prompt_picture import draw
+from experiments.speed.pictures import draw_prompt
 from icl.environment import prepare_arithmetic
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def measure_all(options: Options) -> Path:
     check(options)
     prepare(options.threads, options.device)
     table = Path(options.out) / "speed_prompt.csv"
-    write_as_measured(measurements(options), table, draw)
+    write_as_measured(measurements(options), table, draw_prompt)
     return table
 
 
@@ -135,8 +136,7 @@ def write_as_measured(
             frame = pd.DataFrame(written)
             write_text(table, frame.to_csv(index=False, float_format="%.4g"))
             if picture is not None:
-                with written_whole(table.with_suffix(".png")) as temporary:
-                    picture(frame).savefig(temporary, format="png", dpi=150)
+                save_png(picture(frame), table.with_suffix(".png"))
             print(line(row), flush=True)
     except OSError as error:
         raise InputError(f"cannot write to {table.parent}: {error.strerror}") from error

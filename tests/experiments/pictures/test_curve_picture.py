@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from experiments.pictures.curve import Facts, draw, line_name, spread
+from experiments.pictures.curve import Facts, draw, line_name
+from experiments.pictures.style import spread
 
 
 def point(
@@ -45,8 +46,8 @@ CURVE = table(
 )
 
 
-def texts(axes):
-    return [text.get_text() for text in axes.texts]
+def texts(of):
+    return [text.get_text() for text in of.texts]
 
 
 def test_the_line_goes_through_every_point_and_shows_zero_tokens():
@@ -106,7 +107,7 @@ def test_baselines_and_references_are_labelled_with_their_values():
 
 
 def test_title_names_task_backbone_and_test_rows():
-    title = " ".join(texts(draw(CURVE, FACTS).axes[0]))
+    title = " ".join(texts(draw(CURVE, FACTS)))
     assert "made_up" in title
     assert "backbone bundled" in title
     assert "1,000 test sequences" in title

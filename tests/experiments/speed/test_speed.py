@@ -16,7 +16,7 @@ from experiments.speed import peak
 from experiments.speed import prompt as speed_prompt
 from experiments.speed.floor import arithmetic
 from experiments.speed.paths import Paths, Shape
-from experiments.speed.prompt_picture import draw
+from experiments.speed.pictures import draw_prompt as draw
 
 SMALL = Shape(width=16, layers=2, prompt_tokens=6, batch=3, query_length=9)
 

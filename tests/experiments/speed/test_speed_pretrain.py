@@ -9,8 +9,8 @@ import torch
 from experiments.speed import __main__ as speed
 from experiments.speed import pretrain as speed_pretrain
 from experiments.speed.fits import MILLION, extrapolated, fits, report
+from experiments.speed.pictures import draw_pretraining as draw
 from experiments.speed.pretrain import FORMS, Step
-from experiments.speed.pretrain_picture import draw
 from experiments.speed.transformer import Transformer
 
 COLUMNS = "path,width,layers,length,seconds,tokens_per_second,peak_bytes,device,dtype"
