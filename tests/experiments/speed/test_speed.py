@@ -158,7 +158,7 @@ def test_the_picture_has_a_panel_for_each_width_and_figure() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["promt"], "unknown command 'promt'; known: prompt, k_shot, pretrain"),
+        (["promt"], "unknown command 'promt'; did you mean prompt"),
         (["k_shot", "shots=0"], "shots=0: must be at least 1"),
         (["prompt", "width=[128]"], "did you mean widths?"),
         (["prompt", "widths=[64]"], "widths: 64 is none of 128, 256"),
