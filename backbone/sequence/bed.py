@@ -93,7 +93,7 @@ def _interval(columns: tuple[str, ...], where: str) -> Interval:
         raise InputError(f"{where}: names no record")
     for text in ends:
         if not _COORDINATE.fullmatch(text):
-            raise InputError(f"{where}: start and end must be whole numbers, not {text!r}")
+            raise InputError(f"{where}: start and end must be whole numbers, not {text[:20]!r}")
     start, end = map(int, ends)
     if start >= end:
         raise InputError(f"{where}: needs 0 <= start < end, has {start} and {end}")
