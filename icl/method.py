@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
+from backbone.common.options import check_options
 from tasks.registry import Registry
 from tasks.task import Example, Kind
 
@@ -32,7 +33,7 @@ class MethodConfig:
 
     Subclasses are plain dataclasses (not frozen: the command line fills them) in which every
     field has a default and a type that OmegaConf knows: bool, int, float, str, list, enumeration,
-    or one of them `| None`. An option's line of help is `field(metadata={"help": ...})`.
+    or one of them `| None`. Make them with `backbone.common.options.option`.
     """
 
     name: str = ""
@@ -135,7 +136,12 @@ class Method(ABC, Generic[ConfigT]):
     name: ClassVar[str]
 
     def __init__(self, config: ConfigT, context: Context) -> None:
-        """Hold the options and the context; nothing is loaded or checked before it is needed."""
+        """Hold the options and the context, and check each option; nothing is loaded yet.
+
+        Raises:
+            InputError: If an option is none of its choices, or out of range.
+        """
+        check_options(config, "method.")
         self.config = config
         self.context = context
         self.prompt_tokens = context.prompt_tokens

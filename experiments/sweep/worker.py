@@ -34,6 +34,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from experiments.sweep.claims import Claim, claims
 from experiments.sweep.queue import WHY, NothingWaitsError, Queue, is_done, join
 from experiments.sweep.storage import open_storage, reached
@@ -58,16 +59,16 @@ Run = Callable[[RunConfig, Watch], list[Finished]]
 class WorkerOptions:
     """What the command line can set."""
 
-    study: str = field(default=MISSING, metadata={"help": "its name"})
+    study: str = option(MISSING, "its name")
     storage: str | None = field(
         default=None, metadata={"help": f"its database; falls back to the variable {STORAGE}"}
     )
-    data: str | None = field(default=None, metadata={"help": "folder of tables"})
-    out: str = field(default="runs", metadata={"help": "folder in which runs are kept"})
-    heartbeat: int = field(default=15, metadata={"help": "seconds between two signs of life"})
-    number: int = field(default=1, metadata={"help": "of this worker, for a launcher to count"})
-    until: float = field(default=math.inf, metadata={"help": "takes no trial after this time"})
-    leash: bool = field(default=False, metadata={"help": "ends when standard input does"})
+    data: str | None = option(None, "folder of tables")
+    out: str = option("runs", "folder in which runs are kept")
+    heartbeat: int = option(15, "seconds between two signs of life", least=1)
+    number: int = option(1, "of this worker, for a launcher to count")
+    until: float = option(math.inf, "takes no trial after this time")
+    leash: bool = option(False, "ends when standard input does")
 
 
 class Stop:

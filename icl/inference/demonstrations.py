@@ -1,18 +1,19 @@
 """What a run shows in front of its queries: one set of demonstrations, or a set for each query."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from icl.controls import controlled_demonstrations
 from icl.inference.embedding import embed_sequences
 from icl.method import Context
-from prompts.demonstrations import Demonstration, DemonstrationChooser
+from prompts.demonstrations import CHOOSERS, ORDERS, Demonstration, DemonstrationChooser
 from prompts.leakage import overlaps
 from prompts.template import DemonstrationStrands, Policy, Selection, Template, TokenBudget
 from prompts.verbalizer import Verbalizer
@@ -30,36 +31,32 @@ _CONTROL_STREAM = 1
 class DemonstrationConfig:
     """Which demonstrations are shown, and how; shared by every method that shows some."""
 
-    demonstrations: str = field(
-        default="fixed", metadata={"help": "fixed: one set for the run; or per_query"}
+    demonstrations: str = option(
+        "fixed", "one fixed set for the run, or one per query", choices=("fixed", "per_query")
     )
-    chooser: str = field(
-        default="random",
-        metadata={"help": "random; per query also nearest, nearest_embedding, diverse, matched"},
+    chooser: str = option(
+        "random", "how demonstrations are chosen; all but random need per_query", choices=CHOOSERS
     )
-    order: str = field(
-        default="random", metadata={"help": "random, alternating; per query also nearest_last"}
+    order: str = option(
+        "random", "order of the demonstrations; nearest_last needs per_query", choices=ORDERS
     )
-    demonstration_strands: str = field(
-        default="forward", metadata={"help": "forward, or both: then the reverse complement"}
+    demonstration_strands: str = option(
+        "forward",
+        "demonstrations as they are, or followed by their reverse complement",
+        choices=get_args(DemonstrationStrands),
     )
-    policy: str = field(
-        default="refuse",
-        metadata={"help": "where not all fit: refuse, drop rounds, or trim to one length"},
+    policy: str = option(
+        "refuse",
+        "if not all fit: refuse, drop rounds, or trim all to one length",
+        choices=get_args(Policy),
     )
 
     def check_demonstrations(self) -> None:
-        """Refuses options that are none, or do not go together.
+        """Refuse options that do not go together.
 
         Raises:
             InputError: naming the option, as the command line knows it, and what it may be.
         """
-        if self.demonstrations not in ("fixed", "per_query"):
-            raise InputError(
-                f"method.demonstrations={self.demonstrations}: must be one of fixed, per_query"
-            )
-        TokenBudget(0, cast(Policy, self.policy))
-        Template(Verbalizer(()), cast(DemonstrationStrands, self.demonstration_strands))
         nothing = DemonstrationChooser(
             [], 0, 0, chooser=self.chooser, order=self.order, embed=lambda rows: np.zeros((0, 1))
         )

@@ -6,7 +6,7 @@ dense layers and the output, one neuron for two classes. It reads the given stra
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from backbone.sequence.dna import ALPHABET
 from icl.method import Method, MethodConfig, method
 from icl.scoring import validate
@@ -38,7 +39,7 @@ _LETTER[np.frombuffer("".join(ALPHABET).encode(), dtype=np.uint8)] = np.arange(P
 class CNNConfig(MethodConfig, TuningConfig):
     """How the network is trained."""
 
-    lr: float = field(default=1e-3, metadata={"help": "peak learning rate"})
+    lr: float = option(1e-3, "peak learning rate", above=0)
 
 
 class Network(nn.Module):
@@ -93,10 +94,6 @@ class CNN(Method[CNNConfig]):
 
     _network: Network
     _length: int
-
-    def check(self, examples: Sequence[Example]) -> None:
-        """Refuse options with which nothing can be trained."""
-        self.config.check()
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Train on `train`; the epoch with the least loss on `val` is kept.

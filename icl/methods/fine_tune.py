@@ -1,11 +1,12 @@
 """All weights and a linear head: the downstream setting of HyenaDNA (Nguyen et al. 2023, 4.2)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor, nn
 
+from backbone.common.options import option
 from icl.inference.batches import check_lengths
 from icl.method import KINDS, method
 from icl.tuning.adapters import trainable_copy
@@ -18,8 +19,8 @@ from tasks.task import Example
 class FineTuneConfig(TunedConfig):
     """How backbone and head are tuned."""
 
-    lr: float = field(default=6e-4, metadata={"help": "peak learning rate, as published"})
-    weight_decay: float = field(default=0.1, metadata={"help": "of AdamW, as published"})
+    lr: float = option(6e-4, "peak learning rate, as published", above=0)
+    weight_decay: float = option(0.1, "of AdamW, as published", least=0)
 
 
 @method("fine_tune", config=FineTuneConfig, label_words=False, kinds=KINDS)

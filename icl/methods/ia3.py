@@ -1,8 +1,9 @@
 """Learned rescaling of activations (Liu et al. 2022, arXiv 2205.05638)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from backbone.common.options import option
 from icl.method import KINDS, method
 from icl.tuning.adapter_method import AdapterMethod
 from icl.tuning.adapters import ia3_config
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class Ia3Options(TunedConfig):
     """How the scales are tuned."""
 
-    lr: float = field(default=1e-2, metadata={"help": "peak learning rate"})
+    lr: float = option(1e-2, "peak learning rate", above=0)
 
 
 @method("ia3", config=Ia3Options, kinds=KINDS)

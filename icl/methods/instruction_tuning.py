@@ -1,7 +1,7 @@
 """Tuning on k-shot prompts, then asking with k shots (Nguyen et al. 2023, section 4.3)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from icl.inference.batches import EncodedSequences, both_strands
 from icl.inference.demonstrations import PREFIX, DemonstrationConfig, DemonstrationSet
 from icl.inference.label_words import word_scores
@@ -33,17 +34,17 @@ from tasks.task import Example, subset
 class InstructionTuningConfig(TunedConfig, DemonstrationConfig):
     """What is tuned on how many prompts, and what they show."""
 
-    lr: float = field(default=3e-4, metadata={"help": "peak learning rate"})
-    rows: int = field(default=8, metadata={"help": "prompts of a training step"})
-    tuning_samples: int = field(
-        default=64, metadata={"help": "training rows that are asked in tuning prompts"}
+    lr: float = option(3e-4, "peak learning rate", above=0)
+    rows: int = option(8, "prompts of a training step", least=1)
+    tuning_samples: int = option(64, "training rows that are asked in tuning prompts", least=1)
+    validation_samples: int = option(
+        256, "validation rows, at most, that choose the epoch", least=1
     )
-    validation_samples: int = field(
-        default=256, metadata={"help": "validation rows, at most, that choose the epoch"}
+    adapter: str = option(
+        "none", "what is tuned: all weights (none) or an adapter", choices=("none", "lora")
     )
-    adapter: str = field(default="none", metadata={"help": "none: all weights move; or lora"})
-    rank: int = field(default=8, metadata={"help": "rank of each update, with adapter=lora"})
-    alpha: float = field(default=16.0, metadata={"help": "an update is scaled by alpha / rank"})
+    rank: int = option(8, "rank of each update, with adapter=lora", least=1)
+    alpha: float = option(16.0, "an update is scaled by alpha / rank", above=0)
 
 
 @method("instruction_tuning", config=InstructionTuningConfig, budget="shots", default_budget=2)
@@ -53,11 +54,6 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
     def __init__(self, config: InstructionTuningConfig, context: Context) -> None:
         """Checks the options; the backbone is copied when it is needed."""
         super().__init__(config, context)
-        if config.adapter not in ("none", "lora"):
-            raise InputError(f"method.adapter={config.adapter}: must be one of none, lora")
-        for name in ("rank", "tuning_samples", "validation_samples"):
-            if getattr(config, name) < 1:
-                raise InputError(f"method.{name}={getattr(config, name)}: must be 1 or more")
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
         self.tuning_samples = config.tuning_samples
         self._shown = DemonstrationSet(config, context, self._max_seq_len)

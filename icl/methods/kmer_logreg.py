@@ -1,11 +1,12 @@
 """How far short words go: counts of k-mers, blind to strand and to order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from icl.baselines.linear import MODELS, Chosen, Linear, choose_linear
 from icl.method import KINDS, Method, MethodConfig, method
 from prompts.similarity import kmer_vectors, n_words
@@ -18,13 +19,10 @@ LONGEST = 8
 class KmerConfig(MethodConfig):
     """Options of `kmer_logreg`."""
 
-    kmer: int | None = field(
-        default=None, metadata={"help": "length of the words; null lets validation choose"}
+    kmer: int | None = option(
+        None, "length of the words; null lets validation choose", least=1, most=LONGEST
     )
-    kmers: list[int] = field(
-        default_factory=lambda: [2, 3, 4, 5, 6],
-        metadata={"help": "lengths to choose from"},
-    )
+    kmers: list[int] = option([2, 3, 4, 5, 6], "lengths to choose from", least=1, most=LONGEST)
 
 
 @method("kmer_logreg", config=KmerConfig, uses_backbone=False, kinds=KINDS)
@@ -40,10 +38,8 @@ class KmerLogReg(Method[KmerConfig]):
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse lengths that no table of counts can have."""
         lengths = self._lengths()
-        if not lengths or not all(1 <= length <= LONGEST for length in lengths):
-            raise InputError(
-                f"method.kmer, method.kmers: lengths must be 1 to {LONGEST}, got {lengths}"
-            )
+        if not lengths:
+            raise InputError("method.kmers=[]: give at least one length")
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Fit for each length and penalty; the lowest validation loss decides."""

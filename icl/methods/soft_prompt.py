@@ -1,7 +1,7 @@
 """Learned prompt vectors for a frozen backbone (Lester et al. 2021, arXiv 2104.08691)."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from icl.inference.demonstrations import PREFIX, DemonstrationConfig, DemonstrationSet
 from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
 from icl.method import Context, Method, MethodConfig, method
@@ -20,33 +21,27 @@ from prompts.soft_prompt import Init, Placement, PromptShape, SoftPrompt
 from prompts.verbalizer import verbalizer
 from tasks.task import Example
 
-_CHOICES = {
-    "placement": ("before", "after", "split"),
-    "readout": ("last", "mean"),
-    "init": ("nucleotides", "normal"),
-    "strands": ("both", "forward"),
-}
-
 
 @dataclass
 class SoftPromptConfig(MethodConfig, DemonstrationConfig, TuningConfig):
     """Where the vectors stand, what is shown, how classes are read, how the vectors are tuned."""
 
-    lr: float = field(default=0.1, metadata={"help": "peak learning rate"})
-    epochs: int = field(default=20, metadata={"help": "epochs at most"})
-    placement: str = field(
-        default="after", metadata={"help": "vectors before the query, after it, or split"}
+    lr: float = option(0.1, "peak learning rate", above=0)
+    epochs: int = option(20, "epochs at most", least=1)
+    placement: str = option(
+        "after",
+        "where the vectors stand: before or after the query, or half and half",
+        choices=("before", "after", "split"),
     )
-    readout: str = field(
-        default="last",
-        metadata={"help": "label words at the last position, or mean over the query"},
+    readout: str = option(
+        "last", "label words at the last position, or mean over the query", choices=("last", "mean")
     )
-    init: str = field(
-        default="nucleotides", metadata={"help": "start from nucleotides' embeddings, or normal"}
+    init: str = option(
+        "nucleotides",
+        "initial vectors: embeddings of nucleotides, or normal noise",
+        choices=("nucleotides", "normal"),
     )
-    strands: str = field(
-        default="both", metadata={"help": "scores of both strands averaged, or forward alone"}
-    )
+    strands: str = option("both", "strands whose scores are averaged", choices=("both", "forward"))
 
 
 class PromptTuning(Method[SoftPromptConfig]):
@@ -57,12 +52,6 @@ class PromptTuning(Method[SoftPromptConfig]):
     def __init__(self, config: SoftPromptConfig, context: Context) -> None:
         """Checks the options; the backbone is loaded when it is needed."""
         super().__init__(config, context)
-        config.check()
-        for name, choices in _CHOICES.items():
-            if getattr(config, name) not in choices:
-                raise InputError(
-                    f"method.{name}={getattr(config, name)}: must be one of {', '.join(choices)}"
-                )
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
         tokens = context.prompt_tokens or 0
         if config.readout == "mean" and (config.placement != "before" and tokens):

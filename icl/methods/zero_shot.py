@@ -7,6 +7,7 @@ from itertools import permutations
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from icl.inference.batches import check_lengths
 from icl.inference.demonstrations import PREFIX, DemonstrationConfig, DemonstrationSet
 from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
@@ -30,32 +31,23 @@ Words = tuple[str, ...]
 NULL_QUERIES = 32
 """Null queries of a contextual calibration."""
 
-_CHOICES = {
-    "calibration": CALIBRATIONS,
-    "nulls": NULLS,
-    "words_used": ("given", "averaged", "searched"),
-    "strands": ("both", "forward"),
-}
-
 
 @dataclass
 class ZeroShotConfig(MethodConfig):
     """How the answer is read and calibrated."""
 
-    calibration: str = field(
-        default="none",
-        metadata={"help": "none; contextual: on null queries; offset or prior: on validation"},
+    calibration: str = option(
+        "none",
+        "contextual: on null queries; offset, prior: on validation rows",
+        choices=CALIBRATIONS,
     )
-    nulls: str = field(
-        default="dinucleotide", metadata={"help": "null queries: dinucleotide, n_run or empty"}
+    nulls: str = option("dinucleotide", "null queries of the contextual calibration", choices=NULLS)
+    words_used: str = option(
+        "given",
+        "label words as given, averaged over permutations, or the best permutation",
+        choices=("given", "averaged", "searched"),
     )
-    words_used: str = field(
-        default="given",
-        metadata={"help": "label words as given; averaged over permutations; or the best searched"},
-    )
-    strands: str = field(
-        default="both", metadata={"help": "scores of both strands averaged, or forward alone"}
-    )
+    strands: str = option("both", "strands whose scores are averaged", choices=("both", "forward"))
 
 
 @method("zero_shot", config=ZeroShotConfig)
@@ -65,11 +57,6 @@ class ZeroShot(Method[ZeroShotConfig]):
     def __init__(self, config: ZeroShotConfig, context: Context) -> None:
         """Checks the options; the backbone is loaded when it is needed."""
         super().__init__(config, context)
-        for name, choices in _CHOICES.items():
-            if getattr(config, name) not in choices:
-                raise InputError(
-                    f"method.{name}={getattr(config, name)}: must be one of {', '.join(choices)}"
-                )
         if config.words_used == "averaged" and not context.shots:
             raise InputError(
                 "method.words_used=averaged needs demonstrations: without them every permutation "

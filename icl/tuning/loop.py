@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from backbone.common.errors import InputError
 from backbone.common.files import written_whole
+from backbone.common.options import option
 from icl.method import Progress
 
 STATE = "tuning.safetensors"
@@ -23,28 +24,12 @@ STATE = "tuning.safetensors"
 class TuningConfig:
     """How parameters are tuned; shared by every method that tunes."""
 
-    lr: float = field(default=0.01, metadata={"help": "peak learning rate"})
-    epochs: int = field(default=30, metadata={"help": "epochs at most"})
-    patience: int = field(default=8, metadata={"help": "epochs without a better validation loss"})
-    rows: int = field(default=64, metadata={"help": "rows of a training step"})
-    weight_decay: float = field(default=0.0, metadata={"help": "of AdamW"})
-    warmup: float = field(default=0.05, metadata={"help": "share of the steps that warm up"})
-
-    def check(self) -> None:
-        """Refuses values with which nothing can be tuned.
-
-        Raises:
-            InputError: naming the option, as the command line knows it, and what it may be.
-        """
-        for name in ("epochs", "patience", "rows"):
-            if getattr(self, name) < 1:
-                raise InputError(f"method.{name}={getattr(self, name)}: must be 1 or more")
-        if not 0 < self.lr < math.inf:
-            raise InputError(f"method.lr={self.lr}: must be more than 0, and finite")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"method.weight_decay={self.weight_decay}: must be 0 or more")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"method.warmup={self.warmup}: must be 0 or more and less than 1")
+    lr: float = option(0.01, "peak learning rate", above=0)
+    epochs: int = option(30, "epochs at most", least=1)
+    patience: int = option(8, "epochs without a better validation loss", least=1)
+    rows: int = option(64, "rows of a training step", least=1)
+    weight_decay: float = option(0.0, "of AdamW", least=0)
+    warmup: float = option(0.05, "share of the steps that warm up", least=0, below=1)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from icl.inference.batches import EncodedSequences
 from icl.method import Context, Method, MethodConfig
 from icl.scoring import VALIDATION, unit_of, validate
@@ -27,11 +28,9 @@ on a CPU as what it does not."""
 class TunedConfig(MethodConfig, TuningConfig):
     """How weights are tuned, and which strands are read."""
 
-    epochs: int = field(default=10, metadata={"help": "epochs at most"})
-    patience: int = field(default=3, metadata={"help": "epochs without a better validation loss"})
-    strands: str = field(
-        default="both", metadata={"help": "scores of both strands averaged, or forward alone"}
-    )
+    epochs: int = option(10, "epochs at most", least=1)
+    patience: int = option(3, "epochs without a better validation loss", least=1)
+    strands: str = option("both", "strands whose scores are averaged", choices=("both", "forward"))
 
 
 TunedConfigT = TypeVar("TunedConfigT", bound=TunedConfig)
@@ -43,9 +42,6 @@ class TunedMethod(Method[TunedConfigT]):
     def __init__(self, config: TunedConfigT, context: Context) -> None:
         """Checks the options; the backbone is copied when it is needed."""
         super().__init__(config, context)
-        config.check()
-        if config.strands not in ("both", "forward"):
-            raise InputError(f"method.strands={config.strands}: must be one of both, forward")
         self._built: nn.Module | None = None
         self.unit = (0.0, 1.0)
         """Mean and standard deviation of the numbers of a regression, in which a head speaks."""
