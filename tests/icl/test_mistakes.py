@@ -113,7 +113,7 @@ MISTAKES = {
     "init": (SOFT + " method.init=zeros", ["zeros", "nucleotides, normal"]),
     "strands": (SOFT + " method.strands=reverse", ["reverse", "both, forward"]),
     "lr": (SOFT + " method.lr=-1", ["method.lr=-1.0", "more than 0"]),
-    "lr not finite": (SOFT + " method.lr=nan", ["method.lr=nan", "more than 0"]),
+    "lr not finite": (SOFT + " method.lr=nan", ["method.lr=nan", "finite"]),
     "lr text": (SOFT + " method.lr=fast", ["method.lr", "'fast'"]),
     "epochs": (SOFT + " method.epochs=0", ["method.epochs=0", "1 or more"]),
     "patience": (SOFT + " method.patience=0", ["method.patience=0", "1 or more"]),
