@@ -111,10 +111,10 @@ def _run_once(
 ) -> Finished:
     rows = _rows(config, splits)
     cut = cut_of(config, task, load_backbone)
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"notes": list(splits.notes)} if splits.notes else {}
     if cut is not None:
         parts = (rows.train, rows.val, rows.evaluated)
-        facts = {"rows_cut": sum(map(cut.count, parts)), "max_bases": cut.most}
+        facts |= {"rows_cut": sum(map(cut.count, parts)), "max_bases": cut.most}
         rows = _Rows(*map(cut.rows, parts))
     method = _method(config, task, load_backbone, rows)
     method.check([*rows.train, *rows.val, *rows.evaluated])

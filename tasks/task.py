@@ -15,7 +15,9 @@ from tasks.division import stratified_sample
 
 SplitName = Literal["train", "val", "test"]
 Kind = Literal["classes", "multi_label", "regression"]
-"""What a row's label is: one of several classes, each of several labels or not, or a number."""
+"""What a row's label is: one of several classes, a 0 or 1 for each of several labels, a number."""
+LabelOrder = Literal["declared", "found"]
+"""Where the order of the labels comes from: declared, or found by sorting the values of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Splits:
         sha256: Hash of the cleaned rows of the three splits, in order.
         revision: Commit of the Hub data set, where the rows come from there.
         ambiguous_letters: IUPAC letters of the three splits that were read as N.
+        notes: How the files were read, a line each: labels, rows left out, columns not used.
     """
 
     train: tuple[Example, ...]
@@ -53,6 +56,7 @@ class Splits:
     sha256: str
     revision: str | None = None
     ambiguous_letters: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -80,6 +84,8 @@ class Task:
         kind: What a row's label is.
         groups: Labels that are also reported together, by the name of their group.
         flaws: What is known to be wrong with the data, a sentence each, with how to find it again.
+        label_order: Where the order of the labels comes from. Only a declared order lets a number
+            in a file stand for the class at that position.
     """
 
     name: str
@@ -93,6 +99,7 @@ class Task:
     kind: Kind = "classes"
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     flaws: tuple[str, ...] = ()
+    label_order: LabelOrder = "declared"
 
     def splits(self, split_seed: int, data: Path | None = None) -> Splits:
         """Read the task's rows and divide them.
@@ -129,6 +136,7 @@ def make_splits(
     origin: str,
     revision: str | None = None,
     ambiguous_letters: int = 0,
+    notes: Sequence[str] = (),
 ) -> Splits:
     """Put three lists of rows together, with their hash.
 
@@ -147,7 +155,7 @@ def make_splits(
         digest.update("".join(lines).encode())
     return Splits(
         tuple(train), tuple(val), tuple(test), origin, digest.hexdigest(), revision,
-        ambiguous_letters,
+        ambiguous_letters, tuple(notes),
     )  # fmt: skip
 
 

@@ -73,7 +73,8 @@ def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path])
     if not console.is_terminal:
         console = Console(width=120)
     console.print(summary_table(reports, baselines(out, reports)))
-    for line in [*leak_lines(reports), *control_lines(verdicts(reports, folders))]:
+    notes = reports[0].details.get("notes", [])  # how the task's files were read
+    for line in [*notes, *leak_lines(reports), *control_lines(verdicts(reports, folders))]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     for folder in folders:
         console.print(f"report: {folder / REPORT}", highlight=False, soft_wrap=True, markup=False)

@@ -53,7 +53,7 @@ def redivided(
     origin = f"70/10/20, {kept}, split_seed={split_seed}, of all rows of this: {splits.origin}"
     train, val, test = ([rows[row] for row in part] for part in parts)
     made = make_splits(task, train, val, test, origin, splits.revision)
-    return replace(made, ambiguous_letters=splits.ambiguous_letters)
+    return replace(made, ambiguous_letters=splits.ambiguous_letters, notes=splits.notes)
 
 
 def clean_splits(task: Task, splits: Splits) -> Splits:
@@ -67,7 +67,7 @@ def clean_splits(task: Task, splits: Splits) -> Splits:
     origin = f"{splits.origin}; {int((~keep).sum())} of {len(keep)} test rows with a relative in "
     origin += "train or validation left out"
     made = make_splits(task, splits.train, splits.val, test, origin, splits.revision)
-    return replace(made, ambiguous_letters=splits.ambiguous_letters)
+    return replace(made, ambiguous_letters=splits.ambiguous_letters, notes=splits.notes)
 
 
 def check_strict(task: Task, found: Kinship) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 from backbone.common.errors import InputError
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.fasta import Genome, find_fasta
-from tasks.own.table import checked_kind, labels_of, own, own_task, stem
+from tasks.own.table import checked_kind, own, own_task
 from tasks.registry import TASKS, TaskConfig, TaskFamily, path_option
+from tasks.sources.labels import find_labels
 from tasks.sources.published import assemble
-from tasks.sources.rows import Rows, clean
+from tasks.sources.rows import PartRows, clean
+from tasks.sources.tables import stem
 from tasks.task import Splits, Task
 
 
@@ -105,7 +107,7 @@ class IntervalSource:
         intervals: Sequence[Interval],
         labels: Sequence[str],
         chosen: Sequence[int],
-    ) -> Rows:
+    ) -> PartRows:
         def cut() -> Iterator[tuple[str, str]]:
             for i in chosen:
                 try:
@@ -143,7 +145,7 @@ def build(options: IntervalsConfig) -> Task:
         options.genome, bed, options.label, options.flank,
         tuple(options.val_chromosomes), tuple(options.test_chromosomes),
     )  # fmt: skip
-    return own_task(stem(bed), labels_of(kind, values, "label", str(bed)), source, kind)
+    return own_task(stem(bed), find_labels(kind, values, "label", str(bed)), source, kind)
 
 
 def read_column(bed: Path, number: int) -> list[str]:

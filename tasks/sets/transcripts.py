@@ -57,8 +57,9 @@ def read_transcripts(path: Path, gene: str | None) -> list[Transcript]:
 def _table(path: Path, gene: str | None) -> Iterator[Transcript]:
     names = ["sequence", "label"] + ([] if gene is None else [gene])
     table = read_columns(path, names)
-    for number, (sequence, label) in enumerate(zip(table["sequence"], table["label"], strict=True)):
-        text = "" if gene is None else table[gene].iloc[number]
+    genes = [""] * len(table) if gene is None else table[gene]
+    rows = zip(table["sequence"], table["label"], genes, strict=True)
+    for number, (sequence, label, text) in enumerate(rows):
         yield Transcript(sequence, label, _symbol(text) or f"row {number}")
 
 

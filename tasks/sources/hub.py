@@ -9,7 +9,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from backbone.common.errors import InputError
-from tasks.sources.rows import Rows, clean
+from tasks.sources.rows import PartRows, clean
 from tasks.task import Task
 
 
@@ -35,11 +35,11 @@ class HubDataset:
     config: str | None = None
     only: tuple[str, str] | None = None
 
-    def read(self, task: Task) -> tuple[dict[str, Rows], str | None]:
+    def read(self, task: Task) -> tuple[dict[str, PartRows], str | None]:
         """Load all splits, from the Hub or, without a network, from the cache.
 
         Returns:
-            Rows by split name (train, validation, test), and the commit they belong to.
+            PartRows by split name (train, validation, test), and the commit they belong to.
 
         Raises:
             HubUnavailable: If it cannot be had.
@@ -58,7 +58,7 @@ class HubDataset:
         rows = {name: self._rows(table, name, task) for name, table in loaded.items()}
         return rows, _commit(loaded)
 
-    def _rows(self, table, name: str, task: Task) -> Rows:
+    def _rows(self, table, name: str, task: Task) -> PartRows:
         where = f"Hub data set {self.repository}, {name}"
         needed = [self.sequence, self.label, *([self.only[0]] if self.only else [])]
         for column in needed:

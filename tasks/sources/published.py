@@ -10,8 +10,8 @@ import numpy as np
 from backbone.common.errors import InputError
 from tasks.division import divide, same_sequence
 from tasks.sources.hub import HubDataset, HubUnavailable
-from tasks.sources.rows import Rows
-from tasks.sources.tables import read_intervals, read_table
+from tasks.sources.rows import PartRows
+from tasks.sources.tables import SPLIT_NAMES, read_intervals, read_table, saved_parts
 from tasks.task import Example, Splits, Task, make_splits, strata
 
 POOL_SHARES = (0.7, 0.1, 0.2)
@@ -41,7 +41,7 @@ class Part:
         """What must be there."""
         return (self.file, self.genome) if self.genome else (self.file,)
 
-    def read(self, data: Path, task: Task) -> Rows:
+    def read(self, data: Path, task: Task) -> PartRows:
         """The rows of the file."""
         origin = f"{self.what} ({Path(self.file).name})"
         if self.genome:
@@ -87,11 +87,11 @@ class PublishedSource:
         rows, revision = self.rows(task, data)
         return assemble(task, rows, split_seed, revision)
 
-    def rows(self, task: Task, data: Path | None) -> tuple[dict[str, Rows], str | None]:
+    def rows(self, task: Task, data: Path | None) -> tuple[dict[str, PartRows], str | None]:
         """Read what there is, undivided.
 
         Returns:
-            Rows as `assemble` takes them, and the commit of the Hub data set.
+            PartRows as `assemble` takes them, and the commit of the Hub data set.
 
         Raises:
             InputError: If the rows cannot be had or used.
@@ -99,8 +99,11 @@ class PublishedSource:
         if data is None:
             return self._from_hub(task)
         data = data.expanduser()
-        if data.is_file():
-            return {"pool": read_table(data, task, f"the table {data.name}")}, None
+        own = _own_tables(data)
+        if own:
+            return {
+                name: read_table(path, task, f"the table {path.name}") for name, path in own.items()
+            }, None
         if not data.is_dir():
             raise InputError(f"data folder {data} does not exist; data= names a folder or a table")
         for layout in self.layouts:
@@ -114,16 +117,16 @@ class PublishedSource:
         if data is None:
             return []
         data = data.expanduser()
-        if data.is_file():
-            return [(data, "sequence")]
+        if own := _own_tables(data):
+            return [(path, "sequence") for path in own.values()]
         for layout in self.layouts:
             if all((data / file).is_file() for file in layout.files()):
                 parts = layout.parts().values()
                 return [(data / part.file, "sequence") for part in parts if not part.genome]
         return []
 
-    def _from_hub(self, task: Task) -> tuple[dict[str, Rows], str | None]:
-        own = "data=FILE, a table of your own (.tsv or .csv) with columns sequence,label"
+    def _from_hub(self, task: Task) -> tuple[dict[str, PartRows], str | None]:
+        own = "data=FILE, a table of your own (such as .tsv or .csv) with columns sequence,label"
         if self.hub is None:
             raise InputError(
                 f"task {task.name} is not on the Hub. Two ways to get the data: (1) give data=DIR, "
@@ -137,8 +140,8 @@ class PublishedSource:
                 f"the data: (1) connect to the network once, so that it is cached; (2) give "
                 f"data=DIR, or set ICL_DATA=DIR, where DIR holds {self._files()}; (3) give {own}"
             ) from error
-        names = {"train": "train", "validation": "dev", "dev": "dev", "test": "test"}
-        known = {names[name]: part for name, part in rows.items() if name in names}
+        parts = {SPLIT_NAMES.get(name, name): part for name, part in rows.items()}
+        known = {name: parts[name] for name in ("train", "dev", "test") if name in parts}
         if not {"test"} < known.keys():
             raise InputError(
                 f"Hub data set {self.hub.repository} has the splits {', '.join(rows)}; "
@@ -149,6 +152,13 @@ class PublishedSource:
     def _files(self) -> str:
         """The files of every layout, in words."""
         return ", or ".join(" + ".join(layout.files()) for layout in self.layouts)
+
+
+def _own_tables(data: Path) -> dict[str, Path]:
+    """The tables of a user's own rows, by part: one file, or a data set saved on disk."""
+    if data.is_file() or (data / "state.json").is_file():
+        return {"pool": data}
+    return saved_parts(data)
 
 
 @dataclass(frozen=True)
@@ -184,7 +194,7 @@ class OneLabelSource:
 
 def assemble(
     task: Task,
-    rows: Mapping[str, Rows],
+    rows: Mapping[str, PartRows],
     split_seed: int,
     revision: str | None = None,
 ) -> Splits:
@@ -216,11 +226,22 @@ def assemble(
     if "test" in rows:
         origin = f"{origin}; test is {rows['test'].origin}"
     ambiguous_letters = sum(part.ambiguous_letters for part in rows.values())
-    return make_splits(task, train, val, test, origin, revision, ambiguous_letters)
+    notes = [f"labels: {_labels_read(rows)}", *(note for p in rows.values() for note in p.notes)]
+    return make_splits(task, train, val, test, origin, revision, ambiguous_letters, notes)
+
+
+def _labels_read(rows: Mapping[str, PartRows]) -> str:
+    """How the labels of all parts were read, said once where they were read alike."""
+    said: dict[str, list[str]] = {}
+    for name, part in rows.items():
+        said.setdefault(part.labels_read, []).append(name)
+    if len(said) == 1:
+        return next(iter(said))
+    return "; ".join(f"{' and '.join(names)}: {text}" for text, names in said.items())
 
 
 def _divided(
-    rows: Rows, shares: tuple[float, ...], seed: int
+    rows: PartRows, shares: tuple[float, ...], seed: int
 ) -> tuple[list[tuple[Example, ...]], str]:
     """The parts, and a note where rows were kept together because they are the same sequence."""
     groups = same_sequence([example.sequence for example in rows.examples])
@@ -244,13 +265,13 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class GeneratedSource:
-    """Rows that are drawn, the same for the same seeds; needs no data.
+    """PartRows that are drawn, the same for the same seeds; needs no data.
 
     Attributes:
         generator: Draws the rows.
-        n_train: Rows of train.
-        n_val: Rows of validation.
-        n_test: Rows of test.
+        n_train: PartRows of train.
+        n_val: PartRows of validation.
+        n_test: PartRows of test.
         seed: Moves all draws, beside `split_seed`.
     """
 

@@ -1,114 +1,126 @@
 """Rows as they come from one place, cleaned and checked against the labels of a task."""
 
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from backbone.common.errors import InputError
 from backbone.sequence.dna import normalise
+from tasks.sources.labels import LabelReader, is_missing
 from tasks.task import Example, Task
+
+Missing = Literal["error", "drop"]
+"""What happens to a row without a sequence or a label."""
 
 
 @dataclass(frozen=True)
-class Rows:
+class PartRows:
     """Cleaned rows of one file or one split.
 
     Attributes:
         examples: The rows, in their order.
         origin: What they are, as it reads in the middle of a sentence.
         ambiguous_letters: IUPAC letters that were read as N.
+        labels_read: How the labels were read, in words.
+        notes: What else there is to say about how the rows were read, a line each.
     """
 
     examples: tuple[Example, ...]
     origin: str
     ambiguous_letters: int
+    labels_read: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def clean(rows: Iterable[tuple[str, object]], task: Task, where: str, origin: str) -> Rows:
+@dataclass
+class _Lacking:
+    """Rows without a label or a sequence: how many, and where the first one stands."""
+
+    first: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, what: str, place: str) -> None:
+        """Count one row."""
+        self.first.setdefault(what, place)
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def text(self) -> str:
+        """Say it in words."""
+        return " and ".join(
+            f"{count} {'row' if count == 1 else 'rows'} without a {what} (first: "
+            f"{self.first[what]})"
+            for what, count in self.counts.items()
+        )
+
+
+def clean(
+    rows: Iterable[tuple[object, object]],
+    task: Task,
+    where: str,
+    origin: str,
+    *,
+    places: Sequence[str] | None = None,
+    missing: Missing | None = None,
+    notes: Sequence[str] = (),
+) -> PartRows:
     """Clean sequences and read labels.
 
     Args:
-        rows: Pairs of sequence and label. A label is a class name or its number; for a task of
-            several labels a 0 or 1 for each, as a list or as text without blanks; or a number.
+        rows: Pairs of sequence and label, as `LabelReader` takes it.
         task: Whose labels they are.
         where: File or data set, for messages.
-        origin: See `Rows`.
-
-    Returns:
-        The rows.
+        origin: See `PartRows`.
+        places: Where each row stands, as "line 2"; None counts rows from 1.
+        missing: What happens to a row without a sequence or a label; None is an error, for a task
+            that has no such option.
+        notes: See `PartRows`.
 
     Raises:
-        InputError: For the first row that cannot be used; rows are counted from 1, without header.
+        InputError: For the first row that cannot be used, or with the number of rows that lack a
+            label or a sequence.
     """
-    read_label = label_reader(task)
-    examples = []
+    read_label = LabelReader(task)
+    examples: list[Example] = []
+    lacking = _Lacking()
     ambiguous_letters = 0
-    for row, (raw, given) in enumerate(rows, start=1):
+    unsure: list[str] = []
+    for row, (given, label) in enumerate(rows, start=1):
+        place = f"row {row}" if places is None else places[row - 1]
+        sequence = given.strip() if isinstance(given, str) else given or ""
+        if not isinstance(sequence, str):
+            raise InputError(f"{where}: {place} has {str(given)[:20]!r} as its sequence")
+        if not sequence or is_missing(label):
+            lacking.add("label" if sequence else "sequence", place)
+            continue
         try:
-            label = read_label(given)
+            value = read_label(label)
         except InputError as error:
-            raise InputError(f"{where}: row {row} has the label {error}") from error
-        try:
-            sequence, ambiguous = normalise(raw.strip(), row)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
-        if not sequence:
-            raise InputError(f"{where}: row {row} has an empty sequence; remove the row")
+            raise InputError(f"{where}: {place} has the label {error}") from error
+        if sequence.upper() in ("NA", "NAN"):
+            unsure.append(place)
+        bases, ambiguous = _bases(sequence, where, place)
         ambiguous_letters += ambiguous
-        examples.append(Example(sequence, label))
+        examples.append(Example(bases, value))
+    if lacking.counts and missing != "drop":
+        hint = "fill them in or remove the rows"
+        if missing is not None:
+            hint = "fill them in, or give task.missing=drop to leave these rows out"
+        raise InputError(f"{where}: {lacking.text()}; {hint}")
     if not examples:
         raise InputError(f"{where}: no rows below the header; give a table that has some")
-    return Rows(tuple(examples), origin, ambiguous_letters)
+    said = list(notes)
+    if lacking.counts:
+        said.append(f"{lacking.text()} dropped from {origin}")
+    if unsure:
+        said.append(f"{len(unsure)} sequences NA or NAN of {origin} read as DNA ({unsure[0]})")
+    return PartRows(
+        tuple(examples), origin, ambiguous_letters, read_label.summary(), tuple(said)
+    )  # fmt: skip
 
 
-def label_reader(task: Task) -> Callable[[object], Any]:
-    """What turns a label as it is written into the label of an `Example`.
-
-    The function raises InputError for a label that does not fit the task; its message begins with
-    the label.
-    """
-    readers = {"classes": _class_reader, "multi_label": _labels_reader}
-    return _read_number if task.kind == "regression" else readers[task.kind](task.labels)
-
-
-def _class_reader(labels: tuple[str, ...]) -> Callable[[object], int]:
-    number = {name: i for i, name in enumerate(labels)}
-    if not any(name.isdecimal() for name in labels):  # else a number is a name, and nothing more
-        number |= {str(i): i for i in range(len(labels))}
-
-    def read(given: object) -> int:
-        if str(given) not in number:
-            declared = ", ".join(f"{i} ({name})" for i, name in enumerate(labels))
-            raise InputError(
-                f"{str(given)!r}, which the task does not declare; its labels are {declared}"
-            )
-        return number[str(given)]
-
-    return read
-
-
-def _labels_reader(labels: tuple[str, ...]) -> Callable[[object], tuple[int, ...]]:
-    value: dict[object, int] = {"0": 0, "1": 1, 0: 0, 1: 1}  # signs of a table, numbers of the Hub
-
-    def read(given: object) -> tuple[int, ...]:
-        signs = list(given) if isinstance(given, Iterable) else [given]
-        if len(signs) != len(labels) or any(sign not in value for sign in signs):
-            shown = "".join(map(str, signs))
-            shown = shown if len(shown) <= 20 else f"{shown[:20]}..."
-            raise InputError(
-                f"{shown!r} of {len(signs)} signs; the task has {len(labels)} labels, each 0 or 1"
-            )
-        return tuple(value[sign] for sign in signs)
-
-    return read
-
-
-def _read_number(given: object) -> float:
+def _bases(sequence: str, where: str, place: str) -> tuple[str, int]:
+    """The cleaned sequence, and its letters that were read as N."""
     try:
-        number = float(str(given))
-    except ValueError as error:
-        raise InputError(f"{str(given)!r}, which is no number") from error
-    if not math.isfinite(number):
-        raise InputError(f"{str(given)!r}; numbers must be finite")
-    return number
+        return normalise(sequence)
+    except InputError as error:
+        raise InputError(f"{where}: {place}{str(error).removeprefix('row 0')}") from error

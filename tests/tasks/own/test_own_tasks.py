@@ -66,7 +66,7 @@ def test_a_single_table_is_divided_and_numbers_are_classes_in_their_order(tmp_pa
 def test_a_number_as_class_name_is_no_index(tmp_path):
     train = write(tmp_path / "a.csv", [(w, 1 + i % 2) for i, w in enumerate(WORDS)])
     test = write(tmp_path / "b.csv", [("ACGT", 0)])
-    with pytest.raises(InputError, match="b.csv: row 1 has the label '0', which the task does not"):
+    with pytest.raises(InputError, match="b.csv: line 2 has the label '0', which no row"):
         table(train=train, test=test).splits(0)
 
 
@@ -100,11 +100,11 @@ def test_tables_of_other_kinds(tmp_path):
         ({"train": "{numbers}"}, "64 different labels in 64 rows are no classes.*kind=regression"),
         ({"train": "{good}", "kind": "clases"}, "task.kind=clases: must be one of classes, multi"),
         ({"train": "{good}", "dev": "{good}"}, "validation rows need test rows too: task.test="),
-        ({"train": "{good}", "test": "{foreign}"}, "foreign.csv: row 1 has the label '7'"),
+        ({"train": "{good}", "test": "{foreign}"}, "foreign.csv: line 2 has the label '7'"),
         ({"train": "{twice}"}, "twice.csv: two columns are called y; rename or remove one"),
         ({"train": "{lone}"}, "class 'b' has no rows in .*too few rows, 1 row of it in all"),
-        ({"train": "{good}", "kind": "multi_label", "test": "{foreign2}"}, "'01' of 2 signs; the"),
-        ({"train": "{words}", "kind": "regression"}, "row 1 has the label 'high', which is no num"),
+        ({"train": "{good}", "kind": "multi_label", "test": "{foreign2}"}, "'01', which is 2 labels"),
+        ({"train": "{words}", "kind": "regression"}, "line 2 has the label 'high', which is no"),
     ],
 )  # fmt: skip
 def test_what_makes_no_task_is_one_line(tmp_path, options, message):

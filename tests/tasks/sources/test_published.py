@@ -134,12 +134,12 @@ def test_absent_and_empty_folders_are_named_with_the_files_looked_for(tmp_path):
         ("a\tb\nACGT\t0\n", "no column sequence and no column label"),
         ("", "the file is empty"),
         (HEADER, "no rows below the header"),
-        (table(10) + "ACGT\t2\n", "row 11 has the label '2', which the task does not declare"),
-        (table(10) + "ACGT\t\n", "row 11 has the label ''"),
-        (table(10) + "ACGT\n", "row 11 has the label ''"),
-        (table(10) + "ACXT\t1\n", "row 11, position 3: 'X' is no nucleotide letter"),
-        (table(10) + "\t1\n", "row 11 has an empty sequence"),
-        (table(10) + "A\t1\tb\tc\n", "not a table with one row a line"),
+        (table(10) + "ACGT\t2\n", "line 12 has the label '2', which the task does not declare"),
+        (table(10) + "ACGT\t\n", "1 row without a label (first: line 12); fill"),
+        (table(10) + "ACGT\n", "1 row without a label (first: line 12); fill"),
+        (table(10) + "ACXT\t1\n", "line 12, position 3: 'X' is no nucleotide letter"),
+        (table(10) + "\t1\n", "1 row without a sequence (first: line 12); fill"),
+        (table(10) + "A\t1\tb\tc\n", "line 12 has 4 cells and the header 2 columns"),
         (table(10).replace("\t1\n", "\t0\n"), "class 'positive' has no rows in train"),
         (table(4), "has no rows in val"),
     ],
@@ -163,7 +163,7 @@ def test_a_damaged_gz_is_named(tmp_path, damage):
 def test_a_table_must_be_text_and_of_a_known_kind(tmp_path):
     (tmp_path / "own.csv").write_bytes(b"\xff\xfe\x00")
     assert "cannot be read as a table of text" in refused(tmp_path / "own.csv")
-    assert "call it .tsv, .csv" in refused(write(tmp_path / "own.xlsx", "x"))
+    assert "it must be .csv, .tsv, .txt or .jsonl" in refused(write(tmp_path / "own.xlsx", "x"))
 
 
 def test_intervals_are_cut_out_of_a_genome_on_their_strand(tmp_path):
@@ -180,10 +180,10 @@ def test_intervals_are_cut_out_of_a_genome_on_their_strand(tmp_path):
     assert "CGGTAACG" in got  # chr1:1-9, CGTTACCG on the other strand
     assert splits.origin.startswith("70/10/20 of the intervals (i.tsv)")
     write(tmp_path / "i.tsv", header + text + "chr1\t30\t40\t+\t0\n")
-    with pytest.raises(InputError, match="i.tsv: row 21: interval chr1:30-40 is not inside"):
+    with pytest.raises(InputError, match="i.tsv: line 22: interval chr1:30-40 is not inside"):
         task.splits(0, tmp_path)
     write(tmp_path / "i.tsv", header + "chr1\t-1\t5\t+\t0\n")
-    with pytest.raises(InputError, match="row 1 has the interval -1-5"):
+    with pytest.raises(InputError, match="line 2 has the interval -1-5"):
         task.splits(0, tmp_path)
 
 
