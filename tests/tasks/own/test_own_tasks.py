@@ -103,7 +103,7 @@ def test_tables_of_other_kinds(tmp_path):
         ({"train": "{good}", "test": "{foreign}"}, "foreign.csv: line 2 has the label '7'"),
         ({"train": "{twice}"}, "twice.csv: two columns are called y; rename or remove one"),
         ({"train": "{lone}"}, "class 'b' has no rows in .*too few rows, 1 row of it in all"),
-        ({"train": "{good}", "kind": "multi_label", "test": "{foreign2}"}, "'01', which is 2 labels"),
+        ({"train": "{good}", "kind": "multi_label", "test": "{foreign2}"}, "'01', which is 2 la"),
         ({"train": "{words}", "kind": "regression"}, "line 2 has the label 'high', which is no"),
     ],
 )  # fmt: skip
