@@ -141,7 +141,7 @@ class PublishedSource:
                 f"data=DIR, or set ICL_DATA=DIR, where DIR holds {self._files()}; (3) give {own}"
             ) from error
         parts = {SPLIT_NAMES.get(name, name): part for name, part in rows.items()}
-        known = {name: parts[name] for name in ("train", "dev", "test") if name in parts}
+        known = {name: part for name, part in parts.items() if name in ("train", "dev", "test")}
         if not {"test"} < known.keys():
             raise InputError(
                 f"Hub data set {self.hub.repository} has the splits {', '.join(rows)}; "
