@@ -120,19 +120,21 @@ def tabulate(finished: Sequence[Finished]) -> pd.DataFrame:
     """
     groups: dict[tuple[str, str], list[Report]] = {}
     for done in finished:
-        groups.setdefault((done.report.task, done.report.method), []).append(done.report)
+        groups.setdefault((done.report.setup.task, done.report.setup.method), []).append(
+            done.report
+        )
     rows = []
     for (task, method), reports in groups.items():
         first = reports[0]
-        for metric in first.metrics:
-            official = _over_seeds([report.metrics[metric] for report in reports])
-            clean = _over_seeds(
-                [report.clean_metrics[metric] for report in reports if report.clean_metrics]
-            )
+        cleans = [one.outcome.clean_metrics for one in reports if one.outcome.clean_metrics]
+        for metric in first.outcome.metrics:
+            official = _over_seeds([report.outcome.metrics[metric] for report in reports])
+            clean = _over_seeds([found[metric] for found in cleans])
             values = (
-                task, first.kind, method, metric, *official, *clean, len(reports), first.n_train,
-                first.n_val, first.n_test, first.n_clean, first.split_origin,
-                sum(report.seconds for report in reports) / len(reports),
+                task, first.setup.kind, method, metric, *official, *clean, len(reports),
+                first.setup.n_train, first.setup.n_val, first.setup.n_test,
+                first.outcome.n_clean, first.setup.split_origin,
+                sum(report.environment.seconds for report in reports) / len(reports),
             )  # fmt: skip
             rows.append(dict(zip(COLUMNS, values, strict=True)))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -123,14 +123,14 @@ def tabulate(finished: Sequence[Finished]) -> tuple[pd.DataFrame, list[Verdict]]
     """
     by_method: dict[str, list[Finished]] = {}
     for done in finished:
-        by_method.setdefault(done.report.method, []).append(done)
+        by_method.setdefault(done.report.setup.method, []).append(done)
     rows: list[dict[str, Any]] = []
     found: list[Verdict] = []
     for method, runs in by_method.items():
         said = verdicts([one.report for one in runs], [one.folder for one in runs])
-        rows.append(_row(method, None, [one for one in runs if one.report.control is None]))
+        rows.append(_row(method, None, [one for one in runs if one.report.setup.control is None]))
         for verdict in said:
-            same = [one for one in runs if one.report.control == verdict.control]
+            same = [one for one in runs if one.report.setup.control == verdict.control]
             rows.append(_row(method, verdict, same))
         found += said
     return pd.DataFrame(rows, columns=list(COLUMNS)), found
@@ -148,7 +148,9 @@ def _row(method: str, verdict: Verdict | None, runs: Sequence[Finished]) -> dict
         "difference": np.nan if difference is None else difference.value,
         "difference_low": np.nan if difference is None else difference.low,
         "difference_high": np.nan if difference is None else difference.high,
-        "gc_matched_accuracy": np.mean([one.report.gc_matched_accuracy.value for one in runs]),
+        "gc_matched_accuracy": np.mean(
+            [one.report.outcome.gc_matched_accuracy.value for one in runs]
+        ),
         "verdict": "" if verdict is None else verdict.words,
         "seeds": len(runs),
     }

@@ -76,7 +76,7 @@ def demonstrate(out: Path) -> None:
         budget = "" if config.k is None else f" with {config.k} prompt tokens"
         print(f"[{number}/{len(planned)}] {config.method.name}{budget}", flush=True)
         (finished,) = run(config)
-        accuracy = finished.report.metrics["accuracy"]
+        accuracy = finished.report.outcome.metrics["accuracy"]
         known = " (finished before)" if finished.was_there else ""
         print(
             f"      accuracy {accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]{known}"

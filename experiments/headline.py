@@ -148,16 +148,16 @@ def tabulate(finished: Mapping[str, Sequence[Finished]], groups: np.ndarray) -> 
     methods = []
     for name, runs in finished.items():
         reports = [done.report for done in runs]
-        accuracy = mean_over_divisions([report.metrics["accuracy"] for report in reports])
+        accuracy = mean_over_divisions([report.outcome.metrics["accuracy"] for report in reports])
         methods.append(
             {
                 "method": name,
                 "accuracy": accuracy.value,
                 "low": accuracy.low,
                 "high": accuracy.high,
-                "gc_matched_accuracy": _mean(r.gc_matched_accuracy.value for r in reports),
-                "auroc": _mean(report.metrics["auroc"].value for report in reports),
-                "validation_accuracy": _mean(r.validation["accuracy"] for r in reports),
+                "gc_matched_accuracy": _mean(r.outcome.gc_matched_accuracy.value for r in reports),
+                "auroc": _mean(report.outcome.metrics["auroc"].value for report in reports),
+                "validation_accuracy": _mean(r.outcome.validation["accuracy"] for r in reports),
                 "n": len(reports),
             }
         )
@@ -261,7 +261,7 @@ def headline(options: Options, own: Sequence[str] = ()) -> list[Path]:
     divisions = [task.splits(seed, data) for seed in range(options.split_seeds)]
     sequences = [example.sequence for splits in divisions for example in splits.test]
     table = tabulate(finished, same_sequence(sequences))
-    text = markdown(table, _command(options, own), finished[PROMPT][0].report.split_origin)
+    text = markdown(table, _command(options, own), finished[PROMPT][0].report.setup.split_origin)
     print(f"\n{text}")
     stem = Path(options.out).expanduser() / f"headline_{task.name}_{options.method}"
     contents = {

@@ -117,16 +117,17 @@ def tabulate(finished: Sequence[Finished]) -> pd.DataFrame:
     """
     groups: dict[tuple[str, int], list[Finished]] = {}
     for done in finished:
-        length = int(done.report.config["task"]["length"])
-        groups.setdefault((done.report.method, length), []).append(done)
+        length = int(done.report.setup.config["task"]["length"])
+        groups.setdefault((done.report.setup.method, length), []).append(done)
     rows = []
     for (method, length), runs in groups.items():
         reports = [done.report for done in runs]
-        accuracy = mean_over_divisions([report.metrics["accuracy"] for report in reports])
+        accuracy = mean_over_divisions([report.outcome.metrics["accuracy"] for report in reports])
+        first = reports[0].setup
         values = (
             method, length, accuracy.value, max(accuracy.low, 0.0), min(accuracy.high, 1.0),
-            len(reports), reports[0].n_train, reports[0].n_test, len(reports[0].labels),
-            sum(report.seconds for report in reports) / len(reports),
+            len(reports), first.n_train, first.n_test, len(first.labels),
+            sum(report.environment.seconds for report in reports) / len(reports),
         )  # fmt: skip
         rows.append(dict(zip(COLUMNS, values, strict=True)))
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["method", "length"])
@@ -140,7 +141,7 @@ def lengths(options: Options, own: Mapping[str, Sequence[str]]) -> list[Path]:
     """
     finished = run_planned(planned_runs(options, own), minutes=options.minutes)
     table = tabulate(finished)
-    labels = finished[0].report.labels
+    labels = finished[0].report.setup.labels
     figure = draw(table, options.task, labels, options.backbone)
     out = Path(options.out or options.runs).expanduser()
     return save(figure, table, f"lengths_{options.task}", out)

@@ -85,22 +85,24 @@ def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tupl
         InputError: If the run is unfinished or damaged, or its backbone is another one now.
     """
     report = read_report(run)
-    config = from_dict(report.config)
+    config = from_dict(report.setup.config)
     context = Context(
-        labels=report.labels,
-        kind=report.kind,
-        seed=report.seed,
+        labels=report.setup.labels,
+        kind=report.setup.kind,
+        seed=report.setup.seed,
         load_backbone=lambda: _same_backbone(report, device),
         device=device,
         precision="bf16" if config.precision == "bf16" else "float32",
         batch_size=batch_size,
-        prompt_tokens=report.prompt_tokens,
-        shots=report.shots,
-        label_words=controlled_words(config.verbalizer.words, config.control, len(report.labels)),
+        prompt_tokens=report.setup.prompt_tokens,
+        shots=report.setup.shots,
+        label_words=controlled_words(
+            config.verbalizer.words, config.control, len(report.setup.labels)
+        ),
         control=config.control,
         other_rows=other_rows(config),
     )
-    method = METHODS.get(report.method).cls(config.method, context)
+    method = METHODS.get(report.setup.method).cls(config.method, context)
     method.load_state(_read_learned(run / LEARNED))
     return method, report
 
@@ -108,10 +110,10 @@ def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tupl
 def _same_backbone(report: Report, device: str) -> "HyenaDNA":
     from backbone.hyena.zoo import load, weights_sha256
 
-    model = load(str(report.backbone), device)
-    if weights_sha256(model) != report.weights_sha256:
+    model = load(str(report.setup.backbone), device)
+    if weights_sha256(model) != report.setup.weights_sha256:
         raise InputError(
-            f"backbone={report.backbone} has other weights than when the run was made; "
+            f"backbone={report.setup.backbone} has other weights than when the run was made; "
             f"restore them or run again"
         )
     return model
@@ -181,14 +183,14 @@ def job(cfg: DictConfig) -> None:
     for interval in intervals:
         genome.check(interval)
     cut = None
-    if "max_bases" in report.details:
-        cut = Cut(report.config["truncate"], report.details["max_bases"])
+    if "max_bases" in report.outcome.details:
+        cut = Cut(report.setup.config["truncate"], report.outcome.details["max_bases"])
     sequences = [
         genome.cut(interval if cut is None else _read(interval, cut)) for interval in intervals
     ]
     answers = predict(method, sequences, strands=config.strands)
     out = Path(config.out).expanduser()
-    write_text(out, table(intervals, report.labels, answers, report.kind))
+    write_text(out, table(intervals, report.setup.labels, answers, report.setup.kind))
     print(f"{len(intervals)} rows: {out}")
 
 

@@ -1,6 +1,5 @@
 """All reports below a folder as one table: `icl.results("runs")`."""
 
-import dataclasses
 import sys
 import warnings
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from backbone.common.errors import InputError
-from icl.reporting.report import Report, find_reports, read_report
+from icl.reporting.report import TYPES, find_reports, read_report
 from tasks.metrics.bootstrap import Estimate
 
 _WHOLE = ("k", "prompt_tokens", "shots", "tuning_samples", "n_clean")
@@ -46,7 +45,7 @@ def results(runs: str | Path) -> pd.DataFrame:
     rows = []
     for file in find_reports(folder):
         try:
-            rows.append(_row(read_report(file), file))
+            rows.append(_row(read_report(file).fields(), file))
         except InputError as error:
             warnings.warn(str(error), stacklevel=2)
     frame = pd.DataFrame(rows, columns=None if rows else _empty_columns())
@@ -54,24 +53,23 @@ def results(runs: str | Path) -> pd.DataFrame:
     return frame.astype(types)
 
 
-def _row(report: Report, file: Path) -> dict[str, Any]:
+def _row(fields: dict[str, Any], file: Path) -> dict[str, Any]:
     row: dict[str, Any] = {}
-    for field in dataclasses.fields(report):
-        value = getattr(report, field.name)
-        if field.name == "metrics":
+    for field, value in fields.items():
+        if field == "metrics":
             for name, estimate in value.items():
                 row |= _estimate(name, estimate)
-        elif field.name == "clean_metrics":
+        elif field == "clean_metrics":
             for name, estimate in (value or {}).items():
                 row |= _estimate(f"clean_{name}", estimate)
-        elif field.name == "audit":
+        elif field == "audit":
             row |= {f"audit_{name}": found for name, found in (value or {}).items()}
-        elif field.name in ("validation", "details"):
-            row |= {f"{field.name}_{name}": found for name, found in value.items()}
+        elif field in ("validation", "details"):
+            row |= {f"{field}_{name}": found for name, found in value.items()}
         elif isinstance(value, Estimate):
-            row |= _estimate(field.name, value)
+            row |= _estimate(field, value)
         else:
-            row[field.name] = value
+            row[field] = value
     return row | {"path": str(file)}
 
 
@@ -81,8 +79,7 @@ def _estimate(name: str, estimate: Estimate) -> dict[str, float]:
 
 def _empty_columns() -> list[str]:
     nothing = Estimate(0.0, 0.0, 0.0)
-    values: dict[str, Any] = {field.name: None for field in dataclasses.fields(Report)}
-    values |= {
+    values: dict[str, Any] = dict.fromkeys(TYPES) | {
         "metrics": dict.fromkeys(_FIRST, nothing),
         "clean_metrics": dict.fromkeys(_FIRST, nothing),
         "audit": dict.fromkeys(("rows", "same", "reverse_complement", "near"), 0),
@@ -90,7 +87,7 @@ def _empty_columns() -> list[str]:
         "details": {},
         "gc_matched_accuracy": nothing,
     }
-    return list(_row(Report(**values), Path()))
+    return list(_row(values, Path()))
 
 
 class _Callable(ModuleType):

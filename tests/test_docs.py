@@ -63,7 +63,10 @@ def test_every_marked_block_is_run_here():
 def test_a_method_is_one_decorated_class(scratch, tmp_path):
     assert execute("method").count("@method(") == 1
     report = run_once("synthetic_easy", "purines_only", tmp_path)
-    assert report.method == "purines_only" and 0.4 < report.metrics["accuracy"].value < 0.7
+    assert (
+        report.setup.method == "purines_only"
+        and 0.4 < report.outcome.metrics["accuracy"].value < 0.7
+    )
 
 
 def test_a_task_is_at_most_five_lines(scratch, tmp_path):
@@ -79,4 +82,7 @@ def test_the_method_learns_the_task(scratch, tmp_path):
     execute("method"), execute("task")
     (tmp_path / "my_set.tsv.gz").write_bytes(table(100))
     report = run_once("my_set", "purines_only", tmp_path / "runs", tmp_path)
-    assert report.metrics["accuracy"].value == 1 and report.labels == ("inactive", "active")
+    assert report.outcome.metrics["accuracy"].value == 1 and report.setup.labels == (
+        "inactive",
+        "active",
+    )

@@ -50,10 +50,10 @@ def run_planned(
         show(f"[{number}/{len(planned)}] {one.title}{rest}")
         (done,) = run(one.config)
         known = " (finished before)" if done.was_there else ""
-        metric = SHOWN[done.report.kind][0]
-        show(f"    {metric} {done.report.metrics[metric].value:.4f}{known}")
+        metric = SHOWN[done.report.setup.kind][0]
+        show(f"    {metric} {done.report.outcome.metrics[metric].value:.4f}{known}")
         finished.append(done)
-        seconds[one.name] = done.report.seconds
+        seconds[one.name] = done.report.environment.seconds
     return finished
 
 

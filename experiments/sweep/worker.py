@@ -158,7 +158,7 @@ class Objective:
             trial.set_user_attr("command", plan.command(cell))
             watch = Watch(_Pruning(trial, self.queue), self.claim)
             finished = self.run(plan.config(cell, self.places), watch)
-            plain = [done for done in finished if done.report.control is None]
+            plain = [done for done in finished if done.report.setup.control is None]
             trial.set_user_attr("runs", [done.folder.name for done in plain])
             trial.set_user_attr("reused", all(done.was_there for done in plain))
             found = summary([done.report for done in plain])
@@ -211,14 +211,14 @@ def summary(reports: Sequence[Report]) -> dict[str, float | None]:
     """
     rows = []
     for report in reports:
-        row: dict[str, Any] = {name: one.value for name, one in report.metrics.items()}
+        row: dict[str, Any] = {name: one.value for name, one in report.outcome.metrics.items()}
         if len(reports) == 1:
-            first = SHOWN[report.kind][0]
-            shown = report.metrics[first]
+            first = SHOWN[report.setup.kind][0]
+            shown = report.outcome.metrics[first]
             row |= {f"{first}_low": shown.low, f"{first}_high": shown.high}
-        row["gc_matched_accuracy"] = report.gc_matched_accuracy.value
-        figures = dict.fromkeys(("accuracy", VALIDATION[report.kind], "loss"))
-        row |= {f"validation_{name}": report.validation.get(name) for name in figures}
+        row["gc_matched_accuracy"] = report.outcome.gc_matched_accuracy.value
+        figures = dict.fromkeys(("accuracy", VALIDATION[report.setup.kind], "loss"))
+        row |= {f"validation_{name}": report.outcome.validation.get(name) for name in figures}
         names = ("prompt_tokens", "shots", "trainable_parameters", "seconds")
         rows.append(row | {name: getattr(report, name) for name in names})
     return {name: _mean([row[name] for row in rows]) for name in rows[0]}

@@ -110,21 +110,21 @@ def _places(task: Task, splits: Splits, data: Path | None) -> dict[str, Place]:
 def leak_lines(reports: Sequence[Report]) -> list[str]:
     """What the reports of one task say beside the table, where evaluated rows have relatives."""
     first = reports[0]
-    if not first.audit or first.n_clean == first.audit["rows"]:
+    if not first.outcome.audit or first.outcome.n_clean == first.outcome.audit["rows"]:
         return []
-    found = first.audit
-    learned = "train or validation" if first.evaluated_on == "test" else "train"
+    found = first.outcome.audit
+    learned = "train or validation" if first.setup.evaluated_on == "test" else "train"
     lines = [
-        f"of {found['rows']} {first.evaluated_on} rows {found['same']} are in {learned}, "
+        f"of {found['rows']} {first.setup.evaluated_on} rows {found['same']} are in {learned}, "
         f"{found['reverse_complement']} as reverse complement, and {found['near']} have a "
-        f"near-duplicate there; {first.n_clean} are clean"
+        f"near-duplicate there; {first.outcome.n_clean} are clean"
     ]
-    metric = SHOWN[first.kind][0]
+    metric = SHOWN[first.setup.kind][0]
     for report in reports:
-        if report.clean_metrics is not None:
-            one = report.clean_metrics[metric]
+        if report.outcome.clean_metrics is not None:
+            one = report.outcome.clean_metrics[metric]
             lines.append(
-                f"{report.method}, seed {report.seed}, {metric} on the clean rows: "
+                f"{report.setup.method}, seed {report.setup.seed}, {metric} on the clean rows: "
                 f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
             )
     return lines

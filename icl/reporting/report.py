@@ -1,4 +1,4 @@
-"""The report of a run: one JSON file, whose presence says that the run is finished.
+"""The report of a run: one JSON file, which exists once the run is finished.
 
 A run lies at `{out}/{task}/{method}/{hash}/`: report.json, predictions.tsv and, for a method that
 learns, learned.safetensors.
@@ -7,7 +7,8 @@ learns, learned.safetensors.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -28,8 +29,8 @@ RESUME = "resume"
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a run found, and everything needed to find it again.
+class Setup:
+    """What was asked: the method, its budget, the rows and every option.
 
     Attributes:
         task: Registered name.
@@ -39,42 +40,21 @@ class Report:
         shots: Demonstrations per class, or None.
         tuning_samples: Rows that weights were tuned on, where that is a budget of its own.
         control: Which control this run is, one of `icl.controls.CONTROLS`; None for a plain run.
-        seed: Of training and draws.
-        split_seed: Of the division of the rows.
+        seed: Seed of training and draws.
+        split_seed: Seed of the division of the rows.
         backbone: Name or folder as given; None for a method that reads the sequence alone.
+        weights_sha256: Hash of the backbone's weights, or None.
         labels: Names of the task's classes, in order; or of its labels, or of its number.
-        kind: Of the task: classes, multi_label or regression.
-        metrics: On the evaluated rows, with 95 % intervals. Of classes: accuracy,
-            balanced_accuracy, mcc, macro_f1, auroc, ece; of several labels: auroc and auprc, over
-            all and over each group; of numbers: pearson, spearman, r2, rmse.
-        validation: What the method says about the validation rows.
-        details: The method's own facts, such as bases_shown or ece_before_calibration; of several
-            labels auroc_by_label (value, low, high); with truncate rows_cut, how many rows were
-            cut, and max_bases, to how many bases.
-        gc_matched_accuracy: Accuracy when GC content says nothing about the class; NaN for tasks
-            without classes.
-        full_vocabulary_accuracy: Accuracy when any token may be the answer, or None.
-        best_accuracy: The best that is possible, where the task knows it.
+        kind: Kind of the task: classes, multi_label or regression.
+        best_accuracy: The best accuracy that is possible, where the task knows it.
         evaluated_on: "test" or "val".
-        n_train: Rows learned from.
-        n_val: Rows that chose between settings.
+        n_train: Training rows.
+        n_val: Validation rows.
         n_test: Rows of the test split, scored or not.
         split_origin: Where the three splits come from.
-        trainable_parameters: Numbers that were learned.
-        seconds: From the start of learning to the last score.
-        peak_memory_bytes: Of the process, or of the device if it is not the CPU.
-        device: cpu, cuda or mps.
-        weights_sha256: Of the backbone, or None.
-        data_sha256: Of the rows.
-        data_revision: Of the data set on the Hub, or None.
-        git_commit: Of the code, "-dirty" if changed since; None outside a repository.
-        versions: Of Python and the libraries.
+        data_sha256: Hash of the rows.
+        data_revision: Commit of the data set on the Hub, or None.
         config: Every option of the run, resolved.
-        audit: Of the evaluated rows, how many have a relative among those that are learned from, by
-            the closest one: rows, same, reverse_complement, near. None in reports of versions
-            that did not look.
-        n_clean: Evaluated rows without one, or None.
-        clean_metrics: As `metrics`, on these rows alone; None if there are none.
     """
 
     task: str
@@ -87,40 +67,94 @@ class Report:
     seed: int
     split_seed: int
     backbone: str | None
+    weights_sha256: str | None
     labels: tuple[str, ...]
     kind: Kind
-    metrics: dict[str, Estimate]
-    validation: dict[str, float]
-    details: dict[str, Any]
-    gc_matched_accuracy: Estimate
-    full_vocabulary_accuracy: float | None
     best_accuracy: float | None
     evaluated_on: str
     n_train: int
     n_val: int
     n_test: int
     split_origin: str
-    trainable_parameters: int
-    seconds: float
-    peak_memory_bytes: int
-    device: str
-    weights_sha256: str | None
     data_sha256: str
     data_revision: str | None
-    git_commit: str | None
-    versions: dict[str, str]
     config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out.
+
+    Attributes:
+        metrics: On the evaluated rows, with 95 % intervals. Classes: accuracy, balanced_accuracy,
+            mcc, macro_f1, auroc, ece; multi-label: auroc and auprc, over all labels and over each
+            group; regression: pearson, spearman, r2, rmse.
+        validation: What the method says about the validation rows.
+        details: Further facts, the method's own among them, such as bases_shown or
+            ece_before_calibration; of multi-label tasks auroc_by_label (value, low, high); with
+            truncate rows_cut, how many rows were cut, and max_bases, to how many bases.
+        gc_matched_accuracy: Accuracy when GC content says nothing about the class; not defined for
+            tasks without classes.
+        full_vocabulary_accuracy: Accuracy when any token may be the answer, or None.
+        trainable_parameters: How many parameters were learned.
+        audit: How many evaluated rows have a relative among training rows (and validation rows,
+            where test rows are evaluated), by the closest one: rows, same, reverse_complement,
+            near. None where no relatives were searched for.
+        n_clean: Evaluated rows without a relative, or None.
+        clean_metrics: As `metrics`, on these rows alone; None if there are none.
+    """
+
+    metrics: dict[str, Estimate]
+    validation: dict[str, float]
+    details: dict[str, Any]
+    gc_matched_accuracy: Estimate
+    full_vocabulary_accuracy: float | None
+    trainable_parameters: int
     audit: dict[str, int] | None = None
     n_clean: int | None = None
     clean_metrics: dict[str, Estimate] | None = None
 
+
+@dataclass(frozen=True)
+class Environment:
+    """Where it ran, and what that took.
+
+    Attributes:
+        device: cpu, cuda or mps.
+        threads: Threads of the arithmetic; None in old reports that did not record it.
+        seconds: From the start of learning to the last score.
+        peak_memory_bytes: Of the process, or of the device if it is not the CPU.
+        git_commit: Of the code, "-dirty" if changed since; None outside a repository.
+        versions: Of Python and the libraries.
+    """
+
+    device: str
+    threads: int | None
+    seconds: float
+    peak_memory_bytes: int
+    git_commit: str | None
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run was asked, what came out and where it ran: all that is needed to find it again.
+
+    The names of the fields are unique over the groups: they are the columns of the results table,
+    and reports of earlier versions, which had no groups, are read by them.
+    """
+
+    setup: Setup
+    outcome: Outcome
+    environment: Environment
+
     def to_json(self) -> str:
-        """The report as JSON, indented, in the order of the fields."""
+        """Return the report as strict JSON, indented, in the order of the fields."""
         return json_text(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Report":
-        """The report that `to_json` wrote, here or in an earlier or later version.
+        """Return the report that `to_json` wrote, here or in an earlier or later version.
 
         Raises:
             InputError: If the text is damaged or lacks a field.
@@ -128,37 +162,56 @@ class Report:
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
-            raise InputError(f"is no whole JSON file ({error})") from error
+            raise InputError(f"is not a complete JSON file ({error})") from error
         if not isinstance(values, dict):
             raise InputError("is no report: it holds no object")
-        values = _of_this_version(values)
-        names = [f.name for f in dataclasses.fields(cls)]
-        missing = [name for name in names if name not in values]
+        return cls.from_fields(_of_this_version(_without_groups(values)))
+
+    @classmethod
+    def from_fields(cls, values: Mapping[str, Any]) -> "Report":
+        """Return the report with these fields, by name, whatever their group; others are ignored.
+
+        Raises:
+            InputError: If a field is missing, or of another type than it must be.
+        """
+        missing = [name for name in TYPES if name not in values]
         if missing:
             raise InputError(f"is no report: it has no {', '.join(missing)}")
-        known = {name: values[name] for name in names}
+        known = {name: values[name] for name in TYPES}
         try:
-            known["labels"] = tuple(values["labels"])
+            known["labels"] = tuple(known["labels"])
             for name in ("metrics", "clean_metrics"):
-                if values[name] is not None:
-                    known[name] = {n: Estimate.from_json(e) for n, e in values[name].items()}
-            known["gc_matched_accuracy"] = Estimate.from_json(values["gc_matched_accuracy"])
+                if known[name] is not None:
+                    known[name] = {n: _estimate(e) for n, e in known[name].items()}
+            known["gc_matched_accuracy"] = _estimate(known["gc_matched_accuracy"])
+            figures = known["validation"].items()
+            known["validation"] = {n: math.nan if v is None else v for n, v in figures}
         except (TypeError, AttributeError) as error:
             raise InputError(f"is no report: {error}") from error
-        for name, kind in _KINDS.items():
+        for name, kind in TYPES.items():
             if not _is_of(known[name], kind):
                 raise InputError(f"is no report: its {name} cannot be {known[name]!r:.40}")
         for name, estimate in (known["metrics"] | (known["clean_metrics"] or {})).items():
             if not _is_of(estimate, Estimate):
-                raise InputError(f"is no report: its {name} is no number with an interval")
-        return cls(**known)
+                raise InputError(f"is no report: its {name} is not a number with an interval")
+        made = {
+            name: group(**{one.name: known[one.name] for one in dataclasses.fields(group)})
+            for name, group in GROUPS.items()
+        }
+        return cls(**made)
+
+    def fields(self) -> dict[str, Any]:
+        """Return all fields by name, without their groups."""
+        return vars(self.setup) | vars(self.outcome) | vars(self.environment)
 
 
-_KINDS = get_type_hints(Report)
+GROUPS: dict[str, type[Any]] = {"setup": Setup, "outcome": Outcome, "environment": Environment}
+TYPES = {name: kind for group in GROUPS.values() for name, kind in get_type_hints(group).items()}
+"""Type of each field, by its name."""
 
 
 def _is_of(value: Any, kind: Any) -> bool:
-    """Whether a value that JSON gave is of a field's type; what containers hold is not asked."""
+    """Whether a value from JSON is of a field's type; what containers hold is not checked."""
     if get_origin(kind) is UnionType:
         return any(_is_of(value, one) for one in get_args(kind))
     if get_origin(kind) is Literal:
@@ -167,23 +220,37 @@ def _is_of(value: Any, kind: Any) -> bool:
         ends = (value.value, value.low, value.high)
         return kind is Estimate and all(_is_of(end, float) for end in ends)
     if isinstance(value, bool):
-        return False  # no field is one, and Python takes it for a number
+        return False  # no field is a boolean, and Python counts it as a number
     return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind)
 
 
-def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
-    """Adds what reports did not hold before there were controls; `shuffle_labels` became one.
+def _estimate(value: Any) -> Estimate:
+    return value if isinstance(value, Estimate) else Estimate.from_json(value)
 
-    And before there were tasks of other kinds than classes.
+
+def _without_groups(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of all groups, beside those that stand in none as in earlier versions."""
+    groups = {n: v for n, v in values.items() if n in GROUPS and isinstance(v, dict)}
+    flat = {name: value for name, value in values.items() if name not in groups}
+    return {name: value for group in groups.values() for name, value in group.items()} | flat
+
+
+def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with those that earlier versions did not have.
+
+    These are the audit, the kind of the task, the threads, and the controls, of which
+    `shuffle_labels` was the only one.
     """
+    config = values.get("config")
+    config = config if isinstance(config, dict) else {}
     unaudited = dict.fromkeys(("audit", "n_clean", "clean_metrics"))
-    values = {"kind": "classes"} | unaudited | values
+    values = {"kind": "classes", "threads": config.get("threads")} | unaudited | values
     if "control" in values:
         return values
-    config = dict(values.get("config") or {})
-    control = "train_labels_shuffled" if config.pop("shuffle_labels", False) else None
+    control = "train_labels_shuffled" if config.get("shuffle_labels") else None
+    config = {n: v for n, v in config.items() if n != "shuffle_labels"} | {"control": control}
     added: dict[str, Any] = {"control": control, "tuning_samples": None, "details": {}}
-    return added | values | {"config": config | {"control": control}}
+    return added | values | {"config": config}
 
 
 def read_report(path: Path) -> Report:
@@ -206,7 +273,7 @@ def read_report(path: Path) -> Report:
 
 
 def correct_rows(folder: Path) -> np.ndarray:
-    """Whether a run was right on each of its evaluated rows, (N,), in the order of the split.
+    """Return whether a run was right on each evaluated row, (N,), in the order of the split.
 
     Raises:
         InputError: If its predictions cannot be read.
@@ -226,7 +293,7 @@ def write_report(folder: Path, report: Report) -> Path:
 
 
 def find_reports(runs: Path) -> Iterator[Path]:
-    """Every report.json below a folder, in the order of their paths."""
+    """Return every report.json below a folder, in the order of their paths."""
     return iter(sorted(runs.rglob(REPORT)))
 
 
@@ -237,13 +304,13 @@ def run_hash(
     data_revision: str | None,
     weights_sha256: str | None,
 ) -> str:
-    """Twelve hexadecimal digits that name a run: equal if and only if the result must be.
+    """Return twelve hexadecimal digits that name a run: equal if and only if the result must be.
 
     Args:
         identity: The settings that change the result, as plain values.
-        data_sha256: Of the rows.
-        data_revision: Of the data set on the Hub, or None.
-        weights_sha256: Of the backbone, or None if the method does not use it.
+        data_sha256: Hash of the rows.
+        data_revision: Commit of the data set on the Hub, or None.
+        weights_sha256: Hash of the backbone's weights, or None if the method does not use it.
     """
     whole = {
         "settings": identity,

@@ -1,5 +1,6 @@
-"""The small table at the end of a run: this method beside the baselines that are on disk."""
+"""The table at the end of a run: this method beside the baselines that have been run already."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,56 +16,74 @@ from icl.reporting.verdict import Verdict, verdicts
 from icl.scoring import SHOWN
 from tasks.metrics.bootstrap import Estimate
 
+GC_MATCHED = "GC-matched accuracy"
+
 
 def baselines(out: Path, reports: Sequence[Report]) -> list[Report]:
-    """Finished runs of other methods without a budget, on the very same rows; one per method.
+    """Return finished runs of other methods without a budget, on the same rows; one per method.
 
     Args:
         out: Folder of runs.
         reports: Runs of one method; of several baselines the one with the same seed is preferred.
     """
-    first = reports[0]
+    first = reports[0].setup
     found: dict[str, Report] = {}
     for file in sorted((out / first.task).glob(f"*/*/{REPORT}")):
         try:
-            other = read_report(file)
+            report = read_report(file)
         except InputError as error:
             warnings.warn(str(error), stacklevel=2)
             continue
+        other = report.setup
         is_baseline = other.k is None and other.control is None and other.method != first.method
-        if not is_baseline or not _same_rows(first, other):
-            continue
-        if other.method not in found or other.seed == first.seed:
-            found[other.method] = other
-    return sorted(found.values(), key=lambda r: r.metrics[SHOWN[r.kind][0]].value)
+        same_rows = all(
+            getattr(first, name) == getattr(other, name)
+            for name in ("data_sha256", "data_revision", "evaluated_on", "n_train")
+        )
+        if is_baseline and same_rows and (other.method not in found or other.seed == first.seed):
+            found[other.method] = report
+    return sorted(found.values(), key=_main_metric)
 
 
 def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
-    """Rows of methods, columns of metrics with 95 % intervals."""
-    first = reports[0]
+    """Return a table with a row a method and a column a metric, with 95 % intervals."""
+    first = reports[0].setup
+    rows = first.n_test if first.evaluated_on == "test" else first.n_val
     best = "" if first.best_accuracy is None else f", best possible {first.best_accuracy:.4f}"
     table = Table(
-        title=f"{first.task}: {first.evaluated_on}, {_evaluated_rows(first)} rows{best}",
+        title=f"{first.task}: {first.evaluated_on}, {rows} rows{best}",
         title_justify="left",
         caption="[95 % intervals over rows]",
         caption_justify="left",
     )
     table.add_column("method", no_wrap=True)
-    shown = SHOWN[first.kind]
-    matched = ("GC-matched accuracy",) if first.kind == "classes" else ()
-    for name in ("k", "seed", *shown, *matched):
+    for name in ("k", "seed", *_figures(reports[0])):
         # Where a terminal is narrow, an interval goes below its value; a name is never cut.
         table.add_column(name, justify="right", no_wrap=name in ("k", "seed"))
     for number, report in enumerate([*reports, *others]):
         table.add_row(
-            report.method if report.control is None else f"{report.method}, {report.control}",
-            "" if report.k is None else str(report.k),
-            str(report.seed),
-            *(_interval(report.metrics[name]) for name in shown),
-            *(_interval(report.gc_matched_accuracy) for _ in matched),
+            _name(report),
+            "" if report.setup.k is None else str(report.setup.k),
+            str(report.setup.seed),
+            *map(str, _figures(report).values()),
             style="bold" if number < len(reports) else None,
         )
     return table
+
+
+def undefined_lines(reports: Sequence[Report]) -> list[str]:
+    """Return why figures of the table, or their intervals, are not defined: a line a reason."""
+    methods: dict[tuple[str, str], list[str]] = {}
+    for report in reports:
+        for name, figure in _figures(report).items():
+            if not figure.has_interval:
+                reason = figure.reason or "this version of the run did not record why"
+                said = reason if figure.is_defined else f"not defined, {reason}"
+                methods.setdefault((name, said), []).append(_name(report))
+    return [
+        f"{name} of {', '.join(dict.fromkeys(names))}: {said}"
+        for (name, said), names in methods.items()
+    ]
 
 
 def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path]) -> None:
@@ -72,16 +91,21 @@ def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path])
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
-    console.print(summary_table(reports, baselines(out, reports)))
-    notes = reports[0].details.get("notes", [])  # how the task's files were read
-    for line in [*notes, *leak_lines(reports), *control_lines(verdicts(reports, folders))]:
+    others = baselines(out, reports)
+    console.print(summary_table(reports, others))
+    lines = [
+        *reports[0].outcome.details.get("notes", []),  # how the task's files were read
+        *undefined_lines([*reports, *others]),
+        *leak_lines(reports),
+        *control_lines(verdicts(reports, folders)),
+        *(f"report: {folder / REPORT}" for folder in folders),
+    ]
+    for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    for folder in folders:
-        console.print(f"report: {folder / REPORT}", highlight=False, soft_wrap=True, markup=False)
 
 
 def control_lines(found: Sequence[Verdict]) -> list[str]:
-    """What every control says and what survival means for it; then what was compared."""
+    """Return what every control says and what survival means for it; then what was compared."""
     if not found:
         return []
     lines = []
@@ -92,16 +116,19 @@ def control_lines(found: Sequence[Verdict]) -> list[str]:
     return [*lines, f"Differences are of the same test rows; intervals: {source}."]
 
 
-def _same_rows(one: Report, other: Report) -> bool:
-    return all(
-        getattr(one, name) == getattr(other, name)
-        for name in ("data_sha256", "data_revision", "evaluated_on", "n_train")
-    )
+def _name(report: Report) -> str:
+    asked = report.setup
+    return asked.method if asked.control is None else f"{asked.method}, {asked.control}"
 
 
-def _evaluated_rows(report: Report) -> int:
-    return report.n_test if report.evaluated_on == "test" else report.n_val
+def _main_metric(report: Report) -> float:
+    value = report.outcome.metrics[SHOWN[report.setup.kind][0]].value
+    return -math.inf if math.isnan(value) else value
 
 
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+def _figures(report: Report) -> dict[str, Estimate]:
+    """Return the figures of a row of the table, by the names of their columns."""
+    figures = {name: report.outcome.metrics[name] for name in SHOWN[report.setup.kind]}
+    if report.setup.kind == "classes":
+        figures[GC_MATCHED] = report.outcome.gc_matched_accuracy
+    return figures

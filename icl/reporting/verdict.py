@@ -66,11 +66,11 @@ def verdicts(reports: Sequence[Report], folders: Sequence[Path]) -> list[Verdict
     Raises:
         InputError: If predictions cannot be read.
     """
-    if reports[0].kind != "classes":
+    if reports[0].setup.kind != "classes":
         return []
     by_control: dict[str | None, dict[int, Path]] = {}
     for report, folder in zip(reports, folders, strict=True):
-        by_control.setdefault(report.control, {})[report.seed] = folder
+        by_control.setdefault(report.setup.control, {})[report.setup.seed] = folder
     plain = by_control.get(None, {})
     found = []
     for control in CONTROLS:
@@ -81,5 +81,5 @@ def verdicts(reports: Sequence[Report], folders: Sequence[Path]) -> list[Verdict
                 np.stack([correct_rows(one[seed]) for seed in seeds]) for one in (plain, runs)
             )
             difference = hierarchical_difference(ours, theirs)
-            found.append(Verdict(reports[0].method, control, difference, len(seeds)))
+            found.append(Verdict(reports[0].setup.method, control, difference, len(seeds)))
     return found

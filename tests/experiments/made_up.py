@@ -1,7 +1,5 @@
 """Reports of runs that never were, for tests of what is made of them."""
 
-import dataclasses
-
 from icl.reporting.report import Report
 from tasks.metrics.bootstrap import Estimate
 
@@ -18,7 +16,7 @@ def report(method="soft_prompt", tokens=None, accuracy=0.7, **changes):
     }
     uses_backbone = method in ("soft_prompt", "linear_probe")
     estimate = Estimate(accuracy, accuracy - 0.02, accuracy + 0.03)
-    made = Report(
+    fields = dict(
         task="made_up",
         method=method,
         k=tokens,
@@ -46,11 +44,15 @@ def report(method="soft_prompt", tokens=None, accuracy=0.7, **changes):
         seconds=1.0,
         peak_memory_bytes=1,
         device="cpu",
+        threads=2,
         weights_sha256="a" * 64 if uses_backbone else None,
         data_sha256="d" * 64,
         data_revision=None,
         git_commit=None,
         versions={},
         config=config,
+        audit=None,
+        n_clean=None,
+        clean_metrics=None,
     )
-    return dataclasses.replace(made, **changes)
+    return Report.from_fields(fields | changes)

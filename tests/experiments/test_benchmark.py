@@ -102,7 +102,9 @@ def test_where_no_clean_row_is_left_the_clean_figures_are_empty():
 
 def test_the_picture_has_a_line_a_task_with_the_rows_of_both_kinds():
     runs = [
-        finished(method, task=task, n_test=1200, n_clean=clean, clean_metrics=report().metrics)
+        finished(
+            method, task=task, n_test=1200, n_clean=clean, clean_metrics=report().outcome.metrics
+        )
         for task, clean in (("one", 1100), ("two", 900))
         for method in ("gc_only", "linear_probe")
     ]

@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 from math import hypot
 
 import pandas as pd
@@ -9,7 +8,7 @@ from scipy.stats import t as student
 from backbone.common.errors import InputError
 from experiments import curve
 from experiments.common.points import COLUMNS
-from icl.reporting.report import write_report
+from icl.reporting.report import Report, write_report
 from icl.results import results
 from tasks.metrics.bootstrap import Estimate
 from tests.experiments.made_up import report
@@ -21,7 +20,7 @@ def runs(tmp_path):
 
     def write(*reports):
         for number, one in enumerate(reports):
-            folder = tmp_path / "runs" / one.task / one.method / f"{number:012x}"
+            folder = tmp_path / "runs" / one.setup.task / one.setup.method / f"{number:012x}"
             folder.mkdir(parents=True)
             write_report(folder, one)
         return tmp_path / "runs"
@@ -132,7 +131,9 @@ def test_other_settings_are_another_line(runs):
 
 def test_memory_for_encoded_rows_does_not_set_points_apart(runs):
     few, many = report(tokens=4), report(tokens=4, seed=1)
-    folder = runs(few, dataclasses.replace(many, config=many.config | {"keep_gb": 8}))
+    config = many.setup.config | {"keep_gb": 8}
+    with_more_memory = Report.from_fields(many.fields() | {"config": config})
+    folder = runs(few, with_more_memory)
     table = curve.aggregate(results(folder))
     assert (table["variant"].tolist(), table["n_seeds"].tolist()) == ([""], [2])
 

@@ -95,7 +95,7 @@ def test_the_interval_is_student_s_t_over_divisions(data, tmp_path):
              f"runs={tmp_path}"]  # fmt: skip
     options, own = read_words(Options, words)
     finished = run_planned(planned_runs(options, own))
-    values = [done.report.metrics["accuracy"].value for done in finished]
+    values = [done.report.outcome.metrics["accuracy"].value for done in finished]
     row = tabulate(finished).iloc[0]
     half = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)  # Student's t, two degrees of freedom
     assert row["accuracy"] == pytest.approx(np.mean(values))

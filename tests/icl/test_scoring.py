@@ -125,13 +125,16 @@ def test_a_run_on_labels_reports_their_areas(call, tmp_path):
     assert code == 0, err
     assert "auroc" in out and "accuracy" not in out
     files = sorted((tmp_path / "runs").rglob("report.json"))
-    report = next(r for r in map(read_report, files) if r.control is None)
-    assert report.kind == "multi_label" and report.labels == LABELS
-    assert list(report.metrics) == ["auroc", "auprc", "auroc_GC", "auprc_GC"]
-    assert report.metrics["auroc_GC"].value == 1.0
-    assert report.metrics["auroc_GC"].value == report.details["auroc_by_label"]["many_gc"][0]
-    assert math.isnan(report.gc_matched_accuracy.value)
-    folder = next(f for f in files if read_report(f).control is None).parent
+    report = next(r for r in map(read_report, files) if r.setup.control is None)
+    assert report.setup.kind == "multi_label" and report.setup.labels == LABELS
+    assert list(report.outcome.metrics) == ["auroc", "auprc", "auroc_GC", "auprc_GC"]
+    assert report.outcome.metrics["auroc_GC"].value == 1.0
+    assert (
+        report.outcome.metrics["auroc_GC"].value
+        == report.outcome.details["auroc_by_label"]["many_gc"][0]
+    )
+    assert math.isnan(report.outcome.gc_matched_accuracy.value)
+    folder = next(f for f in files if read_report(f).setup.control is None).parent
     lines = (folder / "predictions.tsv").read_text().splitlines()
     assert lines[0] == "row\tlabel\tlog_odds_many_gc\tlog_odds_starts_with_a"
     assert len(lines) == 41 and set(lines[1].split("\t")[1]) <= {"0", "1"}
@@ -150,7 +153,7 @@ def test_a_run_on_numbers_reports_correlations(call, tmp_path):
     assert code == 0, err
     assert "pearson" in out
     (file,) = (tmp_path / "runs" / "gc_share").rglob("report.json")
-    report = json.loads(file.read_text())
+    report = json.loads(file.read_text())["outcome"]
     assert report["metrics"]["pearson"]["value"] > 0.99 and report["metrics"]["rmse"]["value"] < 1
     lines = (file.parent / "predictions.tsv").read_text().splitlines()
     assert lines[0] == "row\tlabel\tpredicted"

@@ -61,7 +61,7 @@ def test_a_run_cuts_every_row_to_what_fits_and_reports_how_many(
     assert code == 0, err
     (file,) = (tmp_path / "runs").rglob("report.json")
     report = read_report(file)
-    assert report.details["rows_cut"] == 90 and report.details["max_bases"] == most
+    assert report.outcome.details["rows_cut"] == 90 and report.outcome.details["max_bases"] == most
     if words[0] != "method=gc_only":
         (tmp_path / "x.fa").write_text(f">one\n{'ACGT' * 20}\n")
         predict.main([f"run={file.parent}", "fasta=x.fa"])

@@ -46,7 +46,7 @@ def address(tmp_path_factory):
         )
     ]
     for number, one in enumerate(made):
-        place = folder / one.task / one.method / f"{number:012x}"
+        place = folder / one.setup.task / one.setup.method / f"{number:012x}"
         place.mkdir(parents=True)
         write_report(place, one)
     assert command.main([f"runs={folder}"]) == 0
@@ -143,7 +143,7 @@ def test_nothing_is_wider_than_the_window_and_it_prints(page):
 def test_what_a_search_tried_once_are_dots_of_one_name(browser, tmp_path):
     for number in range(9):
         one = report(tokens=number, accuracy=0.6 + number / 100, options={"lr": 0.1 + number})
-        place = tmp_path / one.task / one.method / f"{number:012x}"
+        place = tmp_path / one.setup.task / one.setup.method / f"{number:012x}"
         place.mkdir(parents=True)
         write_report(place, one)
     assert command.main([f"runs={tmp_path}"]) == 0

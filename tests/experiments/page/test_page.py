@@ -22,7 +22,7 @@ def runs(tmp_path):
 
     def write(*reports, right=None):
         for number, one in enumerate(reports):
-            folder = tmp_path / "runs" / one.task / one.method / f"{number:012x}"
+            folder = tmp_path / "runs" / one.setup.task / one.setup.method / f"{number:012x}"
             folder.mkdir(parents=True)
             write_report(folder, one)
             if right is not None:

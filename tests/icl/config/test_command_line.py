@@ -99,7 +99,7 @@ def test_data_falls_back_to_the_environment(call, tiny, monkeypatch):
 def test_a_sweep_runs_every_combination_and_leaves_only_runs(call, tiny, tmp_path):
     assert call("-m", "task=tiny_rows", "method=majority,gc_only", "seed=0,1", "out=a,b")[0] == 0
     reports = [read_report(path) for path in find_reports(tmp_path)]
-    assert sorted((r.method, r.seed) for r in reports) == [
+    assert sorted((r.setup.method, r.setup.seed) for r in reports) == [
         ("gc_only", 0),
         ("gc_only", 1),
         ("majority", 0),

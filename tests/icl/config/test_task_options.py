@@ -35,7 +35,7 @@ def test_options_of_a_task_are_given_on_the_command_line(windows, call, tmp_path
     code, _, err = call(*words)
     assert code == 0, err
     (file,) = (tmp_path / "runs" / "windows_30" / "gc_only").glob("*/report.json")
-    report = json.loads(file.read_text())
+    report = json.loads(file.read_text())["setup"]
     assert report["task"] == "windows_30"
     own = {"name": "windows", "length": 30, "genome": "my genome, v=2.fa"}
     assert report["config"]["task"] == own

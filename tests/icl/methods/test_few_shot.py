@@ -310,9 +310,9 @@ def test_it_runs_is_reported_and_predicts(call, tiny, tmp_path):
     assert code == 0, err
     (path,) = find_reports(tmp_path)
     report = read_report(path.parent)
-    assert report.shots == report.k == 2
-    assert report.details["bases_shown"] == 160
-    assert "ece_before_calibration" in report.details
+    assert report.setup.shots == report.setup.k == 2
+    assert report.outcome.details["bases_shown"] == 160
+    assert "ece_before_calibration" in report.outcome.details
     method, _ = predict.load_method(path.parent)
     (first, *_) = predict.predict(method, ["ACGTTGCA" * 5])
     assert first.sum() == pytest.approx(1)

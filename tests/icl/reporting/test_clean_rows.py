@@ -48,13 +48,13 @@ def only_report(folder):
 def test_metrics_of_the_clean_rows_stand_beside_those_of_all(call, leaky, tmp_path):
     _, out, _ = call(*RUN)
     report, path = only_report(tmp_path)
-    assert report.audit == {"rows": 30, "same": 2, "reverse_complement": 1, "near": 0}
-    assert report.n_clean == 27
+    assert report.outcome.audit == {"rows": 30, "same": 2, "reverse_complement": 1, "near": 0}
+    assert report.outcome.n_clean == 27
     table = pd.read_csv(path.parent / "predictions.tsv", sep="\t").drop(index=list(COPIED))
     labels = (table["label"] == "rich").to_numpy().astype(int)
     expected = evaluate(labels, table[["log_p_poor", "log_p_rich"]].to_numpy())
-    assert report.clean_metrics == expected
-    assert report.metrics != expected
+    assert report.outcome.clean_metrics == expected
+    assert report.outcome.metrics != expected
     assert "27 are clean" in out and "accuracy on the clean rows" in out
     assert Report.from_json(report.to_json()) == report
 
@@ -62,14 +62,14 @@ def test_metrics_of_the_clean_rows_stand_beside_those_of_all(call, leaky, tmp_pa
 def test_without_relatives_the_clean_rows_are_all_rows(call, tiny, tmp_path):
     _, out, _ = call(*RUN)
     report, _ = only_report(tmp_path)
-    assert report.n_clean == 30 and report.clean_metrics == report.metrics
+    assert report.outcome.n_clean == 30 and report.outcome.clean_metrics == report.outcome.metrics
     assert "clean" not in out
 
 
 def test_validation_rows_are_compared_with_train_where_they_are_evaluated(call, leaky, tmp_path):
     call(*RUN, "evaluate=val")
     report, _ = only_report(tmp_path)
-    assert report.audit == {"rows": 20, "same": 0, "reverse_complement": 0, "near": 0}
+    assert report.outcome.audit == {"rows": 20, "same": 0, "reverse_complement": 0, "near": 0}
 
 
 def test_nothing_clean_is_no_metric(call, tiny, monkeypatch, tmp_path):
@@ -82,7 +82,7 @@ def test_nothing_clean_is_no_metric(call, tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(tiny, "splits", splits)
     call(*RUN)
     report, _ = only_report(tmp_path)
-    assert (report.n_clean, report.clean_metrics) == (0, None)
+    assert (report.outcome.n_clean, report.outcome.clean_metrics) == (0, None)
     frame = results(tmp_path)
     assert frame["n_clean"].tolist() == [0] and "clean_accuracy" not in frame
 
@@ -92,15 +92,15 @@ def test_the_columns_of_results(call, leaky, tmp_path):
     report, path = only_report(tmp_path)
     row = results(tmp_path).iloc[0]
     assert row["n_clean"] == 27 and row["audit_same"] == 2
-    assert row["clean_accuracy"] == report.clean_metrics["accuracy"].value
-    assert row["clean_auroc_low"] == report.clean_metrics["auroc"].low
+    assert row["clean_accuracy"] == report.outcome.clean_metrics["accuracy"].value
+    assert row["clean_auroc_low"] == report.outcome.clean_metrics["auroc"].low
 
 
 def test_split_clean_scores_clean_rows_alone_under_a_name_of_its_own(call, leaky, tmp_path):
     call(*RUN)
     call(*RUN, "split=clean")
     official, clean = sorted(
-        (read_report(path) for path in find_reports(tmp_path)), key=lambda r: -r.n_test
+        (read_report(path) for path in find_reports(tmp_path)), key=lambda r: -r.setup.n_test
     )
     assert (official.n_test, clean.n_test, clean.n_clean) == (30, 27, 27)
     assert clean.metrics == official.clean_metrics
@@ -110,8 +110,8 @@ def test_split_clean_scores_clean_rows_alone_under_a_name_of_its_own(call, leaky
 def test_by_cluster_divides_all_rows_anew(call, leaky, tmp_path):
     assert call(*RUN, "split=by_cluster")[0] == 0
     report, _ = only_report(tmp_path)
-    assert report.n_train + report.n_val + report.n_test == 90
-    assert report.audit["same"] + report.audit["reverse_complement"] == 0
+    assert report.setup.n_train + report.setup.n_val + report.setup.n_test == 90
+    assert report.outcome.audit["same"] + report.outcome.audit["reverse_complement"] == 0
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_strict_passes_where_no_test_row_is_in_train(call, tiny):
 def test_only_another_division_changes_the_name_of_a_run(call, tiny, tmp_path):
     call(*RUN)
     report, _ = only_report(tmp_path)
-    config = resolve(from_dict(report.config))
+    config = resolve(from_dict(report.setup.config))
     settings = identity(config)
     assert not {"split", "strict"} & settings.keys()  # as before there were such options
     assert identity(dataclasses.replace(config, strict=True)) == settings
@@ -160,15 +160,15 @@ def test_reports_of_before_are_still_read(call, tiny, tmp_path):
     report, path = only_report(tmp_path)
     values = json.loads(path.read_text())
     for name in ("audit", "n_clean", "clean_metrics"):
-        del values[name]
-    del values["config"]["split"], values["config"]["strict"]
+        del values["outcome"][name]
+    del values["setup"]["config"]["split"], values["setup"]["config"]["strict"]
     path.write_text(json.dumps(values))
     old = read_report(path)
-    assert (old.audit, old.n_clean, old.clean_metrics) == (None, None, None)
-    assert old.metrics == report.metrics
+    assert (old.outcome.audit, old.outcome.n_clean, old.outcome.clean_metrics) == (None, None, None)
+    assert old.outcome.metrics == report.outcome.metrics
     frame = results(tmp_path)
     assert np.isnan(frame["n_clean"].astype(float).iloc[0])
-    assert from_dict(old.config).split == "official"
+    assert from_dict(old.setup.config).split == "official"
 
 
 def test_chromosomes_seen_in_pretraining_and_others_are_told_apart(
@@ -186,7 +186,7 @@ def test_chromosomes_seen_in_pretraining_and_others_are_told_apart(
     run = ("task=tiny_rows", "method=linear_probe", "threads=1", "out=runs")
     assert call(*run, f"backbone={tmp_path}/model")[0] == 0
     (path,) = find_reports(tmp_path / "runs")
-    details = read_report(path).details
+    details = read_report(path).outcome.details
     assert (details["seen_rows"], details["unseen_rows"]) == (10, 20)
     table = pd.read_csv(path.parent / "predictions.tsv", sep="\t")
     right = (table["label"] == table["predicted"]).to_numpy()

@@ -15,11 +15,13 @@ def test_no_name_and_no_number_is_cut_where_a_terminal_is_narrow(
 ):
     call("task=tiny_rows", "method=gc_only")
     (path,) = find_reports(tmp_path)
-    report = replace(read_report(path), method="instruction_tuning", k=16)
+    report = read_report(path)
+    setup = replace(report.setup, method="instruction_tuning", k=16)
+    report = replace(report, setup=setup)
     console = Console(width=width)
     console.print(summary_table([report], []))
     rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│" in line]
     assert [cell.strip() for cell in rows[0][:3]] == ["instruction_tuning", "16", "0"]
-    accuracy = report.metrics["accuracy"]
+    accuracy = report.outcome.metrics["accuracy"]
     shown = " ".join(row[3].strip() for row in rows).split()
     assert shown == f"{accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]".split()

@@ -94,7 +94,10 @@ def test_controls_are_runs_of_their_own_after_the_plain_ones(call, tiny, tmp_pat
     assert "learning from the training labels" in out
     for path in find_reports(tmp_path):
         report = read_report(path)
-        assert report.config["control"] == report.control and report.config["controls"] == []
+        assert (
+            report.setup.config["control"] == report.setup.control
+            and report.setup.config["controls"] == []
+        )
     # The same control alone is the same run.
     again = call(*RUN, "control=train_labels_shuffled")
     assert "already there" in again[1] and len(results(tmp_path)) == 4
@@ -132,5 +135,5 @@ def test_a_method_that_calibrates_has_both_errors_in_its_report(call, tiny, tmp_
     call(*RUN)
     (report,) = (read_report(path) for path in find_reports(tmp_path))
     # One bin: 0.9 is said of class 0, and half of the rows are of class 0.
-    assert report.details == {"ece_before_calibration": pytest.approx(0.4)}
+    assert report.outcome.details == {"ece_before_calibration": pytest.approx(0.4)}
     assert results(tmp_path)["details_ece_before_calibration"].tolist() == pytest.approx([0.4])
