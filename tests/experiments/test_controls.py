@@ -1,4 +1,3 @@
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,7 @@ from icl.run import Finished
 from tasks.catalog import TASKS
 from tasks.metrics.bootstrap import Estimate
 from tasks.task import Example, Splits, Task, make_splits
-
-
-@dataclass
-class Made:
-    """As much of a report as the tables read."""
-
-    method: str
-    control: str | None
-    seed: int
-    gc_matched_accuracy: Estimate
-    kind: str = "classes"
+from tests.experiments.made_up import report
 
 
 def made(folder: Path, control: str | None, seed: int, right: str) -> Finished:
@@ -34,8 +23,9 @@ def made(folder: Path, control: str | None, seed: int, right: str) -> Finished:
     folder.mkdir()
     lines = [f"{i}\ta\t{'a' if one == '1' else 'b'}" for i, one in enumerate(right)]
     (folder / "predictions.tsv").write_text("\n".join(["row\tlabel\tpredicted", *lines]) + "\n")
-    report = Made("few_shot", control, seed, Estimate(0.5 + seed / 10, 0, 1))
-    return Finished(report, folder, was_there=False)
+    matched = Estimate(0.5 + seed / 10, 0, 1)
+    one = report("few_shot", control=control, seed=seed, gc_matched_accuracy=matched)
+    return Finished(one, folder, was_there=False)
 
 
 def test_the_table_has_a_row_a_control_with_means_over_seeds(tmp_path):

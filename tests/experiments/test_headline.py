@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,7 @@ from icl.run import Finished
 from tasks.catalog import TASKS
 from tasks.metrics.bootstrap import Estimate
 from tasks.task import Example, Splits, Task, make_splits
-
-
-@dataclass
-class Made:
-    """As much of a report as the tables read."""
-
-    metrics: dict[str, Estimate]
-    validation: dict[str, float]
-    gc_matched_accuracy: Estimate
+from tests.experiments.made_up import report
 
 
 def made(folder: Path, right: str, gc_matched: float = 0.5) -> Finished:
@@ -34,8 +26,10 @@ def made(folder: Path, right: str, gc_matched: float = 0.5) -> Finished:
     (folder / "predictions.tsv").write_text(text)
     share = right.count("1") / len(right)
     metrics = {"accuracy": Estimate(share, 0, 1), "auroc": Estimate(share + 0.1, 0, 1)}
-    report = Made(metrics, {"accuracy": 0.25, "loss": 1.0}, Estimate(gc_matched, 0, 1))
-    return Finished(report, folder, was_there=False)
+    validation = {"accuracy": 0.25, "loss": 1.0}
+    matched = Estimate(gc_matched, 0, 1)
+    one = report(metrics=metrics, validation=validation, gc_matched_accuracy=matched)
+    return Finished(one, folder, was_there=False)
 
 
 @pytest.fixture

@@ -52,15 +52,19 @@ class FakeRuns:
                 (folder / "part").rename(folder / "done")
             value = float((folder / "done").read_text())
         report = SimpleNamespace(
-            kind="classes",
-            metrics={"accuracy": Estimate(value, value - 0.1, value + 0.1)},
-            gc_matched_accuracy=Estimate(0.5, 0.4, 0.6),
-            validation={"accuracy": value, "loss": self.loss(value)},
-            prompt_tokens=config.prompt_tokens,
-            shots=config.shots,
-            trainable_parameters=8 * (config.prompt_tokens or 0),
-            seconds=1.0,
-            control=None,
+            setup=SimpleNamespace(
+                kind="classes",
+                prompt_tokens=config.prompt_tokens,
+                shots=config.shots,
+                control=None,
+            ),
+            outcome=SimpleNamespace(
+                metrics={"accuracy": Estimate(value, value - 0.1, value + 0.1)},
+                gc_matched_accuracy=Estimate(0.5, 0.4, 0.6),
+                validation={"accuracy": value, "loss": self.loss(value)},
+                trainable_parameters=8 * (config.prompt_tokens or 0),
+            ),
+            environment=SimpleNamespace(seconds=1.0),
         )
         return [Finished(report, folder, was_there)]
 

@@ -102,9 +102,9 @@ def test_split_clean_scores_clean_rows_alone_under_a_name_of_its_own(call, leaky
     official, clean = sorted(
         (read_report(path) for path in find_reports(tmp_path)), key=lambda r: -r.setup.n_test
     )
-    assert (official.n_test, clean.n_test, clean.n_clean) == (30, 27, 27)
-    assert clean.metrics == official.clean_metrics
-    assert "3 of 30 test rows" in clean.split_origin
+    assert (official.setup.n_test, clean.setup.n_test, clean.outcome.n_clean) == (30, 27, 27)
+    assert clean.outcome.metrics == official.outcome.clean_metrics
+    assert "3 of 30 test rows" in clean.setup.split_origin
 
 
 def test_by_cluster_divides_all_rows_anew(call, leaky, tmp_path):

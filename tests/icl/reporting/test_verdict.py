@@ -74,7 +74,8 @@ def test_a_control_is_compared_with_the_plain_runs_of_its_seeds_row_by_row(tmp_p
         ("query_alone", 1, "1110"),
         ("demo_labels_flipped", 7, "0000"),
     ]
-    reports = [SimpleNamespace(method="m", control=c, seed=s, kind="classes") for c, s, _ in runs]
+    setups = [SimpleNamespace(method="m", control=c, seed=s, kind="classes") for c, s, _ in runs]
+    reports = [SimpleNamespace(setup=setup) for setup in setups]
     folders = [written(tmp_path / f"{c}{s}", right) for c, s, right in runs]
     (found,) = verdicts(reports, folders)
     assert (found.control, found.draws) == ("query_alone", 2)
