@@ -1,4 +1,4 @@
-"""Markov models of genomes, in perplexity: `python -m backbone.markov`."""
+"""Print the held-out perplexity of Markov models: `python -m backbone.markov`."""
 
 import sys
 

@@ -1,9 +1,10 @@
-"""Pretrains a HyenaDNA model on FASTA files: `python -m backbone.pretrain key=value ...`.
+"""Pretrain a HyenaDNA model on FASTA files: `python -m backbone.pretrain key=value ...`.
 
 Several processes, on one machine or many: `accelerate launch -m backbone.pretrain device=cuda ...`;
 on CPUs `torchrun --nproc-per-node=2 -m backbone.pretrain ...`: accelerate launch starts one there.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,11 +17,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from backbone.common.errors import InputError
 from backbone.common.options import Sources, help_text, read_options
-from backbone.pretraining import recipes as pretrain_sizes
+from backbone.pretraining import recipes
 from backbone.pretraining.config import PretrainConfig, check_pretraining
 from backbone.pretraining.data import GenomeSource, MixedSource, Source
-from backbone.pretraining.progress import View
-from backbone.pretraining.status import Status
+from backbone.pretraining.progress import Status, View
 from backbone.pretraining.trainer import NonFiniteLossError, Trainer
 from backbone.pretraining.windows import divide
 from backbone.sequence.dna import ALPHABETS
@@ -38,15 +38,19 @@ EXAMPLES = """
 """
 
 
-def unseen(status: Status) -> None:
-    """Shows nothing."""
+FEW_STEPS = 100
+"""A budget below this is good for a test of the installation, and hardly for a model."""
+
+
+def show_nothing(status: Status) -> None:
+    """Ignore a run's progress."""
 
 
 def source_of(config: PretrainConfig) -> Source:
-    """Reads the genome or the genomes of a run.
+    """Read the genome or the genomes of a run.
 
     Raises:
-        InputError: for files, regions or intervals that cannot be used.
+        InputError: If files, regions or intervals cannot be used.
     """
     if config.genomes:
         weights = {name: genome.weight for name, genome in config.genomes.items()}
@@ -67,34 +71,68 @@ def _genome(files: Sources, config: PretrainConfig) -> GenomeSource:
     )
 
 
-def pretrain(config: PretrainConfig, show: Callable[[Status], None] = unseen) -> Path:
-    """Runs or resumes a pretraining run and returns the folder of the exported model.
+def pretrain(config: PretrainConfig, show: Callable[[Status], None] = show_nothing) -> Path:
+    """Run or resume a pretraining run, and return the folder of the exported model.
 
     Args:
-        config: all options.
-        show: is told about every step.
+        config: All options.
+        show: Called with the status after every step.
 
     Raises:
-        InputError: for options or data that cannot be used, or a full disk.
-        NonFiniteLossError: if training diverges.
+        InputError: If options or data cannot be used, or the disk is full.
+        NonFiniteLossError: If training diverges.
     """
     check_pretraining(config)
     torch.set_num_threads(config.threads)
     source = source_of(config)
     trainer = Trainer(config, source)
+    warn_of_few_steps(trainer)
     _run(trainer, show)
     if isinstance(source, MixedSource):
         _score_each(trainer, source)
+    warn_of_no_gain(trainer, len(ALPHABETS[config.alphabet].letters) - 1)
     trainer.processes.leave()
     return trainer.out / "model"
 
 
+def warn_of_few_steps(trainer: Trainer) -> None:
+    """Warn on standard error of a budget that no model can learn much in."""
+    config = trainer.config
+    if config.tokens is None or not trainer.processes.is_first:
+        return
+    steps = math.ceil(config.tokens / config.batch_tokens)
+    if steps < FEW_STEPS:
+        print(
+            f"warning: tokens={config.tokens} is {steps} step{'s' * (steps > 1)} of "
+            f"batch_tokens={config.batch_tokens}; a model needs hundreds: raise tokens, or lower "
+            f"batch_tokens",
+            file=sys.stderr,
+        )
+
+
+def warn_of_no_gain(trainer: Trainer, letters: int) -> None:
+    """Warn on standard error of a model that predicts worse than one that gives all letters alike.
+
+    Args:
+        trainer: At its end.
+        letters: Letters of the alphabet, without the unknown one.
+    """
+    if trainer.final_perplexity > letters and trainer.processes.is_first:
+        rows = "the last steps" if trainer.valid_all is None else "the held-out rows"
+        print(
+            f"warning: the model is worse than a uniform guess: loss "
+            f"{math.log(trainer.final_perplexity):.4f} nats a letter on {rows}, and ln {letters} = "
+            f"{math.log(letters):.4f} without any learning; train longer",
+            file=sys.stderr,
+        )
+
+
 def train(trainer: Trainer, show: Callable[[Status], None]) -> Path:
-    """Lets a trainer run to its end and returns the folder of the exported model; see `pretrain`.
+    """Run a trainer to its end, and return the folder of the exported model; see `pretrain`.
 
     Raises:
-        InputError: if the disk is full.
-        NonFiniteLossError: if training diverges.
+        InputError: If the disk is full.
+        NonFiniteLossError: If training diverges.
     """
     _run(trainer, show)
     trainer.processes.leave()
@@ -108,7 +146,7 @@ def _run(trainer: Trainer, show: Callable[[Status], None]) -> None:
 
 
 def _score_each(trainer: Trainer, source: MixedSource) -> None:
-    """Logs the perplexity on everything that is held out of each genome."""
+    """Log the perplexity on everything that is held out of each genome."""
     length = trainer.config.valid_length or trainer.config.max_seq_len
     found = {name: one.held_out(length, sys.maxsize) for name, one in source.sources.items()}
     scores = {
@@ -127,41 +165,41 @@ def command(
     arguments: Sequence[str],
     more_help: str = "",
 ) -> int:
-    """Runs the command line of a job that trains, and returns its exit code.
+    """Run the command line of a job that trains, and return its exit code.
 
     Args:
-        options: dataclass of its options.
-        name: how it is called, for the help.
-        job: takes its options and what is told about every step, and returns the model's folder.
+        options: Dataclass of its options.
+        name: The command, for the help.
+        job: Takes the options and a function to call after every step; returns the model's folder.
         arguments: `key=value` each.
-        more_help: what the help says besides the options.
+        more_help: Follows the options in the help.
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(help_text(options, name) + more_help)
         return 0
     disable_progress_bar()
-    speaks = os.environ.get("RANK", "0") == "0"  # of several processes that a launcher started
+    is_first = os.environ.get("RANK", "0") == "0"  # of several processes that a launcher started
     try:
-        with View(Console(quiet=not speaks)) as view:
+        with View(Console(quiet=not is_first)) as view:
             model = job(read_options(options, arguments), view.show)
     except InputError as error:
-        if speaks:
+        if is_first:
             print(f"error: {error}", file=sys.stderr)
         return 2
     except NonFiniteLossError as error:
-        if speaks:
+        if is_first:
             print(f"stopped: {error}", file=sys.stderr)
         return 1
-    if speaks:
+    if is_first:
         print(f"model: {model}")
     return 0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command line and returns its exit code."""
-    more = f"\n\n{pretrain_sizes.help_lines()}\n{EXAMPLES}"
+    """Run the command line, and return its exit code."""
+    more = f"\n\n{recipes.help_lines()}\n{EXAMPLES}"
     try:
-        expanded = pretrain_sizes.expand(arguments)
+        expanded = recipes.expand(arguments)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

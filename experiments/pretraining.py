@@ -153,8 +153,8 @@ def perplexity(model: str, held_out: str, length: int | None) -> float:
 
     from backbone.hyena.zoo import load
     from backbone.pretraining.data import GenomeSource
-    from backbone.pretraining.objective import loss_sum
-    from backbone.pretraining.status import perplexity_of
+    from backbone.pretraining.optimization import loss_sum
+    from backbone.pretraining.progress import perplexity_of
     from backbone.pretraining.windows import Division, Region
     from backbone.sequence.bed import Interval
     from backbone.sequence.fasta import Genome

@@ -22,8 +22,8 @@ from backbone.common.options import option
 from backbone.hyena.tokenizer import PAD
 from backbone.pretrain import command, train
 from backbone.pretraining.config import TrainerConfig, check
-from backbone.pretraining.data import IGNORED, Rows
-from backbone.pretraining.status import Status
+from backbone.pretraining.data import IGNORED, Batch
+from backbone.pretraining.progress import Status
 from backbone.pretraining.trainer import Trainer
 from experiments.probe import Writer
 from tasks.catalog import PROBES
@@ -60,7 +60,7 @@ class EpisodeSource:
         self.pair = len(self._ids(most.queries))
         self.least = self.pair * (len(most.demonstrations) + 1)
 
-    def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Rows:
+    def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Batch:
         """Draws rows of one step, from row `first` on.
 
         Raises:
@@ -73,15 +73,15 @@ class EpisodeSource:
             )
         return self._rows([(seed, step, row, 0) for row in range(first, first + rows)], length)
 
-    def held_out(self, length: int, most: int) -> Rows:
+    def held_out(self, length: int, most: int) -> Batch:
         """Rows from draws of their own."""
         return self._rows([(0, 0, row, 1) for row in range(min(most, HELD_OUT_ROWS))], length)
 
-    def _rows(self, seeds: Sequence[tuple[int, ...]], length: int) -> Rows:
+    def _rows(self, seeds: Sequence[tuple[int, ...]], length: int) -> Batch:
         drawn = [self._row(np.random.default_rng(seed), length + 1) for seed in seeds]
         ids, counted = (np.stack(part) for part in zip(*drawn, strict=True))
         targets = np.where(counted, ids, IGNORED).astype(np.int8)
-        return Rows(ids[:, :-1].astype(np.int8), targets[:, 1:])
+        return Batch(ids[:, :-1].astype(np.int8), targets[:, 1:])
 
     def _row(self, random: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids (length,) and which of them are answers of queries."""

@@ -33,18 +33,18 @@ _HEAD = "lm_head.weight"
 
 
 def export(weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, to: Path) -> None:
-    """Writes a model and its tokenizer in the layout of the Hugging Face Hub.
+    """Write a model and its tokenizer in the layout of the Hugging Face Hub.
 
     A folder of that name is replaced once the new one is complete.
 
     Args:
-        weights: of the whole model, under the names of its parameters.
-        shape: gives the configuration, and which weights are tied.
-        tok: the tokenizer.
-        to: the folder.
+        weights: Of the whole model, under the names of its parameters.
+        shape: Gives the configuration, and which weights are tied.
+        tok: The tokenizer.
+        to: The folder.
 
     Raises:
-        InputError: if it cannot be written.
+        InputError: If it cannot be written.
     """
     with _whole(to, to.parent / "checkpoints") as fresh:
         _write_model(weights, shape, tok, fresh)
@@ -53,11 +53,11 @@ def export(weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, 
 def gather(
     model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Collects what is to be saved on the CPU; all processes of a group must call it.
+    """Collect what is to be saved on the CPU; all processes of a group must call it.
 
     Args:
-        model: as it is trained, whole or sharded.
-        optimizer: of its parameters.
+        model: As it is trained, whole or sharded.
+        optimizer: Of its parameters.
 
     Returns:
         The weights, and the optimizer's state as "parameter/key"; both whole, and empty in all
@@ -81,18 +81,18 @@ def save(
     tok: SequenceTokenizer,
     state: dict[str, Any],
 ) -> Path:
-    """Writes a checkpoint to `folder/step-<step>` and returns that path.
+    """Write a checkpoint to `folder/step-<step>` and returns that path.
 
     Args:
-        folder: of all checkpoints of a run.
-        weights: of the model, from `gather`.
-        moments: of the optimizer, from `gather`.
-        shape: gives the model's configuration.
-        tok: the tokenizer.
-        state: what else is needed to go on, as JSON; "step" names the checkpoint.
+        folder: Of all checkpoints of a run.
+        weights: Of the model, from `gather`.
+        moments: Of the optimizer, from `gather`.
+        shape: Gives the model's configuration.
+        tok: The tokenizer.
+        state: What else is needed to go on, as JSON; "step" names the checkpoint.
 
     Raises:
-        InputError: if it cannot be written, as on a full disk; other checkpoints are untouched.
+        InputError: If it cannot be written, as on a full disk; other checkpoints are untouched.
     """
     target = folder / f"step-{state['step']:08d}"
     with _whole(target, folder) as fresh:
@@ -103,15 +103,15 @@ def save(
 
 
 def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Puts weights and optimizer back as they were saved, and returns the saved state.
+    """Put weights and optimizer back as they were saved, and returns the saved state.
 
     Args:
-        checkpoint: its folder.
-        model: as it is trained, whole or sharded.
-        optimizer: of its parameters.
+        checkpoint: Its folder.
+        model: As it is trained, whole or sharded.
+        optimizer: Of its parameters.
 
     Raises:
-        InputError: if the checkpoint is damaged or holds other parameters.
+        InputError: If the checkpoint is damaged or holds other parameters.
     """
     whole = StateDictOptions(full_state_dict=True)
     try:
@@ -141,10 +141,10 @@ def _by_parameter(moments: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """Returns the state that was saved with a checkpoint.
+    """Return the state that was saved with a checkpoint.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: If it cannot be read.
     """
     try:
         return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
@@ -153,19 +153,19 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def all_of(folder: Path) -> list[Path]:
-    """Returns the complete checkpoints of a run, oldest first."""
+    """Return the complete checkpoints of a run, oldest first."""
     return sorted(folder.glob("step-*"))
 
 
 def best_of(folder: Path) -> Path | None:
-    """Returns the checkpoint with the lowest perplexity on held-out rows, if any was scored."""
+    """Return the checkpoint with the lowest perplexity on held-out rows, if any was scored."""
     scored = [(read_state(path).get("valid_perplexity"), path) for path in all_of(folder)]
     known = [(perplexity, path) for perplexity, path in scored if perplexity is not None]
     return min(known)[1] if known else None
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints and the best one."""
+    """Delete all but the newest `keep` checkpoints and the best one."""
     best = best_of(folder)
     for old in all_of(folder)[:-keep]:
         if old != best:
@@ -174,14 +174,14 @@ def prune(folder: Path, keep: int) -> None:
 
 @contextmanager
 def storing(what: Path, checkpoints: Path) -> Iterator[None]:
-    """Turns what a full or failing disk raises into one line.
+    """Turn what a full or failing disk raises into one line.
 
     Args:
-        what: is being written.
-        checkpoints: folder of the run's checkpoints.
+        what: Is being written.
+        checkpoints: Folder of the run's checkpoints.
 
     Raises:
-        InputError: naming what could not be written and how to go on.
+        InputError: Naming what could not be written and how to go on.
     """
     try:
         yield
@@ -196,7 +196,7 @@ def storing(what: Path, checkpoints: Path) -> Iterator[None]:
 
 @contextmanager
 def _whole(target: Path, checkpoints: Path) -> Iterator[Path]:
-    """Gives a folder to fill, which gets its name when it is complete and on the disk."""
+    """Yield a folder to fill, which gets its name when it is complete and on the disk."""
     fresh = target.with_name(f".{target.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
@@ -227,7 +227,7 @@ def _write_model(
 
 
 def _rename(fresh: Path, target: Path) -> None:
-    """Moves a complete folder to its name; a folder cannot be replaced in one step."""
+    """Move a complete folder to its name; a folder cannot be replaced in one step."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

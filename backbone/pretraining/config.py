@@ -85,7 +85,7 @@ class TrainerConfig:
     threads: int = option(2, "CPU threads", above=0)
 
     def model_config(self) -> HyenaDNAConfig:
-        """Returns the shape of the model."""
+        """Return the shape of the model."""
         return HyenaDNAConfig(
             d_model=self.d_model,
             n_layer=self.n_layer,
@@ -102,7 +102,7 @@ class TrainerConfig:
         )
 
     def tokenizer(self) -> SequenceTokenizer:
-        """Returns the tokenizer that is exported with the model."""
+        """Return the tokenizer that is exported with the model."""
         return DNATokenizer(model_max_length=self.max_seq_len)
 
 
@@ -138,7 +138,7 @@ class PretrainConfig(TrainerConfig, Sources):
     )
 
     def tokenizer(self) -> SequenceTokenizer:
-        """Returns the tokenizer of the alphabet."""
+        """Return the tokenizer of the alphabet."""
         return TOKENIZERS[self.alphabet](model_max_length=self.max_seq_len)
 
     @property
@@ -158,12 +158,12 @@ MAY_CHANGE = {
 
 
 def differences(saved: dict[str, Any], config: TrainerConfig) -> list[str]:
-    """Says which options differ from those of a saved run, of those that may not.
+    """Say which options differ from those of a saved run, of those that may not.
 
     Args:
         saved: `asdict` of its configuration; an option that it does not have is a later one, and
             had its default.
-        config: the options now.
+        config: The options now.
     """
     found = []
     for declared in fields(config):
@@ -191,10 +191,10 @@ def _flat(key: str, value: Any) -> dict[str, Any]:
 
 
 def check(config: TrainerConfig) -> None:
-    """Refuses options of the trainer that make no sense, alone or together.
+    """Refuse options of the trainer that make no sense, alone or together.
 
     Raises:
-        InputError: naming the option and what it may be.
+        InputError: Naming the option and what it may be.
     """
     check_options(config)
     if config.tokens is None and config.minutes is None:
@@ -214,10 +214,10 @@ def check(config: TrainerConfig) -> None:
 
 
 def check_pretraining(config: PretrainConfig) -> None:
-    """Refuses options of pretraining that make no sense.
+    """Refuse options of pretraining that make no sense.
 
     Raises:
-        InputError: naming the option and what it may be.
+        InputError: Naming the option and what it may be.
     """
     check_options(config)
     if config.both_strands and not ALPHABETS[config.alphabet].complement:

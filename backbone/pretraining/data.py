@@ -1,4 +1,4 @@
-"""Where the trainer's rows of token ids come from: anything that draws them, genomes above all."""
+"""Sources of the trainer's batches of token ids, above all genomes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from backbone.pretraining.windows import Division, Region, Windows, complements
 from backbone.sequence.dna import DNA, Alphabet
 
 IGNORED = -100
-"""As a target: this position does not count."""
+"""The target of a position that does not count."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Rows of one length, in bytes, because a genome's held-out regions are kept whole.
+class Batch:
+    """Rows of one length, as bytes, because a genome's held-out regions are kept whole.
 
     Attributes:
         inputs: (B, L) int8 token ids.
-        targets: (B, L) int8, the token that is to follow each position, `IGNORED` where none is.
+        targets: (B, L) int8, the token that follows each position, or `IGNORED`.
     """
 
     inputs: np.ndarray
@@ -29,26 +29,26 @@ class Rows:
 
     @property
     def length(self) -> int:
-        """Tokens of a row."""
+        """Tokens per row."""
         return self.inputs.shape[1]
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self.inputs)
 
-    def __getitem__(self, rows: slice) -> "Rows":
-        """Some of the rows."""
-        return Rows(self.inputs[rows], self.targets[rows])
+    def __getitem__(self, rows: slice) -> "Batch":
+        """Return some of the rows."""
+        return Batch(self.inputs[rows], self.targets[rows])
 
-    def share(self, rank: int, count: int) -> "Rows":
-        """Every `count`-th row, from `rank` on; equally many for each rank.
+    def share(self, rank: int, count: int) -> "Batch":
+        """Return every `count`-th row, from `rank` on; every rank gets the same number.
 
-        Where they do not divide, the first row stands in without a target.
+        Where the rows do not divide, the first row fills up, without a target.
         """
         mine = self[slice(rank, None, count)]
         if len(mine) * count >= len(self):
             return mine
-        return Rows(
+        return Batch(
             np.concatenate([mine.inputs, self.inputs[:1]]),
             np.concatenate([mine.targets, np.full_like(self.targets[:1], IGNORED)]),
         )
@@ -57,18 +57,18 @@ class Rows:
 class Source(Protocol):
     """What a model is trained on."""
 
-    def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Rows:
-        """Draws rows of one step, from row `first` on, a function of the arguments alone.
+    def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Batch:
+        """Draw rows of one step, from row `first` on, as a function of the arguments alone.
 
-        A row does not depend on how many are asked for, so that processes can share a step.
+        A row does not depend on how many are drawn, so that processes can share a step.
 
         Raises:
-            InputError: if there are none of that length.
+            InputError: If there are none of that length.
         """
         ...
 
-    def held_out(self, length: int, most: int) -> Rows | None:
-        """Rows that are never drawn, at most `most`; None if nothing is held out."""
+    def held_out(self, length: int, most: int) -> Batch | None:
+        """Return at most `most` rows that are never drawn; None if nothing is held out."""
         ...
 
 
@@ -83,34 +83,34 @@ class GenomeSource:
         soft_masked_targets: bool = True,
         reverse_complement: bool = True,
     ) -> None:
-        """Reads the training regions into memory; the held-out ones when they are asked for.
+        """Read the training regions into memory; `held_out` reads the others.
 
         Args:
-            division: which regions train and which are held out.
-            max_unknown: windows with a larger share of N are passed over.
-            max_soft_masked: windows with a larger share of lower-case letters are passed over.
-            soft_masked_targets: whether lower-case letters count as targets.
-            reverse_complement: whether half of the windows are read from the other strand.
+            division: The regions for training and the held-out ones.
+            max_unknown: Windows with a larger share of N are passed over.
+            max_soft_masked: Windows with a larger share of lower-case letters are passed over.
+            soft_masked_targets: Whether lower-case letters count as targets.
+            reverse_complement: Whether half of the windows come from the other strand.
 
         Raises:
-            InputError: if a reverse complement is asked for and there is no other strand.
+            InputError: If `reverse_complement` and the alphabet has no other strand.
         """
         self.division, self.max_unknown = division, max_unknown
         self.max_soft_masked, self.soft_masked_targets = max_soft_masked, soft_masked_targets
         self.reverse_complement = reverse_complement
         if reverse_complement:
-            complements(division.genome.alphabet)  # or refuse now
+            complements(division.genome.alphabet)  # fails now where there is none
         self.windows = self._windows(division.train)
 
-    def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Rows:
-        """Draws windows; see `Windows.draw`."""
+    def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Batch:
+        """Draw windows; see `Windows.draw`."""
         drawn = self.windows.batch(
             rows, length + 1, seed, step, first, both_strands=self.reverse_complement
         )
         return self._rows(drawn)
 
-    def held_out(self, length: int, most: int) -> Rows | None:
-        """Cuts the held-out regions into windows; see `Windows.tiles`."""
+    def held_out(self, length: int, most: int) -> Batch | None:
+        """Cut the held-out regions into windows; see `Windows.tiles`."""
         if not self.division.valid:
             return None
         return self._rows(self._windows(self.division.valid).tiles(length + 1, most))
@@ -124,26 +124,26 @@ class GenomeSource:
             keep_case=not self.soft_masked_targets,
         )
 
-    def _rows(self, windows: np.ndarray) -> Rows:
+    def _rows(self, windows: np.ndarray) -> Batch:
         return token_ids(windows, self.division.genome.alphabet, self.soft_masked_targets)
 
 
 class MixedSource:
-    """Windows of several genomes, each row from one that is drawn by its weight."""
+    """Windows of several genomes; the genome of each row is drawn by weight."""
 
     def __init__(self, sources: Mapping[str, Source], weights: Mapping[str, float]) -> None:
-        """Keeps the sources in the order of their names.
+        """Keep the sources in the order of their names.
 
         Args:
-            sources: by the genome's name.
-            weights: how often each is drawn, against all others.
+            sources: By the genome's name.
+            weights: How often each is drawn, relative to the others.
         """
         self.sources = {name: sources[name] for name in sorted(sources)}
         total = sum(weights[name] for name in self.sources)
         self._edges = np.cumsum([weights[name] / total for name in self.sources])[:-1]
 
-    def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Rows:
-        """Draws a genome for each row, and its window there."""
+    def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Batch:
+        """Draw a genome for each row, and its window there."""
         names = list(self.sources)
         drawn = [
             self.sources[names[self._genome_of(seed, step, row)]].batch(1, length, seed, step, row)
@@ -151,8 +151,8 @@ class MixedSource:
         ]
         return _stacked(drawn)
 
-    def held_out(self, length: int, most: int) -> Rows | None:
-        """The held-out windows of all genomes; a limit is shared equally."""
+    def held_out(self, length: int, most: int) -> Batch | None:
+        """Return the held-out windows of all genomes, which share the limit equally."""
         share = max(1, most // len(self.sources))
         found = [source.held_out(length, share) for source in self.sources.values()]
         kept = [rows for rows in found if rows is not None]
@@ -163,8 +163,8 @@ class MixedSource:
         return int(np.searchsorted(self._edges, random, side="right"))
 
 
-def _stacked(rows: Sequence[Rows]) -> Rows:
-    return Rows(
+def _stacked(rows: Sequence[Batch]) -> Batch:
+    return Batch(
         np.concatenate([some.inputs for some in rows]),
         np.concatenate([some.targets for some in rows]),
     )
@@ -172,7 +172,7 @@ def _stacked(rows: Sequence[Rows]) -> Rows:
 
 @lru_cache
 def _tokens(alphabet: Alphabet) -> np.ndarray:
-    """The token id of every ASCII code, (256,) int8; case does not matter."""
+    """Return the token id of every ASCII code, (256,) int8, whatever its case."""
     table = np.full(256, IGNORED, dtype=np.int8)
     for letters in (alphabet.letters, alphabet.letters.lower()):
         table[list(letters.encode())] = range(len(SPECIALS), len(SPECIALS) + len(letters))
@@ -181,17 +181,17 @@ def _tokens(alphabet: Alphabet) -> np.ndarray:
 
 def token_ids(
     windows: np.ndarray, alphabet: Alphabet = DNA, soft_masked_targets: bool = True
-) -> Rows:
-    """Makes rows of windows (B, L+1) of ASCII codes; a target that is unknown (N) is ignored.
+) -> Batch:
+    """Turn windows into rows of token ids; a target that is unknown (N) is ignored.
 
     Args:
-        windows: letters of the alphabet; soft-masked ones in lower case.
-        alphabet: of the letters.
-        soft_masked_targets: whether lower-case letters count as targets.
+        windows: (B, L+1) ASCII codes of the alphabet's letters; soft-masked ones in lower case.
+        alphabet: The alphabet.
+        soft_masked_targets: Whether lower-case letters count as targets.
     """
     ids = _tokens(alphabet)
     targets = ids.copy()
     targets[[ord(alphabet.unknown), ord(alphabet.unknown.lower())]] = IGNORED
     if not soft_masked_targets:
         targets[list(alphabet.letters.lower().encode())] = IGNORED
-    return Rows(ids[windows[:, :-1]], targets[windows[:, 1:]])
+    return Batch(ids[windows[:, :-1]], targets[windows[:, 1:]])

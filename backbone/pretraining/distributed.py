@@ -20,19 +20,19 @@ class Processes:
     """The group of processes, and this one's place in it.
 
     Attributes:
-        count: how many there are.
-        rank: which one this is, 0 being the one that writes.
-        device: where this one computes.
+        count: How many there are.
+        rank: Which one this is, 0 being the one that writes.
+        device: Where this one computes.
     """
 
     def __init__(self, device: str) -> None:
-        """Joins the group that the launcher describes, or is alone.
+        """Join the group that the launcher describes, or is alone.
 
         Args:
-            device: cpu, cuda, cuda:1, mps; one of several processes gets its own accelerator.
+            device: Cpu, cuda, cuda:1, mps; one of several processes gets its own accelerator.
 
         Raises:
-            InputError: for a device that cannot be used, or a launcher's plugin that is not FSDP.
+            InputError: For a device that cannot be used, or a launcher's plugin that is not FSDP.
         """
         from accelerate import Accelerator, DistributedType  # type: ignore[import-untyped]
 
@@ -55,7 +55,7 @@ class Processes:
     def prepare(
         self, model: nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Wraps a model so that gradients are averaged over processes, or its state sharded.
+        """Wrap a model so that gradients are averaged over processes, or its state sharded.
 
         Returns:
             The model to run, and the optimizer of its parameters.
@@ -66,23 +66,23 @@ class Processes:
         return model, getattr(optimizer, "optimizer", optimizer)
 
     def without_exchange(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Lets backward passes add to this process's gradients alone."""
+        """Let backward passes add to this process's gradients alone."""
         return self._accelerator.no_sync(model)
 
     def clip(self, model: nn.Module, most: float) -> float:
-        """Scales gradients down to a norm of `most` over all parameters; returns the norm."""
+        """Scale gradients down to a norm of `most` over all parameters; returns the norm."""
         norm = self._accelerator.clip_grad_norm_(model.parameters(), most)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def total(self, value: float) -> float:
-        """Returns the sum of a number over the processes."""
+        """Return the sum of a number over the processes."""
         if self.count == 1:
             return value
         held = torch.tensor(value, dtype=torch.float64, device=self.device)
         return float(self._accelerator.reduce(held, "sum"))
 
     def same(self, value: T) -> T:
-        """Returns the first process's value."""
+        """Return the first process's value."""
         if self.count == 1:
             return value
         from accelerate.utils import broadcast  # type: ignore[import-untyped]
@@ -91,11 +91,11 @@ class Processes:
         return type(value)(broadcast(held).item())
 
     def wait(self) -> None:
-        """Waits until all processes are here."""
+        """Wait until all processes are here."""
         self._accelerator.wait_for_everyone()
 
     def leave(self) -> None:
-        """Leaves the group, at the end of a program."""
+        """Leave the group, at the end of a program."""
         self._accelerator.end_training()
 
 

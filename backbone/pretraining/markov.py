@@ -1,11 +1,11 @@
-"""Interpolated Markov models of DNA: what a language model must beat.
+"""Interpolated Markov models of DNA, the baseline of a language model.
 
 Source: Witten and Bell 1991, in the interpolated form of Chen and Goodman 1999 (section 2.4): with
 c the counts after a context and T the number of different bases seen there,
 P(b | context) = (c(b) + T P(b | shorter context)) / (sum of c + T), down to the uniform
 distribution over A, C, G and T.
 
-`python -m backbone.markov fasta=... valid_fasta=...` prints the perplexity of some orders.
+`python -m backbone.markov fasta=... valid_fasta=...` prints the perplexity of a few orders.
 """
 
 import math
@@ -15,12 +15,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from backbone.common.errors import InputError
-from backbone.common.options import Sources, read_options
+from backbone.common.options import Sources, help_text, read_options
 from backbone.pretraining.windows import COMPLEMENT, Region, divide
 
 ORDERS = (3, 5, 8)
 MOST = 11
-"""The highest order: 4^12 counts fit in memory, and a larger genome than human would be needed."""
+"""The highest order: its 4^12 counts fit in memory, and no genome is large enough for more."""
 
 _CODES = np.full(256, 4, dtype=np.uint8)
 _CODES[list(b"ACGT")] = range(4)
@@ -30,13 +30,13 @@ class MarkovModel:
     """An interpolated Markov model of a fixed order, of both strands."""
 
     def __init__(self, order: int) -> None:
-        """Starts without counts.
+        """Start without counts.
 
         Args:
-            order: bases of context, 0 to 11.
+            order: Bases of context, 0 to 11.
 
         Raises:
-            InputError: for another order.
+            InputError: If the order is another one.
         """
         if not 0 <= order <= MOST:
             raise InputError(f"order {order}: must be 0 to {MOST}")
@@ -44,10 +44,10 @@ class MarkovModel:
         self._probabilities: list[np.ndarray] = []
 
     def fit(self, sequences: Iterable[np.ndarray]) -> "MarkovModel":
-        """Counts the sequences and their reverse complements, and returns the model.
+        """Count the sequences and their reverse complements, and return the model.
 
         Args:
-            sequences: arrays (L,) of ASCII codes over A, C, G, T and N; no context spans an N or
+            sequences: Arrays (L,) of ASCII codes over A, C, G, T and N; no context spans an N or
                 two sequences.
         """
         counts = [np.zeros(4 ** (k + 1), dtype=np.int64) for k in range(self.order + 1)]
@@ -59,7 +59,7 @@ class MarkovModel:
         return self
 
     def log_probabilities(self, sequence: np.ndarray) -> np.ndarray:
-        """Returns the natural logarithm of P(base | the bases before it), for every known base.
+        """Return the natural logarithm of P(base | the bases before it), for every known base.
 
         Args:
             sequence: (L,) ASCII codes. Where fewer than `order` known bases come before, the
@@ -76,13 +76,13 @@ class MarkovModel:
         return np.log(scores[~np.isnan(scores)])
 
     def perplexity(self, sequences: Iterable[np.ndarray]) -> float:
-        """Returns exp of the mean negative log-probability of all known bases of the sequences.
+        """Return exp of the mean negative log-probability of all known bases of the sequences.
 
         Args:
-            sequences: arrays (L,) of ASCII codes.
+            sequences: Arrays (L,) of ASCII codes.
 
         Raises:
-            InputError: if there is no known base.
+            InputError: If there is no known base.
         """
         total, counted = 0.0, 0
         for sequence in sequences:
@@ -94,7 +94,7 @@ class MarkovModel:
 
 
 def _words(sequence: np.ndarray, order: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    """Yields, for k = 0 .. order, all words of k + 1 known bases.
+    """Yield, for k = 0 .. order, all words of k + 1 known bases.
 
     Yields:
         The words as numbers to the base 4, and the positions of their last bases.
@@ -110,7 +110,7 @@ def _words(sequence: np.ndarray, order: int) -> Iterable[tuple[np.ndarray, np.nd
 
 
 def _interpolate(counts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Turns counts of words of 1, 2, ... bases into probabilities of their last base."""
+    """Turn counts of words of 1, 2, ... bases into probabilities of their last base."""
     shorter = np.full(4, 0.25)
     found = []
     for flat in counts:
@@ -126,10 +126,13 @@ def _interpolate(counts: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the held-out perplexity of some orders and returns the exit code.
+    """Print the held-out perplexity of a few orders, and return the exit code.
 
-    Arguments are `fasta=`, `valid_fasta=`, `holdout=` and `bed=`, as of the trainer.
+    Arguments are `fasta=`, `valid_fasta=`, `holdout=` and `bed=`, as for the trainer.
     """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(help_text(Sources, "python -m backbone.markov"))
+        return 0
     try:
         options = read_options(Sources, arguments)
         division = divide(options.fasta, options.valid_fasta, options.holdout, options.bed)
@@ -148,7 +151,3 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -14,15 +14,15 @@ class Journal:
     """The metrics of a run, one JSON object a line, each with its step."""
 
     def __init__(self, out: Path, step: int, tensorboard: bool = False) -> None:
-        """Drops what was written after a step, from which the run goes on.
+        """Drop what was written after a step, from which the run goes on.
 
         Args:
-            out: folder of the run.
-            step: of the checkpoint that the run goes on from; 0 at the start.
-            tensorboard: whether `out/tensorboard` gets all numbers too.
+            out: Folder of the run.
+            step: Of the checkpoint that the run goes on from; 0 at the start.
+            tensorboard: Whether `out/tensorboard` gets all numbers too.
 
         Raises:
-            InputError: if TensorBoard is asked for and not installed.
+            InputError: If TensorBoard is asked for and not installed.
         """
         self.path = out / "metrics.jsonl"
         self._board = None
@@ -36,10 +36,10 @@ class Journal:
             self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, **values: Any) -> None:
-        """Appends one line.
+        """Append one line.
 
         Raises:
-            InputError: if the disk is full.
+            InputError: If the disk is full.
         """
         line = json.dumps({"step": step, **values}) + "\n"
         with storing(self.path, self._checkpoints), self.path.open("a", encoding="utf-8") as file:
@@ -51,7 +51,7 @@ class Journal:
 
 
 def check_tensorboard() -> None:
-    """Raises InputError if TensorBoard is not installed."""
+    """Raise InputError if TensorBoard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise InputError(
             "tensorboard=true needs the package tensorboard: pip install -e '.[tensorboard]', "

@@ -3,29 +3,53 @@
 import math
 import time
 from types import TracebackType
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from backbone.pretraining.status import Status
-
 SHOW_SECONDS = 10.0
 """Between plain lines."""
+
+
+class Status(NamedTuple):
+    """Where a run stands, after a step."""
+
+    step: int
+    tokens: int
+    progress: float
+    stage: int
+    stages: int
+    length: int
+    lr: float
+    loss: float
+    tokens_per_second: float
+    seconds_left: float
+
+    @property
+    def perplexity(self) -> float:
+        """The loss as perplexity."""
+        return perplexity_of(self.loss)
+
+
+def perplexity_of(loss: float) -> float:
+    """Return exp(loss), or the largest number there is."""
+    return math.exp(min(loss, 700.0))
 
 
 class View:
     """A context in which `show` is called after every step."""
 
     def __init__(self, console: Console) -> None:
-        """Starts with nothing on the screen."""
+        """Start with nothing on the screen."""
         self.console = console
         self._live: Live | None = None
         self._last = -math.inf
 
     def __enter__(self) -> "View":
-        """Takes the terminal, if it is one."""
+        """Take the terminal, if it is one."""
         return self
 
     def __exit__(
@@ -34,12 +58,12 @@ class View:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leaves the last state on the screen."""
+        """Leave the last state on the screen."""
         if self._live is not None:
             self._live.stop()
 
     def show(self, status: Status) -> None:
-        """Shows where the run stands."""
+        """Show where the run stands."""
         if not self.console.is_terminal:
             if time.monotonic() - self._last >= SHOW_SECONDS:
                 self.console.print(line_of(status), highlight=False, soft_wrap=True)
@@ -52,7 +76,7 @@ class View:
 
 
 def words_of(status: Status) -> dict[str, str]:
-    """Describes where a run stands, by the names of what is described."""
+    """Describe where a run stands, by the names of what is described."""
     return {
         "step": f"{status.step:,}",
         "stage": f"{status.stage + 1} of {status.stages}",
@@ -65,7 +89,7 @@ def words_of(status: Status) -> dict[str, str]:
 
 
 def line_of(status: Status) -> str:
-    """Describes where a run stands in one line."""
+    """Describe where a run stands in one line."""
     words = words_of(status)
     return "  ".join(
         [
@@ -82,7 +106,7 @@ def line_of(status: Status) -> str:
 
 
 def table_of(status: Status) -> Table:
-    """Describes where a run stands as a table under a bar."""
+    """Describe where a run stands as a table under a bar."""
     table = Table.grid(padding=(0, 2))
     table.add_row(f"{status.progress:.1%}", ProgressBar(total=1.0, completed=status.progress))
     for name, text in words_of(status).items():
@@ -91,6 +115,6 @@ def table_of(status: Status) -> Table:
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds as hours, minutes and seconds; at most 99:59:59."""
+    """Return seconds as hours, minutes and seconds; at most 99:59:59."""
     minutes, rest = divmod(int(min(seconds, 359_999)), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -17,10 +17,10 @@ class Recipe:
     """What depends on the size; the shape is that of the published checkpoint of this name.
 
     Attributes:
-        lr: peak learning rate, 1.5e-4 to 6e-4.
-        global_batch: windows of full length a step, 64 to 256.
+        lr: Peak learning rate, 1.5e-4 to 6e-4.
+        global_batch: Windows of full length a step, 64 to 256.
         steps: 10,000 to 20,000.
-        gradient_checkpointing: what is computed again in the backward pass.
+        gradient_checkpointing: What is computed again in the backward pass.
     """
 
     lr: float
@@ -29,7 +29,7 @@ class Recipe:
     gradient_checkpointing: str = "none"
 
     def arguments(self, size: str) -> list[str]:
-        """Returns the recipe as arguments of the command line."""
+        """Return the recipe as arguments of the command line."""
         shape = CHECKPOINTS[size]
         batch = self.global_batch * shape.max_seq_len
         options = {
@@ -78,10 +78,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """Puts a recipe in the place of `size=`; whatever else is given goes before it.
+    """Put a recipe in the place of `size=`; whatever else is given goes before it.
 
     Raises:
-        InputError: for an unknown size.
+        InputError: For an unknown size.
     """
     sizes = [argument.partition("=")[2] for argument in arguments if argument.startswith("size=")]
     others = [argument for argument in arguments if not argument.startswith("size=")]
@@ -94,7 +94,7 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
 
 def help_lines() -> str:
-    """Returns the recipes as a table, for the help."""
+    """Return the recipes as a table, for the help."""
     lines = [
         "  size=NAME puts the options of a recipe first (Nguyen et al. 2023, table A.1);",
         "  each can be given as well, and wins:",

@@ -22,21 +22,28 @@ from backbone.common.errors import InputError
 from backbone.hyena.model import random_model
 from backbone.pretraining import checkpoint
 from backbone.pretraining.config import TrainerConfig, differences
-from backbone.pretraining.data import IGNORED, Rows, Source
+from backbone.pretraining.data import IGNORED, Batch, Source
 from backbone.pretraining.distributed import Processes
-from backbone.pretraining.dropout import divide_by_rows
 from backbone.pretraining.metrics_log import Journal, check_tensorboard
-from backbone.pretraining.objective import BETAS, loss_sum, parameter_groups
-from backbone.pretraining.recompute import recompute
-from backbone.pretraining.schedule import learning_rate, rows_of_stages, stage_at, stage_lengths
-from backbone.pretraining.status import Status, perplexity_of
+from backbone.pretraining.optimization import (
+    BETAS,
+    divide_by_rows,
+    learning_rate,
+    loss_sum,
+    parameter_groups,
+    recompute,
+    rows_of_stages,
+    stage_at,
+    stage_lengths,
+)
+from backbone.pretraining.progress import Status, perplexity_of
 
 RECENT = 50
-"""Steps by which the time left is judged."""
+"""Steps from which the time left is estimated."""
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss or its gradient is not a number any more; the weights are those before the step."""
+    """The loss or its gradient is not finite; the weights are those before the step."""
 
 
 class Trainer:
@@ -48,16 +55,16 @@ class Trainer:
         source: Source,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Builds everything and goes on from the newest checkpoint under `config.out`, if any.
+        """Build everything, and resume from the newest checkpoint under `config.out`, if any.
 
         Args:
-            config: all options.
-            source: where rows of token ids come from.
-            clock: seconds, for the budget in minutes and for rates.
+            config: All options.
+            source: Where rows of token ids come from.
+            clock: Seconds, for the budget in minutes and for rates.
 
         Raises:
-            InputError: for a source that cannot give rows of these lengths, an output folder that
-                cannot be written, or a checkpoint of a run with other options.
+            InputError: If the source has no rows of these lengths, the output folder cannot be
+                written, or a checkpoint belongs to a run with other options.
         """
         self.config, self.source, self.clock = config, source, clock
         self.out = Path(config.out)
@@ -82,6 +89,7 @@ class Trainer:
         self.step = self.tokens = 0
         self.losses: list[float] = []
         self._scored = (-1, math.nan)  # the step last scored on held-out rows, and its perplexity
+        self.final_perplexity = math.nan  # of the exported model, on all held-out rows if any
         self.seconds_before = self.cpu_before = 0.0
         self.began, self.cpu_began = clock(), time.process_time()
         if self.processes.is_first:
@@ -93,7 +101,7 @@ class Trainer:
         )
 
     def _build(self) -> None:
-        """Builds the model and its optimizer, alone or as part of a group of processes."""
+        """Build the model and its optimizer, alone or as part of a group of processes."""
         config = self.config
         self.model = random_model(config.model_config(), config.seed)
         nn.Module.to(self.model, self.device)
@@ -109,17 +117,17 @@ class Trainer:
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, of all sessions of the run."""
+        """Seconds of training so far, over all sessions of the run."""
         return self.seconds_before + self.clock() - self.began
 
     @property
     def cpu_seconds(self) -> float:
-        """Seconds that this process's threads computed: no other load on the machine moves it."""
+        """CPU seconds of this process, which do not depend on the machine's other load."""
         return self.cpu_before + time.process_time() - self.cpu_began
 
     @property
     def progress(self) -> float:
-        """Share of the budget that is used, by tokens or by time, whichever is more."""
+        """Share of the budget used so far, by tokens or by time, whichever is larger."""
         by_tokens = self.tokens / self.config.tokens if self.config.tokens else 0.0
         if not self.config.minutes:
             return min(1.0, by_tokens)
@@ -127,13 +135,13 @@ class Trainer:
         return min(1.0, max(by_tokens, by_time))
 
     def run(self) -> Iterator[Status]:
-        """Trains to the end of the budget, with evaluations and checkpoints; yields each step.
+        """Train to the end of the budget, with evaluations and checkpoints; yield each step.
 
         Raises:
-            NonFiniteLossError: if the loss or its gradient is not finite.
-            InputError: if a checkpoint cannot be written.
+            NonFiniteLossError: If the loss or its gradient is not finite.
+            InputError: If a checkpoint cannot be written.
         """
-        # What is left is judged by the last steps: stages differ, and a machine has other work.
+        # From the last steps alone: stages differ, and so does the machine's other load.
         recent = deque([(self.progress, self.seconds)], maxlen=RECENT)
         while (progress := self.progress) < 1.0:
             before, since = self.tokens, self.seconds
@@ -156,8 +164,9 @@ class Trainer:
                 tokens_per_second=(self.tokens - before) / max(now - since, 1e-9),
                 seconds_left=spent * (1.0 - progress) / gained if gained > 0 else math.inf,
             )
-            if self.step % self.config.log_every == 0:
+            if self.step % self.config.log_every == 0 or progress >= 1.0:
                 mean = sum(self.losses) / len(self.losses)
+                self.final_perplexity = perplexity_of(mean)
                 self.log(**{**status._asdict(), "loss": mean, "perplexity": perplexity_of(mean)})
                 self.losses = []
             yield status
@@ -165,10 +174,10 @@ class Trainer:
         self._finish()
 
     def train_step(self, stage: int, lr: float) -> float:
-        """Does one optimisation step on rows of a stage and returns their mean loss in nats.
+        """Do one optimisation step on rows of a stage and return their mean loss in nats.
 
-        The step's rows are divided among the processes, and each process's in parts that it can
-        hold. Sums are taken over all, so neither changes the gradient but by rounding.
+        The step's rows are divided among the processes, and each process's into parts that fit its
+        memory. The loss is summed over all of them, so both change the gradient by rounding alone.
         """
         length, count = self.lengths[stage], self.processes.count
         rows = self.rows[stage] // count
@@ -202,8 +211,8 @@ class Trainer:
         return loss
 
     @torch.no_grad()
-    def evaluate(self, held_out: Rows) -> float:
-        """Returns the perplexity of the counted targets of some rows, shared by the processes."""
+    def evaluate(self, held_out: Batch) -> float:
+        """Return the perplexity of some rows' targets, each process scoring its share of them."""
         self.wrapped.eval()
         mine = held_out.share(self.processes.rank, self.processes.count)
         at_once = self._rows_at_once(held_out.length + 1)
@@ -217,7 +226,7 @@ class Trainer:
         return perplexity_of(total(summed) / max(1.0, total(counted)))
 
     def save(self) -> None:
-        """Writes a checkpoint, scored on held-out rows if there are any, and deletes old ones."""
+        """Write a checkpoint, scored on held-out rows if there are any, and delete old ones."""
         perplexity = None if self.valid is None else self._validate()
         state = {
             "step": self.step,
@@ -237,13 +246,13 @@ class Trainer:
             checkpoint.prune(self.folder, self.config.keep)
 
     def log(self, **values: Any) -> None:
-        """Appends one line to metrics.jsonl."""
+        """Append a line to metrics.jsonl."""
         times = {"seconds": round(self.seconds, 2), "cpu_seconds": round(self.cpu_seconds, 2)}
         if self.journal is not None:
             self.journal.write(**{**times, **values})
 
     def _validate(self) -> float:
-        """Returns the perplexity on some held-out rows, scored and logged once a step."""
+        """Return the perplexity on some held-out rows; score and log it once per step."""
         assert self.valid is not None
         scored_at, perplexity = self._scored
         if scored_at != self.step:
@@ -253,7 +262,7 @@ class Trainer:
         return perplexity
 
     def _at_milestones(self, before: int) -> None:
-        """Evaluates and saves where the last step crossed a multiple of the given tokens."""
+        """Evaluate and save where the last step crossed a multiple of the options' tokens."""
 
         def crossed(every: int) -> bool:
             return before // every != self.tokens // every
@@ -264,7 +273,7 @@ class Trainer:
             self.save()
 
     def _finish(self) -> None:
-        """Saves and exports the model, and evaluates it on everything that is held out."""
+        """Save and export the model, and evaluate it on everything that is held out."""
         newest = checkpoint.all_of(self.folder)
         if not newest or checkpoint.read_state(newest[-1])["step"] != self.step:
             self.save()
@@ -273,8 +282,10 @@ class Trainer:
             tokenizer = self.config.tokenizer()
             checkpoint.export(weights, self.model, tokenizer, self.out / "model")
         if self.valid_all is not None:
-            perplexity = self.evaluate(self.valid_all)
-            self.log(step=self.step, tokens=self.tokens, final_valid_perplexity=perplexity)
+            self.final_perplexity = self.evaluate(self.valid_all)
+            self.log(
+                step=self.step, tokens=self.tokens, final_valid_perplexity=self.final_perplexity
+            )
 
     def _resume(self) -> None:
         found = checkpoint.all_of(self.folder)
@@ -294,16 +305,16 @@ class Trainer:
             raise InputError(f"out={self.out} must be one folder that all machines share")
 
     def _rows_at_once(self, length: int) -> int:
-        """Rows of this length that a process holds at once."""
+        """Return the rows of this length that a process computes at once."""
         most = self.config.batch_tokens // self.processes.count
         return max(1, min(most, self.config.micro_tokens or most) // length)
 
     def _exchange(self, last: bool) -> AbstractContextManager[object]:
-        """Processes exchange gradients in the last part of a step alone."""
+        """Exchange gradients between processes in the last part of a step alone."""
         return nullcontext() if last else self.processes.without_exchange(self.wrapped)
 
-    def _on_device(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Returns inputs and targets (B, L) as int64 tensors."""
+    def _on_device(self, rows: Batch) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets (B, L) as int64 tensors."""
         inputs, targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
         return (
             inputs.to(self.device, torch.int64, non_blocking=True),

@@ -1,4 +1,4 @@
-"""Which bases are for training, which are held out, and windows drawn from them."""
+"""The division of genomes into training and held-out regions, and windows drawn from them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from backbone.sequence.fasta import Genome, Record, find_fasta
 SPLITS = ("train", "valid", "test")
 ATTEMPTS = 200
 LOWER = 0x20
-"""What a letter's ASCII code gains in lower case, the mark of repeats in soft-masked genomes."""
+"""The bit that an ASCII letter has in lower case, which marks repeats in soft-masked genomes."""
 
 
 @lru_cache
 def complements(alphabet: Alphabet) -> np.ndarray:
-    """Returns the partner of every ASCII code on the other strand, (256,) uint8; case is kept.
+    """Return the complement of every ASCII code, (256,) uint8; case is kept.
 
     Raises:
-        InputError: if the alphabet's sequences have no other strand.
+        InputError: If the alphabet's sequences have no other strand.
     """
     if not alphabet.complement:
         raise InputError(f"alphabet={alphabet.name} has no other strand: no reverse complement")
@@ -40,7 +40,7 @@ COMPLEMENT = complements(DNA)
 
 @dataclass(frozen=True)
 class Region:
-    """A stretch of a record that windows may be cut from; coordinates as in BED."""
+    """A stretch of a record that windows are cut from; coordinates as in BED."""
 
     record: Record
     start: int
@@ -49,7 +49,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Division:
-    """A genome, and which of its regions train and which are held out for validation."""
+    """A genome, its regions for training, and those held out for validation."""
 
     genome: Genome
     train: tuple[Region, ...]
@@ -63,19 +63,19 @@ def divide(
     bed: str | None = None,
     alphabet: Alphabet = DNA,
 ) -> Division:
-    """Divides FASTA files into training and validation regions that share no position.
+    """Divide FASTA files into training and validation regions that share no position.
 
     Args:
-        fasta: files, folders or globs to train on.
-        valid_fasta: files, folders or globs held out; a file that is in both is held out.
-        holdout: names of records in `fasta` that are held out.
-        bed: intervals with train, valid or test in the fourth column; only these are used then,
-            and test is not touched. Cannot be combined with the two other ways.
-        alphabet: of the files' letters.
+        fasta: Files, folders or globs to train on.
+        valid_fasta: Files, folders or globs held out; a file that is in both is held out.
+        holdout: Names of records in `fasta` that are held out.
+        bed: Intervals with train, valid or test in the fourth column; nothing else is used then,
+            and test is left alone. Excludes `valid_fasta` and `holdout`.
+        alphabet: The alphabet of the files.
 
     Raises:
-        InputError: for what cannot be read, unknown names, intervals outside their record or in
-            two splits, or if nothing is left to train on.
+        InputError: If a file cannot be read, a name is unknown, an interval lies outside its
+            record or in two splits, or nothing is left to train on.
     """
     if bed is not None:
         if valid_fasta or holdout:
@@ -112,7 +112,7 @@ def _regions_of_bed(genome: Genome, bed: str) -> dict[str, list[Region]]:
 
 
 def _joined(regions: Sequence[Region]) -> list[Region]:
-    """Joins regions that touch or overlap: windows may cross, and no base is in two of them."""
+    """Join regions that touch or overlap, so that windows may cross and no base counts twice."""
     joined: list[Region] = []
     for region in sorted(regions, key=lambda r: (str(r.record.path), r.record.name, r.start)):
         last = joined[-1] if joined else None
@@ -124,7 +124,7 @@ def _joined(regions: Sequence[Region]) -> list[Region]:
 
 
 def _refuse_overlap(regions: dict[str, list[Region]], bed: str) -> None:
-    """Raises InputError if two splits share a position of a record."""
+    """Raise InputError if two splits share a position of a record."""
     order = sorted(
         ((region, split) for split, some in regions.items() for region in some),
         key=lambda item: (str(item[0].record.path), item[0].record.name, item[0].start),
@@ -142,7 +142,7 @@ def _refuse_overlap(regions: dict[str, list[Region]], bed: str) -> None:
 
 
 class Windows:
-    """Windows of regions, as ASCII codes; what is drawn depends on the arguments alone."""
+    """Windows of regions, as ASCII codes; draws are functions of their arguments alone."""
 
     def __init__(
         self,
@@ -152,14 +152,14 @@ class Windows:
         max_soft_masked: float = 1.0,
         keep_case: bool = False,
     ) -> None:
-        """Reads the regions into memory.
+        """Read the regions into memory.
 
         Args:
-            genome: where the regions lie.
-            regions: every window lies inside one of them.
-            max_unknown: windows with a larger share of N are passed over; 1 keeps all.
-            max_soft_masked: windows with a larger share of lower-case letters are passed over.
-            keep_case: whether soft-masked letters stay in lower case.
+            genome: The genome of the regions.
+            regions: Every window lies inside one of them.
+            max_unknown: Windows with a larger share of N are passed over; 1 keeps all.
+            max_soft_masked: Windows with a larger share of lower-case letters are passed over.
+            keep_case: Whether soft-masked letters stay in lower case.
         """
         self.max_unknown, self.max_soft_masked = max_unknown, max_soft_masked
         self.alphabet = genome.alphabet
@@ -170,11 +170,11 @@ class Windows:
 
     @property
     def bases(self) -> int:
-        """Bases in all regions, N included."""
+        """Bases in all regions, including N."""
         return sum(map(len, self._regions))
 
     def _count_starts(self, length: int) -> np.ndarray:
-        """Running sum, over the regions, of the places where a window can start."""
+        """Return the running sum, over the regions, of the places where a window can start."""
         lengths = np.array([len(region) for region in self._regions], dtype=np.int64)
         starts = np.cumsum(np.maximum(lengths - length + 1, 0))
         if len(starts) == 0 or starts[-1] == 0:
@@ -188,20 +188,20 @@ class Windows:
     def draw(
         self, length: int, seed: int, step: int, row: int, both_strands: bool = True
     ) -> np.ndarray:
-        """Draws one window, uniform over all places whose window is not passed over.
+        """Draw one window, uniform over all places whose window is not passed over.
 
         Args:
-            length: bases.
-            seed: of the run.
-            step: optimisation step.
-            row: place in the batch of that step.
-            both_strands: whether the window is reversed and complemented half of the time.
+            length: Bases of the window.
+            seed: Seed of the run.
+            step: Optimisation step.
+            row: Row in the batch of that step.
+            both_strands: Whether half of the windows are reverse complemented.
 
         Returns:
             (length,) uint8.
 
         Raises:
-            InputError: if no region is long enough, or every window is passed over.
+            InputError: If no region is long enough, or every window is passed over.
         """
         total = self._starts(length)[-1]
         random = np.random.default_rng((seed, step, row))
@@ -209,7 +209,7 @@ class Windows:
             window = self._at(int(random.integers(total)), length)
             if self._is_usable(window):
                 break
-        else:  # so few are usable that guessing takes too long: find them all
+        else:  # so few are usable that rejection takes too long: find them all
             usable = self._usable(length)
             window = self._at(int(usable[random.integers(len(usable))]), length)
         if both_strands and random.random() < 0.5:
@@ -225,18 +225,18 @@ class Windows:
         first: int = 0,
         both_strands: bool = True,
     ) -> np.ndarray:
-        """Draws windows of one step, (rows, length) uint8, from row `first` of the step on."""
+        """Draw windows of one step, (rows, length) uint8, from row `first` of the step on."""
         chosen = range(first, first + rows)
         return np.stack([self.draw(length, seed, step, row, both_strands) for row in chosen])
 
     def tiles(self, length: int, most: int) -> np.ndarray:
-        """Cuts the regions into windows that do not overlap, at most `most`, evenly chosen.
+        """Cut the regions into windows that do not overlap, at most `most`, evenly chosen.
 
         Returns:
             (count, length) uint8; the remainder of every region is left out.
 
         Raises:
-            InputError: if every window is passed over.
+            InputError: If every window is passed over.
         """
         self._starts(length)
         found = [
@@ -251,7 +251,7 @@ class Windows:
         return np.stack([found[i] for i in chosen])
 
     def _at(self, place: int, length: int) -> np.ndarray:
-        """The window at one of the places that `_count_starts` counts."""
+        """Return the window at one of the places that `_count_starts` counts."""
         starts = self._starts(length)
         index = int(np.searchsorted(starts, place, side="right"))
         offset = place - (int(starts[index - 1]) if index else 0)
@@ -265,7 +265,7 @@ class Windows:
         )  # fmt: skip
 
     def _find_usable(self, length: int) -> np.ndarray:
-        """All places whose window is not passed over, (count,) int64."""
+        """Return all places whose window is not passed over, (count,) int64."""
         found, before = [], 0
         for region in self._regions:
             places = len(region) - length + 1
@@ -285,7 +285,7 @@ class Windows:
         return usable
 
     def _kinds(self, letters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which letters are unknown, and which are soft-masked."""
+        """Return which letters are unknown, and which are soft-masked."""
         return letters & ~np.uint8(LOWER) == self._unknown, letters >= ord("a")
 
     def _passed_over(self, length: int) -> str:
@@ -301,10 +301,7 @@ class Windows:
 
 
 def _letters(genome: Genome, regions: Sequence[Region], cased: bool) -> Iterator[np.ndarray]:
-    """The letters of regions, each (length,) uint8, with soft-masked ones in lower case if asked.
-
-    Regions come record by record, so a record's case is looked up once.
-    """
+    """Yield the letters of each region, (length,) uint8; if `cased`, soft-masked in lower case."""
     last, letters = None, np.empty(0, dtype=np.uint8)
     for region in regions:
         if region.record != last:

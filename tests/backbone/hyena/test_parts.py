@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from backbone.pretrain import source_of
-from backbone.pretraining.dropout import RowDropout
-from backbone.pretraining.recompute import recompute
+from backbone.pretraining.optimization import RowDropout, recompute
 from backbone.pretraining.trainer import Trainer
 from tests.backbone.pretraining.pretraining import tiny
 

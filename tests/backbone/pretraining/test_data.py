@@ -1,10 +1,10 @@
-"""Rows of token ids from one genome or several: weights, case, alphabets, who draws which row."""
+"""Batch of token ids from one genome or several: weights, case, alphabets, who draws which row."""
 
 import numpy as np
 import pytest
 
 from backbone.common.errors import InputError
-from backbone.pretraining.data import IGNORED, GenomeSource, MixedSource, Rows, token_ids
+from backbone.pretraining.data import IGNORED, Batch, GenomeSource, MixedSource, token_ids
 from backbone.pretraining.windows import divide
 from backbone.sequence.dna import PROTEIN, RNA
 
@@ -89,7 +89,7 @@ def test_a_protein_has_no_reverse_complement(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
 def test_processes_share_held_out_rows_evenly_and_count_each_once(count):
-    rows = Rows(np.arange(10, dtype=np.int8).reshape(5, 2), np.full((5, 2), 3, dtype=np.int8))
+    rows = Batch(np.arange(10, dtype=np.int8).reshape(5, 2), np.full((5, 2), 3, dtype=np.int8))
     shares = [rows.share(rank, count) for rank in range(count)]
     assert len({len(share) for share in shares}) == 1
     counted = [s.inputs[i].tolist() for s in shares for i in range(len(s)) if s.targets[i, 0] == 3]

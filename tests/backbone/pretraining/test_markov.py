@@ -73,3 +73,11 @@ def test_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == list("358")
     assert main([f"fasta={tmp_path}"]) == 2
     assert "nothing is held out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_without_arguments_the_command_prints_its_help(arguments, capsys) -> None:
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("python -m backbone.markov key=value ...") and not said.err
+    assert "valid_fasta=" in said.out

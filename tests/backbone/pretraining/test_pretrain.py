@@ -304,3 +304,31 @@ def test_command_line_trains_and_help_lists_options(
     assert load(f"{out}/model").config.d_model == 8
     assert main(["--help"]) == 0
     assert "max_seq_len=1024" in capsys.readouterr().out
+
+
+def test_a_budget_of_a_few_steps_warns_and_writes_its_metrics(config, capsys):
+    config = replace(config, log_every=20, tokens=256 * 3)
+    pretrain(config)
+    said = capsys.readouterr().err
+    assert "warning: tokens=768 is 3 steps of batch_tokens=256; a model needs hundreds" in said
+    assert lines(config, "perplexity") and len(lines(config, "loss")) == 1
+    assert lines(config, "step")[0] == 3
+
+
+def test_a_model_that_is_worse_than_a_uniform_guess_is_said_to_be(config, capsys):
+    config = replace(config, tokens=256, lr=1e-9)  # as initialised, over 12 tokens
+    pretrain(config)
+    (perplexity,) = lines(config, "final_valid_perplexity")
+    assert perplexity > 4
+    said = capsys.readouterr().err
+    assert f"loss {math.log(perplexity):.4f} nats a letter on the held-out rows" in said
+    assert "ln 4 = 1.3863" in said
+    config = replace(config, out=f"{config.out}_longer", tokens=256 * 120, lr=1e-2)
+    pretrain(config)
+    assert lines(config, "final_valid_perplexity")[0] < 4
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_without_held_out_rows_is_judged_by_its_last_steps(config, capsys):
+    pretrain(replace(config, valid_fasta=[], tokens=256, lr=1e-9))
+    assert "nats a letter on the last steps, and ln 4" in capsys.readouterr().err

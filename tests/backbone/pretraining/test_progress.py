@@ -10,8 +10,7 @@ from rich.console import Console
 
 from backbone.common.errors import InputError
 from backbone.pretraining.metrics_log import Journal
-from backbone.pretraining.progress import View, duration
-from backbone.pretraining.status import Status, perplexity_of
+from backbone.pretraining.progress import Status, View, duration, perplexity_of
 
 STATUS = Status(
     step=1234,

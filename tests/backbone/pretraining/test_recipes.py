@@ -7,8 +7,8 @@ from backbone.common.options import read_options
 from backbone.hyena.zoo import CHECKPOINTS
 from backbone.pretrain import main
 from backbone.pretraining.config import PretrainConfig, check_pretraining
+from backbone.pretraining.optimization import rows_of_stages, stage_lengths
 from backbone.pretraining.recipes import RECIPES, expand
-from backbone.pretraining.schedule import rows_of_stages, stage_lengths
 
 
 def test_there_is_a_recipe_for_every_published_checkpoint():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from backbone.pretraining.schedule import learning_rate, rows_of_stages, stage_at, stage_lengths
+from backbone.pretraining.optimization import learning_rate, rows_of_stages, stage_at, stage_lengths
 
 
 @pytest.mark.parametrize(
