@@ -1,116 +1,180 @@
-"""Where studies are kept: Optuna's relational storage, SQLite or a database server."""
+"""The database of studies, and claims: a name that one process at a time can hold.
+
+A claim ends with its holder, however that dies: the kernel releases the lock of a file, the
+database server that of a connection. So no claim is ever stale, and none is taken from a process
+that is merely slow.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from filelock import FileLock, Timeout
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import Engine, NullPool, create_engine, func, make_url, select
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backbone.common.errors import InputError
 
-GRACE = 4
-"""Heartbeats that a trial may miss before its worker is taken for dead."""
-_BUSY = 120
+BUSY = 30
 """Seconds that SQLite waits for another process's transaction."""
 
+Claim = Callable[..., AbstractContextManager[bool]]
+"""`claim(name)` waits for a name and holds it; `claim(name, wait=False)` yields whether it does."""
 
-def open_storage(url: str, heartbeat: int, *, create: bool) -> RDBStorage:
-    """Opens a storage whose running trials give a sign of life.
+
+def open_storage(url: str, *, create: bool) -> RDBStorage:
+    """Open the database of studies.
 
     Args:
-        url: Of the database, as SQLAlchemy reads it.
-        heartbeat: Seconds between two signs of life.
-        create: Make what is missing of the schema; one process alone does so.
+        url: Its address, as SQLAlchemy reads it.
+        create: Create missing tables; only the sweep does so, not its workers.
 
     Raises:
-        InputError: If it cannot be reached.
+        InputError: If it cannot be reached or used.
     """
-    settings = _engine_settings(url)
-    with reached(url), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        storage = RDBStorage(
-            url.replace("{", "{{").replace("}", "}}"),  # Optuna fills a template
-            engine_kwargs=settings,
-            heartbeat_interval=heartbeat,
-            grace_period=GRACE * heartbeat,
-            skip_table_creation=not create,
-        )
-        if storage.engine.dialect.name == "sqlite":
-            _write_from_the_start(storage.engine)
-    return storage
+    settings = _connection(url)
+    with reached(url):
+        try:
+            return RDBStorage(
+                url.replace("{", "{{").replace("}", "}}"),  # Optuna fills in a template
+                engine_kwargs=settings,
+                skip_table_creation=not create,
+            )
+        except RuntimeError as error:  # the schema of another version of Optuna
+            reason = " ".join(str(error).split())
+            raise InputError(f"storage={without_password(url)}: {reason}") from error
 
 
 @contextmanager
 def reached(url: str) -> Iterator[None]:
-    """Turns what a database says when it cannot be used into one line.
+    """Turn a database's errors into one line.
 
     Raises:
-        InputError: Naming the database without its password.
+        InputError: If the database cannot be used, naming it without its password.
     """
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
-        root: BaseException = error
-        while root.__cause__ is not None:
-            root = root.__cause__
-        if isinstance(root, ModuleNotFoundError):
+    except (SQLAlchemyError, StorageInternalError, ImportError, json.JSONDecodeError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        name = f"storage={without_password(url)}"
+        if isinstance(cause, ModuleNotFoundError):
             raise InputError(
-                f"storage={shown(url)}: its driver {root.name} is not installed; for PostgreSQL: "
+                f"{name}: its driver {cause.name} is not installed; for PostgreSQL: "
                 "pip install 'genomic-icl[postgresql]'"
             ) from error
-        said = str(root).strip().partition("\n")[0]
-        raise InputError(f"storage={shown(url)}: cannot be reached ({said})") from error
+        reason = str(cause).strip().partition("\n")[0]
+        raise InputError(f"{name}: cannot be used ({reason})") from error
 
 
-def shown(url: str) -> str:
-    """A database's address without its password."""
+def without_password(url: str) -> str:
+    """Return a database's address without its password."""
     try:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         return url
 
 
-def _engine_settings(url: str) -> dict[str, Any]:
+def _connection(url: str) -> dict[str, Any]:
+    """Return SQLAlchemy's settings for a database."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise InputError(
-            f"storage={url}: is no address of a database; give sqlite:///FILE or "
+            f"storage={url}: is not the address of a database; give sqlite:///FILE or "
             "postgresql+psycopg://USER@HOST/DATABASE"
         ) from error
-    kind = parsed.get_backend_name()
-    if kind == "sqlite":
-        if parsed.database in (None, "", ":memory:"):
-            raise InputError(f"storage={url}: processes cannot share it; give sqlite:///FILE")
-        return {"connect_args": {"timeout": _BUSY}}
-    if kind == "postgresql":
-        # A claim of a machine that vanished ends within a minute, not within the usual hours.
+    if _is_postgresql(url):
+        # The claims of a machine that vanished end within a minute, not after the usual hours.
         alive = {"idle": 30, "interval": 10, "count": 3}
         options = " ".join(f"-c tcp_keepalives_{name}={value}" for name, value in alive.items())
-        connect = {"connect_timeout": 10, "options": options}
-        return {"pool_pre_ping": True, "connect_args": connect}
-    return {"pool_pre_ping": True}
+        return {
+            "pool_pre_ping": True,
+            "connect_args": {"connect_timeout": 10, "options": options},
+        }
+    if parsed.get_backend_name() != "sqlite":
+        return {"pool_pre_ping": True}
+    if parsed.database in (None, "", ":memory:"):
+        raise InputError(f"storage={url}: processes cannot share it; give sqlite:///FILE")
+    return {"connect_args": {"timeout": BUSY}}
 
 
-def _write_from_the_start(engine: Engine) -> None:
-    """Makes each of SQLite's transactions take the right to write when it begins.
+def _is_postgresql(url: str) -> bool:
+    return make_url(url).get_backend_name() == "postgresql"
 
-    Optuna moves a trial from waiting to running by reading its state and then writing it. By
-    default SQLite lets two processes read before either writes, and both would have the trial.
+
+def sweeps_folder(out: str) -> Path:
+    """Return where the tables, logs and claims of sweeps into a folder of runs are."""
+    return Path(out).expanduser() / "sweeps"
+
+
+def claims(url: str, folder: Path) -> Claim:
+    """Return the claims of all processes that share a database.
+
+    Args:
+        url: Address of the database. PostgreSQL holds claims itself.
+        folder: Of the sweeps: for other databases files in it hold claims, and all must share it.
     """
+    if not _is_postgresql(url):
+        return partial(file_claim, folder / "claims")
+    engine = create_engine(url, **_connection(url), poolclass=NullPool)
+    return partial(database_claim, engine.execution_options(isolation_level="AUTOCOMMIT"))
 
-    @event.listens_for(engine, "connect")
-    def _(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver begins no transaction of its own
 
-    @event.listens_for(engine, "begin")
-    def _(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+@contextmanager
+def file_claim(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a name by the lock of a file, which exists as long as the name is held.
 
-    engine.dispose()  # connections that were opened before
+    Args:
+        folder: Where the file is; created if missing.
+        name: What is claimed.
+        wait: Wait for another holder to end.
+
+    Yields:
+        Whether the name is held.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _key(name).hex()
+    lock = FileLock(path, blocking=wait, fallback_to_soft=False)
+    with suppress(Timeout):
+        lock.acquire()
+    try:
+        yield lock.is_locked
+    finally:
+        if lock.is_locked:
+            path.unlink()  # while it is held: whoever waits for it notices, and creates it anew
+            lock.release()
+
+
+@contextmanager
+def database_claim(engine: Engine, name: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a name by an advisory lock of PostgreSQL, which ends with its connection.
+
+    Args:
+        engine: Of the database; without a pool, so that a closed connection is really closed.
+        name: What is claimed.
+        wait: Wait for another holder to end.
+
+    Yields:
+        Whether the name is held.
+    """
+    key = int.from_bytes(_key(name), signed=True)
+    with engine.connect() as connection:
+        if wait:
+            connection.execute(select(func.pg_advisory_lock(key)))
+            yield True
+        else:
+            yield bool(connection.execute(select(func.pg_try_advisory_lock(key))).scalar())
+
+
+def _key(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()[:8]

@@ -1,17 +1,17 @@
-"""A worker of a sweep: takes trials that wait, until there are none; any number may work at once.
+"""A worker of a sweep: takes cells that wait, one at a time, until none is left.
 
-`python -m experiments.sweep` starts workers on its own machine. On others, give them the same
-database (storage=, or the variable ICL_STORAGE, which keeps a password out of sight), by hand or
-by one of Hydra's launchers:
+Any number of workers take part in a study. `python -m experiments.sweep` starts some on its own
+machine. On others, give them the same database (storage=, or the variable ICL_STORAGE, which keeps
+a password out of sight), by hand or by one of Hydra's launchers:
 
     python -m experiments.sweep_worker study=NAME storage=URL
     python -m experiments.sweep_worker -m study=NAME storage=URL number=1,2,3 \
         hydra/launcher=submitit_slurm hydra.sweep.dir=DIR
 
 submitit_slurm (or submitit_local, to try it) comes with `pip install 'genomic-icl[slurm]'`, ray
-with Hydra's plugin hydra-ray-launcher. DIR receives what the launcher hands to its jobs, and like
-the folder of runs (out=) it must be one that all machines share. `python -m experiments.sweep`
-with workers=0 makes the study, waits for its end and writes the table.
+with Hydra's plugin hydra-ray-launcher. DIR receives what the launcher hands to its jobs; like the
+folder of runs (out=) it must be shared by all machines. `python -m experiments.sweep` with
+workers=0 creates the study, waits for its end and writes the table.
 """
 
 from __future__ import annotations
@@ -23,22 +23,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from types import TracebackType
-from typing import Any
+from dataclasses import dataclass, fields
 
-import numpy as np
 import optuna
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
-from experiments.sweep.claims import Claim, claims
-from experiments.sweep.queue import WHY, NothingWaitsError, Queue, is_done, join
-from experiments.sweep.storage import open_storage, reached
-from icl.config.hydra_cli import Command, launch, one_line
+from experiments.sweep.plan import Plan
+from experiments.sweep.storage import claims, open_storage, reached, sweeps_folder
+from experiments.sweep.study import Attempt, is_done, join
+from icl.config.hydra_cli import Command, launch
 from icl.config.options import RunConfig
 from icl.method import Progress
 from icl.progress import Watch
@@ -50,242 +46,177 @@ STORAGE = "ICL_STORAGE"
 """The variable that names the database where storage= is not given."""
 
 PAUSE = 0.5
-"""Seconds between two looks at whether a trial waits again."""
+"""Seconds between two looks at whether a cell waits."""
 
 Run = Callable[[RunConfig, Watch], list[Finished]]
 
 
 @dataclass
 class WorkerOptions:
-    """What the command line can set."""
+    """Options of a worker."""
 
     study: str = option(MISSING, "its name")
-    storage: str | None = field(
-        default=None, metadata={"help": f"its database; falls back to the variable {STORAGE}"}
-    )
+    storage: str | None = option(None, f"its database; falls back to the variable {STORAGE}")
     data: str | None = option(None, "folder of tables")
-    out: str = option("runs", "folder in which runs are kept")
-    heartbeat: int = option(15, "seconds between two signs of life", least=1)
+    out: str = option("runs", "folder in which runs are written")
     number: int = option(1, "of this worker, for a launcher to count")
-    until: float = option(math.inf, "takes no trial after this time")
-    leash: bool = option(False, "ends when standard input does")
+    until: float = option(math.inf, "takes no cell after this time, in seconds since 1970")
+    leash: bool = option(False, "stops when its standard input ends")
 
 
 class Stop:
-    """Whether to take no further trial: after a deadline, a signal, or the end of a parent."""
+    """Whether to take no further cell: after a deadline, a signal, or the end of the parent."""
 
     def __init__(self, until: float = math.inf) -> None:
-        """Nothing has happened yet; `until` is a time as `time.time` gives it."""
+        """Set the deadline, a time as `time.time` gives it."""
         self._until = until
         self._asked = threading.Event()
 
     def __call__(self) -> bool:
-        """Whether to take no further trial."""
+        """Return whether to take no further cell."""
         return self._asked.is_set() or time.time() >= self._until
 
-    def ask(self) -> None:
-        """Takes no further trial from now on."""
-        self._asked.set()
+    def on_signals(self) -> None:
+        """Stop after the running trial on Ctrl-C; at once on a second one, or on SIGTERM."""
 
-    def hear_signals(self) -> None:
-        """Ctrl-C once ends after the running trial; twice, or SIGTERM, at once."""
-
-        def interrupted(_signal: int, _frame: object) -> None:
-            if self._asked.is_set():
+        def stop(number: int, _frame: object) -> None:
+            if number == signal.SIGTERM or self._asked.is_set():
                 raise KeyboardInterrupt
-            self.ask()
+            self._asked.set()
 
-        def terminated(_signal: int, _frame: object) -> None:
-            raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
 
-        signal.signal(signal.SIGINT, interrupted)
-        signal.signal(signal.SIGTERM, terminated)
-
-    def follow(self, handle: int) -> None:
-        """Ends after the running trial when a pipe ends, which a parent's death does too."""
+    def on_end_of(self, handle: int) -> None:
+        """Stop after the running trial when a pipe ends, as it does when the parent dies."""
 
         def wait() -> None:
             while os.read(handle, 1):
                 pass
-            self.ask()
+            self._asked.set()
 
         threading.Thread(target=wait, daemon=True).start()
 
 
-class _Explained:
-    """Writes down why a trial failed; Optuna keeps no reason."""
+def work(options: WorkerOptions, stop: Callable[[], bool], do: Run = run) -> None:
+    """Work on a study until no cell is open, not even one that another worker has now.
 
-    def __init__(self, trial: optuna.Trial) -> None:
-        self._trial = trial
+    Args:
+        options: Of the worker.
+        stop: Returns whether to take no further cell.
+        do: Does the runs of a configuration.
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        is_known = isinstance(error, optuna.TrialPruned | optuna.exceptions.OptunaError)
-        if isinstance(error, Exception) and not is_known:
-            name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            self._trial.set_user_attr(WHY, name + one_line(error))
-
-
-@dataclass
-class Objective:
-    """Does the runs of a trial's cell and gives the objectives' values.
-
-    Attributes:
-        queue: The study.
-        places: Words that say where data are and where runs go.
-        claim: The claims of all processes.
-        run: Does the runs of a configuration.
+    Raises:
+        InputError: If the storage cannot be used or has no such study.
     """
+    url = options.storage or os.environ.get(STORAGE)
+    if url is None:
+        raise InputError(f"storage= is missing; give it, or the variable {STORAGE}")
+    places = [f"out={options.out}", *([] if options.data is None else [f"data={options.data}"])]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with reached(url):
+        claim = claims(url, sweeps_folder(options.out))
+        cells = join(options.study, open_storage(url, create=False), claim)
+        while not stop():
+            attempt = cells.take()
+            if attempt is not None:
+                with attempt:
+                    config = cells.plan.config(attempt.cell, places)
+                    attempt.trial.set_user_attr("command", cells.plan.command(attempt.cell))
+                    _score(
+                        attempt, cells.plan, do(config, Watch(_Pruning(attempt, cells.plan), claim))
+                    )
+                continue
+            cells.revive()
+            if is_done(cells.last()):
+                return
+            time.sleep(PAUSE)
 
-    queue: Queue
-    places: Sequence[str]
-    claim: Claim
-    run: Run = run
 
-    def __call__(self, trial: optuna.Trial) -> Sequence[float]:
-        """Does a trial.
-
-        Raises:
-            TrialPruned: If its validation score falls behind.
-        """
-        plan = self.queue.plan
-        with _Explained(trial):
-            cell = plan.suggested(trial)
-            trial.set_user_attr("command", plan.command(cell))
-            watch = Watch(_Pruning(trial, self.queue), self.claim)
-            finished = self.run(plan.config(cell, self.places), watch)
-            plain = [done for done in finished if done.report.setup.control is None]
-            trial.set_user_attr("runs", [done.folder.name for done in plain])
-            trial.set_user_attr("reused", all(done.was_there for done in plain))
-            found = summary([done.report for done in plain])
-            trial.set_user_attr("found", found)
-            values = [found.get(name) for name in plan.objectives]
-            if not all(value is not None and math.isfinite(value) for value in values):
-                raise InputError(
-                    f"{plan.objectives} = {values}: cannot be compared; there are "
-                    f"{', '.join(name for name in found if name.startswith('validation_'))}"
-                )
-            return [float(value) for value in values if value is not None]
+def _score(attempt: Attempt, plan: Plan, finished: Sequence[Finished]) -> None:
+    """Keep what the runs of a cell found, and the values of the objectives."""
+    plain = [done for done in finished if done.report.setup.control is None]
+    found = summary([done.report for done in plain])
+    attempt.trial.set_user_attr("runs", [done.folder.name for done in plain])
+    attempt.trial.set_user_attr("reused", all(done.was_there for done in plain))
+    attempt.trial.set_user_attr("found", found)
+    for name in plan.objectives:
+        value = found.get(name)
+        if value is None:
+            known = [one for one in found if one.startswith("validation_")]
+            raise InputError(
+                f"objective {name} is {value}: cells cannot be compared by it; there are "
+                f"{', '.join(known)}"
+            )
+        attempt.values.append(value)
 
 
 class _Pruning:
-    """Tells Optuna the validation score of each epoch of a trial's first run."""
+    """Reports the objective after each epoch of a cell's first run, and prunes by it."""
 
-    def __init__(self, trial: optuna.Trial, queue: Queue) -> None:
-        self._trial, self._queue = trial, queue
-        self._is_on = queue.plan.pruner != "none"
-        self._known = set(queue._storage.get_trial(trial._trial_id).intermediate_values)
+    def __init__(self, attempt: Attempt, plan: Plan) -> None:
+        self._attempt, self._plan = attempt, plan
+        self._figure = plan.objectives[0].removeprefix("validation_")
+        self._is_on = plan.pruner != "none"
         self._epoch = 0
 
     def __call__(self, progress: Progress) -> None:
         if progress.epoch <= self._epoch:
             self._is_on = False  # a further seed of the same cell
         self._epoch = progress.epoch
-        if not self._is_on:
-            return
         figures = {"loss": progress.validation_loss, progress.figure: progress.validation}
-        (objective,) = self._queue.plan.objectives
-        figure = objective.removeprefix("validation_")
-        if figure not in figures:  # nothing else stands in for the objective's own figure
+        value = figures.get(self._figure)
+        if not self._is_on or value is None:  # no other figure stands in for the objective
             return
-        if progress.epoch not in self._known:
-            self._trial.report(figures[figure], progress.epoch)
-        if self._trial.should_prune():
-            why = (
-                f"validation {figure} {figures[figure]:.4f} at epoch {progress.epoch} "
-                f"of {progress.epochs}: behind earlier trials ({self._queue.plan.pruner})"
+        trial = self._attempt.trial
+        if progress.epoch not in self._attempt.reported:
+            trial.report(value, progress.epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned(
+                f"validation {self._figure} {value:.4f} at epoch {progress.epoch} of "
+                f"{progress.epochs}: behind earlier trials ({self._plan.pruner})"
             )
-            self._trial.set_user_attr(WHY, why)
-            raise optuna.TrialPruned(why)
 
 
 def summary(reports: Sequence[Report]) -> dict[str, float | None]:
-    """What the runs of one cell found, means over their seeds.
+    """Return the figures of a cell, means over its runs.
 
-    Gives accuracy (AUROC of labels, Pearson of numbers) with its 95 % interval (of one run; absent
-    of several), the other metrics, what can be an objective, and what the budget was.
+    They are the metrics, the first with its 95 % interval if there is one run, what can be an
+    objective, and budgets.
     """
     rows = []
     for report in reports:
-        row: dict[str, Any] = {name: one.value for name, one in report.outcome.metrics.items()}
+        setup, outcome = report.setup, report.outcome
+        row: dict[str, float | None] = {name: one.value for name, one in outcome.metrics.items()}
         if len(reports) == 1:
-            first = SHOWN[report.setup.kind][0]
-            shown = report.outcome.metrics[first]
-            row |= {f"{first}_low": shown.low, f"{first}_high": shown.high}
-        row["gc_matched_accuracy"] = report.outcome.gc_matched_accuracy.value
-        figures = dict.fromkeys(("accuracy", VALIDATION[report.setup.kind], "loss"))
-        row |= {f"validation_{name}": report.outcome.validation.get(name) for name in figures}
-        names = ("prompt_tokens", "shots", "trainable_parameters", "seconds")
-        rows.append(row | {name: getattr(report, name) for name in names})
-    return {name: _mean([row[name] for row in rows]) for name in rows[0]}
+            first = SHOWN[setup.kind][0]
+            row[f"{first}_low"] = outcome.metrics[first].low
+            row[f"{first}_high"] = outcome.metrics[first].high
+        row["gc_matched_accuracy"] = outcome.gc_matched_accuracy.value
+        for name in dict.fromkeys(("accuracy", VALIDATION[setup.kind], "loss")):
+            row[f"validation_{name}"] = outcome.validation.get(name)
+        row["prompt_tokens"], row["shots"] = setup.prompt_tokens, setup.shots
+        row["trainable_parameters"] = outcome.trainable_parameters
+        row["seconds"] = report.environment.seconds
+        rows.append(row)
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return {name: _mean(values) for name, values in columns.items()}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def work(queue: Queue, objective: Objective, stop: Callable[[], bool]) -> None:
-    """Takes and does trials until all cells are done, also those that other workers have now.
-
-    Args:
-        queue: The study.
-        objective: Does one trial.
-        stop: Whether to end after the running trial.
-    """
-    while not stop():
-        queue.take_up()
-        try:
-            queue.optimize(objective, n_trials=1, catch=(Exception,))
-        except NothingWaitsError:
-            if is_done(queue.cells()):
-                return
-            time.sleep(PAUSE)
-        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-            # A worker that stood still for long finds its trial given to another one.
-            if not queue.is_taken_from_us():
-                raise
-
-
-def worker(options: WorkerOptions, stop: Stop, do: Run = run) -> None:
-    """Works on a study until it is done.
-
-    Args:
-        options: What the command line sets.
-        stop: Whether to end before.
-        do: Does the runs of a configuration.
-
-    Raises:
-        InputError: If the storage cannot be reached or has no such study.
-    """
-    url = options.storage or os.environ.get(STORAGE)
-    if url is None:
-        raise InputError(f"storage= is missing; give it, or the variable {STORAGE}")
-    places = [f"out={options.out}", *([] if options.data is None else [f"data={options.data}"])]
-    with reached(url):
-        storage = open_storage(url, options.heartbeat, create=False)
-        claim = claims(storage.engine, claims_folder(options.out))
-        queue = join(options.study, storage, claim)
-        work(queue, Objective(queue, places, claim, do), stop)
-
-
-def claims_folder(out: str) -> Path:
-    """Where the claims of runs in a folder are."""
-    return Path(out).expanduser() / "sweeps" / "claims"
+    """Return a mean, None where a value is not defined."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return math.fsum(known) / len(known) if len(known) == len(values) else None
 
 
 def job(cfg: DictConfig) -> None:
-    """What Hydra composed, done."""
+    """Work as Hydra's configuration says."""
     options = WorkerOptions(**{one.name: cfg[one.name] for one in fields(WorkerOptions)})
     stop = Stop(options.until)
-    stop.hear_signals()
+    stop.on_signals()
     if options.leash:
-        stop.follow(sys.stdin.fileno())
-    worker(options, stop)
+        stop.on_end_of(sys.stdin.fileno())
+    work(options, stop)
 
 
 COMMAND = Command(
@@ -299,10 +230,6 @@ COMMAND = Command(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Run the command line."""
     ConfigStore.instance().store(name=COMMAND.config_name, node=WorkerOptions)
     launch(COMMAND, arguments)
-
-
-if __name__ == "__main__":
-    main()

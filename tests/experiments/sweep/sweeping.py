@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from experiments.sweep.__main__ import sweep
-from experiments.sweep.recipe import read_request
-from experiments.sweep.worker import Stop, WorkerOptions, worker
+from experiments.sweep.driver import sweep
+from experiments.sweep.request import read_request
+from experiments.sweep.worker import Stop, WorkerOptions, work
 from icl.config import options
 from icl.run import Finished
 from tasks.metrics.bootstrap import Estimate
@@ -129,17 +129,17 @@ class Forked:
         os.kill(self.pid, signal.SIGKILL)
 
 
-def forking(runs, url):
+def forking(runs):
     """Starts workers that do these runs."""
 
-    def start(given: WorkerOptions, number: int) -> Forked:
-        def work(leash):
-            stop = Stop(given.until)
-            stop.hear_signals()
-            stop.follow(leash)
-            worker(WorkerOptions(**{**vars(given), "storage": url, "number": number}), stop, runs)
+    def start(options: WorkerOptions, number: int) -> Forked:
+        def live(leash):
+            stop = Stop(options.until)
+            stop.on_signals()
+            stop.on_end_of(leash)
+            work(options, stop, runs)
 
-        return Forked(work)
+        return Forked(live)
 
     return start
 
@@ -154,9 +154,9 @@ def until(is_so, seconds=120):
 
 def begun(words, runs, url):
     """A parent in a process of its own."""
-    return Forked(lambda _: sweep(read_request([*words, f"storage={url}"]), forking(runs, url)))
+    return Forked(lambda _: sweep(read_request([*words, f"storage={url}"]), forking(runs)))
 
 
 def done(words, runs, url):
     """A sweep to its end; the paths of its tables."""
-    return sweep(read_request([*words, f"storage={url}"]), forking(runs, url))
+    return sweep(read_request([*words, f"storage={url}"]), forking(runs))

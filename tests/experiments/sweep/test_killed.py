@@ -13,7 +13,7 @@ from tests.experiments.sweep.sweeping import begun, done, until
 LONG = "ICL_LONG_TESTS"
 WORDS = (
     *("recipe=soft_prompt_curve", "task=synthetic_easy", "space.prompt_tokens=[0,4,16]"),
-    *("seeds=2", "n_train=100", "method.epochs=6", "evaluate=val", "study=s", "heartbeat=3"),
+    *("seeds=2", "n_train=100", "method.epochs=6", "evaluate=val", "study=s"),
 )
 
 

@@ -13,9 +13,8 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from experiments.sweep import storage as sweep_storage
-from experiments.sweep import worker as sweep_worker
 from experiments.sweep.__main__ import main
+from experiments.sweep.worker import main as worker_main
 from tests.experiments.sweep.sweeping import GRID, FakeRuns, Forked, begun, done, heard, until
 
 LONG = "ICL_LONG_TESTS"
@@ -24,11 +23,10 @@ long = pytest.mark.skipif(LONG not in os.environ, reason=f"kills processes for m
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A worker is taken for dead after five seconds of silence."""
-    monkeypatch.setattr(sweep_storage, "GRACE", 5)
-    monkeypatch.setattr(sweep_worker, "PAUSE", 0.1)
-    monkeypatch.setattr("experiments.sweep.__main__.PAUSE", 0.1)
-    monkeypatch.setattr("experiments.sweep.__main__.SHARE", 1)
+    """Parent and workers look often."""
+    monkeypatch.setattr("experiments.sweep.worker.PAUSE", 0.1)
+    monkeypatch.setattr("experiments.sweep.driver.PAUSE", 0.1)
+    monkeypatch.setattr("experiments.sweep.driver.SHARE", 1)
     monkeypatch.delenv("ICL_STORAGE", raising=False)
 
 
@@ -55,7 +53,7 @@ def assert_each_cell_once(out, url, cells):
 
 
 def test_workers_do_every_cell_of_a_grid_once_and_another_study_uses_their_runs(tmp_path, url):
-    words = (*GRID, f"out={tmp_path}", "study=s", "heartbeat=1")
+    words = (*GRID, f"out={tmp_path}", "study=s")
     (path,) = done((*words, "workers=3"), FakeRuns(0.01), url)
     assert_each_cell_once(tmp_path, url, 12)
     table = pd.read_csv(path)
@@ -99,7 +97,7 @@ def killed_and_begun_again(words, out, url, generator, workers):
 @long
 def test_a_sweep_killed_at_random_moments_ends_with_the_undisturbed_table(tmp_path, url):
     generator = random.Random(7)
-    words = (*GRID, "study=s", "heartbeat=1")
+    words = (*GRID, "study=s")
     out = tmp_path / "killed"
     out.mkdir()
     path = killed_and_begun_again((*words, f"out={out}"), out, url, generator, workers=2)
@@ -114,7 +112,7 @@ def test_a_sweep_killed_at_random_moments_ends_with_the_undisturbed_table(tmp_pa
 @long
 def test_four_workers_on_postgresql_lose_no_cell_and_run_none_twice(tmp_path, postgresql):
     generator = random.Random(8)
-    words = (*GRID, "study=s", "heartbeat=1", f"out={tmp_path}")
+    words = (*GRID, "study=s", f"out={tmp_path}")
     killed_and_begun_again(words, tmp_path, postgresql, generator, workers=4)
     assert_each_cell_once(tmp_path, postgresql, 12)
 
@@ -227,7 +225,7 @@ def test_a_failed_cell_says_why_and_is_tried_again_by_the_next_sweep(tmp_path, u
 
 @long
 def test_ctrl_c_once_ends_after_the_running_trials_and_twice_at_once(tmp_path, url):
-    words = (*GRID, "study=s", f"out={tmp_path}", "workers=2", "heartbeat=1")
+    words = (*GRID, "study=s", f"out={tmp_path}", "workers=2")
     for presses, seconds in ((1, 0.5), (2, 60)):
         parent = begun(words, FakeRuns(seconds), url)
         before = len(heard(tmp_path))
@@ -258,15 +256,15 @@ ONE = ("task=synthetic_easy", "method=soft_prompt")
         ((*ONE, "space.prompt_tokens=[1,x]"), "prompt_tokens"),
         ((*ONE, "space.method.lr=log(0.3,0.01)"), "space.method.lr=log(0.3,0.01): cannot be read"),
         ((*ONE, "space.method.lr=log(0.01,0.3)"), "mode=grid needs a list"),
-        ((*ONE, "space.k=[1]", "storage=sqlite:////no/where/x.db"), "cannot be reached (unable to"),
-        ((*ONE, "space.k=[1]", "storage=oracle"), "is no address of a database"),
+        ((*ONE, "space.k=[1]", "storage=sqlite:////no/where/x.db"), "cannot be used (unable to"),
+        ((*ONE, "space.k=[1]", "storage=oracle"), "is not the address of a database"),
         (
             (*ONE, "space.k=[1]", "storage=postgresql+psycopg://u:secret@127.0.0.1:1/x"),
             "storage=postgresql+psycopg://u:***@127.0.0.1:1/x: ",
         ),
         ((*ONE, "space.k=[1]", "storage=mysql://h/x"), "its driver MySQLdb is not installed"),
         (("recipe=soft_promt_curve",), "did you mean soft_prompt_curve?"),
-        ((*ONE, "space.k=[1]", "mode=tpe", "evaluate=test"), "validation rows alone"),
+        ((*ONE, "space.k=[1]", "mode=tpe", "evaluate=test"), "validation rows only"),
         ((*ONE, "space.k=[1]", "mode=tpe", "against=shots", "pruner=median"), "two objectives"),
     ],
 )
@@ -317,7 +315,7 @@ def test_workers_that_hydra_launches_join_a_study_without_workers(tmp_path, url)
 
     until(is_there)
     launched = ["-m", "study=s", f"storage={url}", f"out={tmp_path}", "number=1,2"]
-    joined = Forked(lambda _: sweep_worker.main(launched))
+    joined = Forked(lambda _: worker_main(launched))
     assert (joined.wait(), parent.wait()) == (0, 0)
     assert [t.state for t in trials(url)] == [TrialState.COMPLETE] * 3
     assert len(pd.read_csv(tmp_path / "sweeps" / "s.csv")["run"].unique()) == 3

@@ -6,7 +6,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments.sweep.plan import Plan
-from experiments.sweep.queue import CELL, WHY
+from experiments.sweep.study import CELL, WHY
 from experiments.sweep.table import line, seconds_left
 
 NOW = datetime(2026, 1, 1, 12)

@@ -1,16 +1,14 @@
-"""Who holds a name holds it alone; SQLite and PostgreSQL give a trial to one worker."""
+"""A name is held by one process at a time; a database that cannot be used is one line."""
 
-import os
+import sqlite3
 import time
 from functools import partial
 
-import optuna
 import pytest
-from optuna.trial import TrialState, create_trial
-from sqlalchemy import create_engine
 
-from experiments.sweep.claims import database_claim, file_claim
-from experiments.sweep.storage import open_storage
+from backbone.common.errors import InputError
+from experiments.sweep import storage
+from experiments.sweep.storage import claims, file_claim, open_storage
 from tests.experiments.sweep.sweeping import Forked, until
 
 
@@ -64,42 +62,44 @@ def test_a_claim_of_a_file_is_never_held_twice(tmp_path):
     assert number.read_text() == "200"
 
 
-def check_trials_are_taken_once(url, tmp_path):
-    storage = open_storage(url, 15, create=True)
-    study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "taken")
-    waiting = create_trial(state=TrialState.WAITING)
-    trials = [storage.create_new_trial(study, waiting) for _ in range(40)]
-    storage.remove_session()
-    storage.engine.dispose()
-
-    def take(_):
-        mine = open_storage(url, 15, create=False)
-        taken = [t for t in trials if mine.set_trial_state_values(t, TrialState.RUNNING)]
-        (tmp_path / f"taken-{os.getpid()}").write_text(" ".join(map(str, taken)))
-
-    others = [Forked(take) for _ in range(4)]
-    assert [other.wait() for other in others] == [0] * 4
-    taken = " ".join(file.read_text() for file in tmp_path.glob("taken-*")).split()
-    assert sorted(map(int, taken)) == sorted(trials)
-
-
-def test_sqlite_gives_a_waiting_trial_to_one_process(tmp_path):
-    check_trials_are_taken_once(f"sqlite:///{tmp_path / 'x.sqlite'}", tmp_path)
-
-
-def test_postgresql_gives_a_waiting_trial_to_one_process(postgresql, tmp_path):
-    check_trials_are_taken_once(postgresql, tmp_path)
-
-
 def test_a_claim_of_postgresql_ends_with_its_process(postgresql, tmp_path):
-    # Each process needs an engine of its own: a connection cannot be shared over a fork.
-    def claim(name, wait=True):
-        return database_claim(create_engine(postgresql), name, wait=wait)
-
-    check_claim(claim, tmp_path)
+    check_claim(claims(postgresql, tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x", "study a/b ü", ""])
 def test_any_text_can_be_claimed(tmp_path, name):
     with file_claim(tmp_path, name) as is_held:
         assert is_held and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_database_of_a_newer_optuna_is_one_line(tmp_path):
+    file = tmp_path / "x.sqlite"
+    open_storage(f"sqlite:///{file}", create=True).engine.dispose()
+    with sqlite3.connect(file) as database:
+        database.execute("update alembic_version set version_num = 'v99.0.0.a'")
+    with pytest.raises(InputError, match="x.sqlite: The runtime optuna version .* pip install -U"):
+        open_storage(f"sqlite:///{file}", create=True)
+
+
+def test_a_locked_database_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "BUSY", 0.1)
+    file = tmp_path / "x.sqlite"
+    open_storage(f"sqlite:///{file}", create=True).engine.dispose()
+    database = sqlite3.connect(file)
+    try:
+        database.execute("begin exclusive")
+        with pytest.raises(InputError, match="x.sqlite: cannot be used .database is locked.$"):
+            open_storage(f"sqlite:///{file}", create=True)
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("keep", [0, 100, 5000])
+def test_a_damaged_database_is_one_line(keep, tmp_path):
+    """The first bytes are kept: 100 are the header, which says that it is a database."""
+    file = tmp_path / "x.sqlite"
+    open_storage(f"sqlite:///{file}", create=True).engine.dispose()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:keep] + b"?" * (len(whole) - keep))
+    with pytest.raises(InputError, match="x.sqlite: cannot be used .[^\n]*.$"):
+        open_storage(f"sqlite:///{file}", create=True)

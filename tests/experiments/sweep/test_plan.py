@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from backbone.common.errors import InputError
-from experiments.sweep.plan import Plan
-from experiments.sweep.space import corners, grid, read_values, values_as_text
+from experiments.sweep.plan import Plan, corners, grid, read_values, values_as_text
 
 
 @pytest.mark.parametrize(
@@ -42,8 +41,8 @@ def test_the_ends_of_a_range_are_kept_to_the_last_digit(one, other, kind):
         ("[1,1]", "holds a value twice"),
         ("[1,", "cannot be read"),
         ("int(5,1)", "cannot be read"),
-        ("int(1,9,2,3)", "has too many numbers"),
-        ("logint(1,9,2)", "has too many numbers"),
+        ("int(1,9,2,3)", "cannot be read .4 numbers.; give"),
+        ("logint(1,9,2)", "cannot be read .3 numbers.; give"),
         ("log(0,1)", "cannot be read"),
     ],
 )
