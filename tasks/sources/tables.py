@@ -298,6 +298,8 @@ def _open_text(path: Path, text: str) -> _Opened:
         fitting = [
             d for d, header in split.items() if all(_matches(name, header) for name in names)
         ]
+        if len(fitting) > 1 and " " in fitting:  # blanks may stand beside another delimiter
+            fitting.remove(" ")
         if len(fitting) > 1:
             both = " and ".join(DELIMITERS[one] for one in fitting)
             raise InputError(
