@@ -26,8 +26,8 @@ from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from icl.reporting.report import LEARNED, Report, read_report
 from icl.run import other_rows
-from icl.scoring import probabilities
 from icl.truncation import Cut
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example, Kind
 
 if TYPE_CHECKING:
@@ -66,11 +66,12 @@ def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") 
     method.check(forward)
     if strands == "forward":
         method.read_forward_alone()
-    answers = probabilities(method.context.kind, method.scores(forward))
+    kind = TASK_KINDS[method.context.kind]
+    answers = kind.probabilities(method.scores(forward))
     if strands == "forward" or method.averages_strands:
         return answers
     reverse = [Example(reverse_complement(sequence), 0) for sequence in sequences]
-    return (answers + probabilities(method.context.kind, method.scores(reverse))) / 2
+    return (answers + kind.probabilities(method.scores(reverse))) / 2
 
 
 def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tuple[Method, Report]:
@@ -150,13 +151,11 @@ def table(
     Of several labels there are the probabilities alone, of a regression there is the number.
     """
     names = ["record", "start", "end", "name", "strand"]
-    own = [f"p_{label}" for label in labels] if kind != "regression" else ["predicted"]
-    lines = ["\t".join([*names, *(["predicted"] if kind == "classes" else []), *own])]
+    of_kind = TASK_KINDS[kind]
+    lines = ["\t".join([*names, *of_kind.answer_columns(labels)])]
     for at, row in zip(intervals, answers, strict=True):
         where = [at.record, str(at.start), str(at.end), at.name, at.strand]
-        numbers = [repr(float(value)) for value in row]
-        likeliest = [labels[int(row.argmax())]] if kind == "classes" else []
-        lines.append("\t".join([*where, *likeliest, *numbers]))
+        lines.append("\t".join([*where, *of_kind.answer_cells(labels, row)]))
     return "\n".join(lines) + "\n"
 
 

@@ -49,12 +49,13 @@ from icl.reporting.report import (
     write_report,
 )
 from icl.reporting.summary import print_summary
-from icl.scoring import gc_matched, measured, predictions, uncalibrated
 from icl.truncation import cut_of
 from tasks.audit.kinship import NONE, counted, kinship
 from tasks.catalog import TASKS
+from tasks.kinds import kind_of
+from tasks.metrics.classification import evaluate
 from tasks.registry import build_task, default_options, options_class
-from tasks.task import Example, Splits, Task, data_folder, subset
+from tasks.task import Example, Splits, Task, data_folder, subset, truth
 
 if TYPE_CHECKING:
     from backbone.hyena.model import HyenaDNA
@@ -161,11 +162,11 @@ def _learn(
         scores = method.scores(rows.evaluated)
         full_vocabulary = method.full_vocabulary_accuracy(rows.evaluated)
         seconds = time.perf_counter() - start
-        metrics, details = measured(task, rows.evaluated, scores)
+        metrics, details = kind_of(task).measure(task, rows.evaluated, scores)
         relation = kinship(splits).of(config.evaluate)
         if weights:
             details |= exposure_details(config, task, splits, data_folder(config.data), scores)
-        before = uncalibrated(rows.evaluated, method.uncalibrated_scores(rows.evaluated))
+        before = _uncalibrated(method, rows.evaluated)
         report = Report(
             setup=Setup(
                 task=task.name,
@@ -195,7 +196,7 @@ def _learn(
                 metrics=metrics,
                 validation=method.validation,
                 details=facts | method.details | before | details,
-                gc_matched_accuracy=gc_matched(task, rows.evaluated, scores),
+                gc_matched_accuracy=kind_of(task).gc_matched_accuracy(rows.evaluated, scores),
                 full_vocabulary_accuracy=full_vocabulary,
                 trainable_parameters=method.trainable_parameters,
                 audit=counted(relation),
@@ -213,12 +214,20 @@ def _learn(
         )
         # An older report must not stand beside newer predictions, not even for a moment.
         (folder / REPORT).unlink(missing_ok=True)
-        write_text(folder / PREDICTIONS, predictions(task, rows.evaluated, scores))
+        write_text(folder / PREDICTIONS, kind_of(task).predictions(task, rows.evaluated, scores))
         save_arrays(folder / LEARNED, method.state())
         method.save_adapter(folder)
         write_report(folder, report)
         shutil.rmtree(resume)
     return report
+
+
+def _uncalibrated(method: Method, examples: Sequence[Example]) -> dict[str, Any]:
+    """Return the calibration error before calibration, for a method that calibrates."""
+    scores = method.uncalibrated_scores(examples)
+    if scores is None:
+        return {}
+    return {"ece_before_calibration": evaluate(truth(examples), scores)["ece"].value}
 
 
 def _rows(config: RunConfig, splits: Splits) -> _Rows:

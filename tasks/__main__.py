@@ -9,6 +9,7 @@ from backbone.common.names import unknown
 from backbone.common.options import option, read_options
 from tasks.card import card
 from tasks.catalog import TASKS
+from tasks.kinds import kind_of
 from tasks.registry import TaskFamily, build_task, options_class
 from tasks.task import Task, data_folder
 
@@ -52,8 +53,9 @@ def _size(entry: Task | TaskFamily) -> tuple[str, str]:
             entry = entry.build(entry.config(name=entry.name))
         except InputError:
             return "options", ""
-    named = {"classes": "classes", "multi_label": "labels", "regression": "regression"}[entry.kind]
-    return named if entry.kind == "regression" else f"{len(entry.labels)} {named}", entry.metric
+    if entry.kind == "regression":
+        return entry.kind, entry.metric
+    return f"{len(entry.labels)} {kind_of(entry).noun}", entry.metric
 
 
 def show(words: Sequence[str]) -> list[str]:

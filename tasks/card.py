@@ -1,6 +1,5 @@
 """One task's card: what it asks, where it comes from, what is wrong with it, and its rows."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -9,7 +8,8 @@ import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.sequence.dna import gc_content
-from tasks.task import Example, Kind, Splits, Task, truth
+from tasks.kinds import kind_of
+from tasks.task import Example, Kind, Splits, Task
 
 WIDTH = 100
 
@@ -48,11 +48,10 @@ def card(task: Task, split_seed: int, data: Path | None) -> list[str]:
 def _facts(task: Task) -> Iterator[str]:
     labels = ", ".join(task.labels[:SHOWN])
     more = f" and {len(task.labels) - SHOWN} more" if len(task.labels) > SHOWN else ""
-    named = {"classes": "classes", "multi_label": "labels", "regression": "number"}[task.kind]
     facts = {
         "what": task.description,
         "kind": task.kind,
-        named: f"{len(task.labels)}: {labels}{more}",
+        kind_of(task).noun: f"{len(task.labels)}: {labels}{more}",
         "groups": "; ".join(f"{name} ({len(of)} labels)" for name, of in task.groups.items()),
         "metric": task.metric,
         "best": "" if task.best_accuracy is None else f"accuracy {task.best_accuracy}",
@@ -85,7 +84,8 @@ def _rows(task: Task, splits: Splits) -> Iterator[str]:
         middle = int(np.median(lengths))
         spread = f"{min(lengths)} to {max(lengths)} (median {middle})"
         size = f"{middle}" if min(lengths) == max(lengths) else spread
-        yield from _field(name, f"{len(rows):,} rows of {size} bases; {_labels(task, rows)}")
+        labels = kind_of(task).labels_text(task, rows)
+        yield from _field(name, f"{len(rows):,} rows of {size} bases; {labels}")
     everything = [example for rows in parts.values() for example in rows]
     yield from _field("GC", _gc(task, everything))
     if splits.ambiguous_letters:
@@ -93,25 +93,13 @@ def _rows(task: Task, splits: Splits) -> Iterator[str]:
     yield from _field("sha256", splits.sha256)
 
 
-def _labels(task: Task, rows: Sequence[Example]) -> str:
-    labels = truth(rows)
-    if task.kind == "regression":
-        return f"{task.labels[0]} from {labels.min():.4g} to {labels.max():.4g}"
-    if task.kind == "multi_label":
-        return f"{labels.sum(axis=1).mean():.1f} of {len(task.labels)} labels a row"
-    counts = Counter(labels.tolist())
-    return ", ".join(f"{name} {counts[i]:,}" for i, name in enumerate(task.labels))
-
-
 def _gc(task: Task, rows: Sequence[Example]) -> str:
     """Mean GC content and its spread, of each class where there are some."""
     shares = np.array([gc_content(example.sequence) for example in rows])
     whole = f"{shares.mean():.3f} (standard deviation {shares.std():.3f})"
-    if task.kind != "classes":
-        return whole
-    labels = truth(rows)
-    by_class = [f"{name} {shares[labels == i].mean():.3f}" for i, name in enumerate(task.labels)]
-    return f"{whole}; {', '.join(by_class)}"
+    groups = kind_of(task).groups(task, rows)
+    by_class = [f"{name} {shares[at].mean():.3f}" for name, at in groups.items()]
+    return f"{whole}; {', '.join(by_class)}" if len(groups) > 1 else whole
 
 
 def _field(name: str, text: str) -> list[str]:

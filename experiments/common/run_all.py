@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from icl.config.options import RunConfig
 from icl.run import Finished, run
-from icl.scoring import SHOWN
+from tasks.kinds import TASK_KINDS
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def run_planned(
         show(f"[{number}/{len(planned)}] {one.title}{rest}")
         (done,) = run(one.config)
         known = " (finished before)" if done.was_there else ""
-        metric = SHOWN[done.report.setup.kind][0]
+        metric = TASK_KINDS[done.report.setup.kind].metrics[0]
         show(f"    {metric} {done.report.outcome.metrics[metric].value:.4f}{known}")
         finished.append(done)
         seconds[one.name] = done.report.environment.seconds

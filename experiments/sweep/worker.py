@@ -40,7 +40,7 @@ from icl.method import Progress
 from icl.progress import Watch
 from icl.reporting.report import Report
 from icl.run import Finished, run
-from icl.scoring import SHOWN, VALIDATION
+from tasks.kinds import TASK_KINDS
 
 STORAGE = "ICL_STORAGE"
 """The variable that names the database where storage= is not given."""
@@ -189,11 +189,11 @@ def summary(reports: Sequence[Report]) -> dict[str, float | None]:
         setup, outcome = report.setup, report.outcome
         row: dict[str, float | None] = {name: one.value for name, one in outcome.metrics.items()}
         if len(reports) == 1:
-            first = SHOWN[setup.kind][0]
+            first = TASK_KINDS[setup.kind].metrics[0]
             row[f"{first}_low"] = outcome.metrics[first].low
             row[f"{first}_high"] = outcome.metrics[first].high
         row["gc_matched_accuracy"] = outcome.gc_matched_accuracy.value
-        for name in dict.fromkeys(("accuracy", VALIDATION[setup.kind], "loss")):
+        for name in dict.fromkeys(("accuracy", TASK_KINDS[setup.kind].validation, "loss")):
             row[f"validation_{name}"] = outcome.validation.get(name)
         row["prompt_tokens"], row["shots"] = setup.prompt_tokens, setup.shots
         row["trainable_parameters"] = outcome.trainable_parameters

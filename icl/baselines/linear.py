@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from backbone.common.errors import InputError
-from icl.scoring import VALIDATION, validate
+from tasks.kinds import TASK_KINDS
 from tasks.task import Kind
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -135,9 +135,9 @@ def choose_linear(
             model = fit_labels(*train, strength=strength, seed=seed)
         else:
             model = fit_ridge(*train, strength=strength)
-        loss, figure = validate(kind, model.scores(val[0]), val[1])
+        loss, figure = TASK_KINDS[kind].validate(model.scores(val[0]), val[1])
         if best is None or loss < best.loss:
-            best = Chosen(model, strength, loss, {VALIDATION[kind]: figure})
+            best = Chosen(model, strength, loss, {TASK_KINDS[kind].validation: figure})
     assert best is not None
     return best
 
@@ -238,7 +238,7 @@ def choose_logistic(
     best: Chosen | None = None
     for strength in strengths:
         model = fit_logistic(*train, strength=strength, n_classes=n_classes, seed=seed)
-        loss, accuracy = validate("classes", model.scores(val[0]), val[1])
+        loss, accuracy = TASK_KINDS["classes"].validate(model.scores(val[0]), val[1])
         if best is None or loss < best.loss:
             best = Chosen(model, strength, loss, {"accuracy": accuracy})
     assert best is not None

@@ -15,9 +15,9 @@ from backbone.common.errors import InputError
 from icl.inference.batches import check_lengths
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.method import Context, Method, MethodConfig
-from icl.scoring import validate
 from prompts.similarity import Cosine
 from prompts.verbalizer import verbalizer
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 
 TEMPERATURES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -61,7 +61,9 @@ class Neighbours(Method[NeighboursConfig]):
         similar, labels = list(self._compared(val)), np.array([e.label for e in val])
         best = np.inf
         for temperature in TEMPERATURES:
-            loss, accuracy = validate("classes", self._votes(similar, temperature), labels)
+            loss, accuracy = TASK_KINDS["classes"].validate(
+                self._votes(similar, temperature), labels
+            )
             if loss < best:
                 best, self._temperature = loss, temperature
                 self.validation = {"accuracy": accuracy, "loss": loss, "temperature": temperature}

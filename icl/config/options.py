@@ -17,6 +17,7 @@ from icl.method import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
 from tasks.division import DIVISIONS
+from tasks.kinds import kind_of
 from tasks.registry import (
     TaskConfig,
     build_task,
@@ -24,7 +25,7 @@ from tasks.registry import (
     options_class,
     result_options,
 )
-from tasks.task import Kind, Task
+from tasks.task import Task
 
 CONFIG_NAME = "run"
 GROUPS = ("task", "method")
@@ -202,7 +203,9 @@ def _check_other_task(config: RunConfig) -> None:
     if other.name == task.name:
         raise InputError(f"other_task={other.name} is the task itself; give another one")
     if other.kind != "classes":
-        raise InputError(f"other_task={other.name} is {SAID[other.kind]}; give one about classes")
+        raise InputError(
+            f"other_task={other.name} is {kind_of(other).description}; give one about classes"
+        )
     if len(other.labels) < len(task.labels):
         raise InputError(
             f"other_task={other.name} has {len(other.labels)} classes and {task.name} has "
@@ -225,8 +228,8 @@ def check_kind(config: RunConfig, task: Task) -> None:
         else ""
     )
     raise InputError(
-        f"method {config.method.name} does not suit task {task.name}, which is {SAID[task.kind]}; "
-        f"methods that do: {', '.join(suiting)}{one_label}"
+        f"method {config.method.name} does not suit task {task.name}, which is "
+        f"{kind_of(task).description}; methods that do: {', '.join(suiting)}{one_label}"
     )
 
 
@@ -257,13 +260,6 @@ def identity(config: RunConfig) -> dict[str, Any]:
         left_out += ["truncate", "max_bases"]
     return {name: value for name, value in settings.items() if name not in left_out}
 
-
-SAID: dict[Kind, str] = {
-    "classes": "about classes",
-    "multi_label": "of several labels a row",
-    "regression": "a regression",
-}
-"""What a task is, by its kind."""
 
 __all__ = [
     "CONFIG_NAME",

@@ -17,8 +17,8 @@ from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.sequence.dna import ALPHABET
 from icl.method import Method, MethodConfig, method
-from icl.scoring import validate
 from icl.tuning.loop import TuningConfig, tune
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 
 EMBEDDING = 100
@@ -118,7 +118,7 @@ class CNN(Method[CNNConfig]):
             self._normalise_by(letters)
             scores = self.scores(val)
             self._network.train()
-            return validate("classes", scores, held_out)
+            return TASK_KINDS["classes"].validate(scores, held_out)
 
         best = tune(
             self._network.train(),

@@ -8,7 +8,7 @@ import numpy as np
 from backbone.common.errors import InputError
 from icl.baselines.linear import log_odds
 from icl.method import KINDS, Method, MethodConfig, method
-from icl.scoring import VALIDATION, validate
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example, truth
 
 
@@ -36,8 +36,8 @@ class Majority(Method[MajorityConfig]):
             self._frequencies = log_odds(labels)
         else:
             self._frequencies = labels.mean(keepdims=True)
-        loss, figure = validate(self.context.kind, self.scores(val), truth(val))
-        self.validation = {VALIDATION[self.context.kind]: figure, "loss": loss}
+        loss, figure = TASK_KINDS[self.context.kind].validate(self.scores(val), truth(val))
+        self.validation = {TASK_KINDS[self.context.kind].validation: figure, "loss": loss}
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Of every row alike; see `Method.scores`."""

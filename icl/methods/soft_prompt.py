@@ -14,11 +14,11 @@ from backbone.common.options import option
 from icl.inference.demonstrations import PREFIX, DemonstrationConfig, DemonstrationSet
 from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
 from icl.method import Context, Method, MethodConfig, method
-from icl.scoring import validate
 from icl.tuning.loop import TuningConfig, tune
 from icl.tuning.peft_export import ADAPTER, save_prompt
 from prompts.soft_prompt import Init, Placement, PromptShape, SoftPrompt
 from prompts.verbalizer import verbalizer
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 
 
@@ -103,7 +103,7 @@ class PromptTuning(Method[SoftPromptConfig]):
             return learning.steps(self.config.rows, generator)
 
         def judge() -> tuple[float, float]:
-            return validate("classes", held_out.scores(), held_out.labels)
+            return TASK_KINDS["classes"].validate(held_out.scores(), held_out.labels)
 
         best = tune(
             self._in_context().prompt,

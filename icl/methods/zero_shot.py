@@ -12,7 +12,6 @@ from icl.inference.batches import check_lengths
 from icl.inference.demonstrations import PREFIX, DemonstrationConfig, DemonstrationSet
 from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
 from icl.method import Context, Method, MethodConfig, method
-from icl.scoring import validate
 from prompts.calibration import (
     CALIBRATIONS,
     averaged,
@@ -24,6 +23,7 @@ from prompts.calibration import (
 from prompts.null_queries import NULLS, null_queries
 from prompts.soft_prompt import PromptShape, SoftPrompt
 from prompts.verbalizer import Verbalizer, verbalizer
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 
 Words = tuple[str, ...]
@@ -174,7 +174,7 @@ class ZeroShot(Method[ZeroShotConfig]):
             counts = np.bincount([e.label for e in train], minlength=len(self.context.labels))
             # Half a row more of each class: a class without rows is rare, not impossible.
             answering.offset = prior_offset(raw, (counts + 0.5) / (counts + 0.5).sum())
-        loss, accuracy = validate("classes", calibrated(raw, answering.offset), labels)
+        loss, accuracy = TASK_KINDS["classes"].validate(calibrated(raw, answering.offset), labels)
         return answering, {"accuracy": accuracy, "loss": loss}
 
     def _speaking(self, words: list[Words]) -> "_Answering":

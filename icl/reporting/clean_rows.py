@@ -11,11 +11,11 @@ import numpy as np
 
 from icl.config.options import RunConfig
 from icl.reporting.report import Report
-from icl.scoring import SHOWN, measured
 from tasks.audit.coordinates import Place, places_of, published
 from tasks.audit.exposure import exposure
 from tasks.audit.kinship import NONE, kinship
 from tasks.audit.resplit import check_strict, redivided
+from tasks.kinds import TASK_KINDS, kind_of
 from tasks.metrics.bootstrap import Estimate
 from tasks.task import Example, Splits, Task
 
@@ -58,7 +58,7 @@ def clean_metrics(
         return metrics
     if not len(clean):
         return None
-    return measured(task, [examples[row] for row in clean.tolist()], scores[clean])[0]
+    return kind_of(task).measure(task, [examples[row] for row in clean.tolist()], scores[clean])[0]
 
 
 def exposure_details(
@@ -84,13 +84,13 @@ def exposure_details(
     if regions is None or not places:
         return {}
     examples = splits.val if config.evaluate == "val" else splits.test
-    metric = SHOWN[task.kind][0]
+    metric = kind_of(task).metrics[0]
     details: dict[str, float] = {}
     for name, rows in vars(exposure(examples, places, regions)).items():
         details[f"{name}_rows"] = int(rows.sum())
         if rows.any():
             chosen = [examples[row] for row in np.flatnonzero(rows).tolist()]
-            one = measured(task, chosen, scores[rows])[0][metric]
+            one = kind_of(task).measure(task, chosen, scores[rows])[0][metric]
             ends = {"": one.value, "_low": one.low, "_high": one.high}
             details |= {f"{name}_{metric}{end}": value for end, value in ends.items()}
     return details
@@ -119,7 +119,7 @@ def leak_lines(reports: Sequence[Report]) -> list[str]:
         f"{found['reverse_complement']} as reverse complement, and {found['near']} have a "
         f"near-duplicate there; {first.outcome.n_clean} are clean"
     ]
-    metric = SHOWN[first.setup.kind][0]
+    metric = TASK_KINDS[first.setup.kind].metrics[0]
     for report in reports:
         if report.outcome.clean_metrics is not None:
             one = report.outcome.clean_metrics[metric]

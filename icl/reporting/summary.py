@@ -13,7 +13,7 @@ from icl.controls import CONTROLS
 from icl.reporting.clean_rows import leak_lines
 from icl.reporting.report import REPORT, Report, read_report
 from icl.reporting.verdict import Verdict, verdicts
-from icl.scoring import SHOWN
+from tasks.kinds import TASK_KINDS
 from tasks.metrics.bootstrap import Estimate
 
 GC_MATCHED = "GC-matched accuracy"
@@ -122,13 +122,13 @@ def _name(report: Report) -> str:
 
 
 def _main_metric(report: Report) -> float:
-    value = report.outcome.metrics[SHOWN[report.setup.kind][0]].value
+    value = report.outcome.metrics[TASK_KINDS[report.setup.kind].metrics[0]].value
     return -math.inf if math.isnan(value) else value
 
 
 def _figures(report: Report) -> dict[str, Estimate]:
     """Return the figures of a row of the table, by the names of their columns."""
-    figures = {name: report.outcome.metrics[name] for name in SHOWN[report.setup.kind]}
+    figures = {name: report.outcome.metrics[name] for name in TASK_KINDS[report.setup.kind].metrics}
     if report.setup.kind == "classes":
         figures[GC_MATCHED] = report.outcome.gc_matched_accuracy
     return figures

@@ -77,7 +77,7 @@ def head_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) 
     """Scores of a method whose module is `PooledHead`, the strands' outputs averaged.
 
     Returns:
-        Log-probabilities (N, C), log-odds (N, L) or numbers (N, 1), as in `icl.scoring`.
+        Log-probabilities (N, C), log-odds (N, L) or numbers (N, 1), as in `tasks.kinds`.
     """
     queries = _queries(method, examples)
     outputs = np.zeros((len(queries), len(method.context.labels)))

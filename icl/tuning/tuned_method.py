@@ -14,9 +14,9 @@ from backbone.common.errors import InputError
 from backbone.common.options import option
 from icl.inference.batches import EncodedSequences
 from icl.method import Context, Method, MethodConfig
-from icl.scoring import VALIDATION, unit_of, validate
 from icl.tuning.adapters import load_tuned_parameters, tuned_parameters, without_decay
 from icl.tuning.loop import TuningConfig, tune
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example, truth
 
 PART = 1 << 12
@@ -66,15 +66,15 @@ class TunedMethod(Method[TunedConfigT]):
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Tunes on `train`; the epoch with the least loss on `val` is kept."""
         self._built = None
-        self.unit = unit_of(self.context.kind, train)
+        self.unit = TASK_KINDS[self.context.kind].unit(train)
 
         def batches(epoch: int) -> Iterator[Callable[[], Tensor]]:
             return self.steps(train, np.random.default_rng([self.context.seed, epoch]))
 
         def judge() -> tuple[float, float]:
-            return validate(self.context.kind, self.scores(val), truth(val))
+            return TASK_KINDS[self.context.kind].validate(self.scores(val), truth(val))
 
-        figure = VALIDATION[self.context.kind]
+        figure = TASK_KINDS[self.context.kind].validation
         best = tune(
             self.module,
             batches,

@@ -19,6 +19,7 @@ from tasks.audit.occurrence import occurring
 from tasks.audit.resplit import removed_by_class
 from tasks.audit.shortcuts import WORDS, Shortcut, shortcuts
 from tasks.division import same_strand
+from tasks.kinds import kind_of
 from tasks.metrics.bootstrap import Estimate
 from tasks.task import Example, Kind, Splits, Task, label_text
 
@@ -191,8 +192,8 @@ def find_conflicts(splits: Splits) -> Conflicts:
 def _by_class(task: Task, splits: Splits, related: Kinship) -> dict[str, dict[str, int]]:
     if task.kind != "classes":
         return {}
-    labels = np.array([example.label for example in splits.test])
-    return {name: counted(related.test[labels == i]) for i, name in enumerate(task.labels)}
+    rows = kind_of(task).groups(task, splits.test)
+    return {name: counted(related.test[of_class]) for name, of_class in rows.items()}
 
 
 def _overlaps(splits: Splits, rows: Sequence[Published]) -> Overlaps | None:
@@ -242,11 +243,9 @@ def _mean_by_class(
     task: Task, examples: Sequence[Example], share: Callable[[str], float]
 ) -> dict[str, float]:
     """Mean of a share over the rows of each class; of all rows for tasks of other kinds."""
-    found: dict[str, list[float]] = defaultdict(list)
-    for example in examples:
-        name = task.labels[example.label] if task.kind == "classes" else "all"
-        found[name].append(share(example.sequence))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    shares = np.array([share(example.sequence) for example in examples])
+    rows = kind_of(task).groups(task, examples)
+    return {name: float(shares[at].mean()) for name, at in rows.items() if at.any()}
 
 
 def _lower_case(text: str) -> float:

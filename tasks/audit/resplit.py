@@ -10,6 +10,7 @@ from backbone.common.errors import InputError
 from tasks.audit.coordinates import Place, places_of, published
 from tasks.audit.kinship import NONE, Kinship, counted, kinship
 from tasks.division import divide
+from tasks.kinds import kind_of
 from tasks.sources.published import POOL_SHARES
 from tasks.task import Example, Splits, Task, make_splits, strata
 
@@ -89,12 +90,9 @@ def check_strict(task: Task, found: Kinship) -> None:
 def removed_by_class(task: Task, splits: Splits, found: Kinship) -> dict[str, tuple[int, int]]:
     """Test rows that the clean split leaves out and keeps, by class; `all` for other tasks."""
     gone = found.test != NONE
-    if task.kind != "classes":
-        return {"all": (int(gone.sum()), int((~gone).sum()))}
-    labels = np.array(strata(splits.test))
     return {
-        name: (int(gone[labels == i].sum()), int((~gone)[labels == i].sum()))
-        for i, name in enumerate(task.labels)
+        name: (int(gone[rows].sum()), int((~gone)[rows].sum()))
+        for name, rows in kind_of(task).groups(task, splits.test).items()
     }
 
 

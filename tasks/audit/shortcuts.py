@@ -15,10 +15,8 @@ import numpy as np
 from backbone.sequence.dna import gc_content
 from tasks.audit.kmers import word_counts
 from tasks.division import same_strand
+from tasks.kinds import kind_of
 from tasks.metrics.bootstrap import Estimate
-from tasks.metrics.classification import evaluate
-from tasks.metrics.multi_label import evaluate_labels
-from tasks.metrics.regression import evaluate_numbers
 from tasks.task import Example, Kind, Splits, Task, label_text, subset, truth
 
 LEARNED, SCORED = 3000, 5000
@@ -29,9 +27,6 @@ LABELS = 20
 
 WORD = 5
 """Letters of the longer words."""
-
-METRIC: dict[Kind, str] = {"classes": "accuracy", "multi_label": "auroc", "regression": "r2"}
-"""What the score is, by the kind of the task."""
 
 MARGIN = 0.03
 """How far above chance the whole interval of a score must lie to be named."""
@@ -45,7 +40,7 @@ class Shortcut:
 
     Attributes:
         name: What they are.
-        score: `METRIC` of the task's kind, on test rows.
+        score: The validation figure of the task's kind, on test rows.
         chance: What the most frequent class gives, or a constant.
         rows: Test rows that were scored.
     """
@@ -122,22 +117,18 @@ def shortcuts(
         A score for each set of features in which training rows differ at all.
     """
     train, test = _some(splits.train, LEARNED), _some(splits.test, SCORED)
-    learn, asked = truth(train), truth(test)
+    learn, asked, kind = truth(train), truth(test), kind_of(task)
     if task.kind == "multi_label":
         learn, asked = _labels_with_both(learn, asked)
     texts, asked_texts = ([example.sequence for example in rows] for rows in (train, test))
 
     def score(x: np.ndarray, asked_x: np.ndarray, is_number: bool) -> Estimate:
         scores = _scores(task, _model(task.kind, x, is_number), x, learn, asked_x)
-        if task.kind == "classes":
-            return evaluate(asked, scores)["accuracy"]
-        if task.kind == "regression":
-            return evaluate_numbers(asked, scores[:, 0])["r2"]
         names = tuple(map(str, range(scores.shape[1])))
-        return evaluate_labels(asked, scores, names, {})[0]["auroc"]
+        return kind.evaluate(asked, scores, names, {})[0][kind.validation]
 
     constant = score(np.zeros((len(train), 1)), np.zeros((len(test), 1)), True)
-    chance = {"classes": constant.value, "multi_label": 0.5, "regression": 0.0}[task.kind]
+    chance = constant.value if kind.chance is None else kind.chance
     found = [Shortcut("majority", constant, chance, len(test))]
     every = FEATURES | (more or {})
     for name, features in every.items() if only is None else [(only, every[only])]:

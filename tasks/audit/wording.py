@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.audit.findings import Audit
-from tasks.audit.shortcuts import METRIC, NUMBERS, WORDS, Shortcut
-from tasks.metrics.bootstrap import Estimate
+from tasks.audit.shortcuts import NUMBERS, WORDS, Shortcut
+from tasks.kinds import TASK_KINDS
 
 Finding = Literal["", "leak", "labels", "shortcut", "few"]
 """What a line is a case of; empty where there is nothing wrong."""
@@ -77,8 +77,8 @@ def verdict(audit: Audit) -> list[str]:
     if not named:
         sentences.append("No shortcut: length, GC content and odd letters say no more than chance.")
     for one in (one for one in audit.shortcuts if one.name == WORDS):
-        what = METRIC[audit.kind]
-        sentences.append(f"To beat: counts of {one.name} letters, {what} {_estimate(one.score)}.")
+        what = TASK_KINDS[audit.kind].validation
+        sentences.append(f"To beat: counts of {one.name} letters, {what} {one.score}.")
     return sentences
 
 
@@ -133,8 +133,8 @@ def _overlaps(audit: Audit) -> Iterator[Line]:
 
 
 def _shortcut(audit: Audit, one: Shortcut) -> Line:
-    what = METRIC[audit.kind]
-    answer = f"{what} {_estimate(one.score)} where chance is {one.chance:.3f}"
+    what = TASK_KINDS[audit.kind].validation
+    answer = f"{what} {one.score} where chance is {one.chance:.3f}"
     finding: Finding = "shortcut" if one.name in NAMED and one.exceeds_chance else ""
     question = one.name if one.name == "majority" else f"{one.name} alone"
     return Line(question, f"{one.rows} test rows", answer, finding)
@@ -159,7 +159,7 @@ def _pretraining(audit: Audit) -> Iterator[Line]:
     for name, count, score in parts:
         answer = _of(count, rows)
         if score is not None:
-            answer += f"; counts of {WORDS} letters {METRIC[audit.kind]} {_estimate(score)}"
+            answer += f"; counts of {WORDS} letters {TASK_KINDS[audit.kind].validation} {score}"
         yield Line(f"chromosomes {name} in pretraining", "test rows", answer)
 
 
@@ -182,10 +182,6 @@ def _clean(audit: Audit) -> Iterator[Line]:
 def _of(count: int, rows: int) -> str:
     share = f" ({100 * count / rows:.1f} %)" if count else ""
     return f"{count} of {rows}{share}"
-
-
-def _estimate(one: Estimate) -> str:
-    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
 
 
 def _shares(by_class: Mapping[str, float]) -> str:

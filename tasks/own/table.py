@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from backbone.common.errors import InputError
+from tasks.kinds import TASK_KINDS
 from tasks.registry import TASKS, TaskConfig, TaskFamily, path_option
 from tasks.sources.labels import as_number, check_labels, find_labels
 from tasks.sources.published import assemble
@@ -142,7 +143,7 @@ def own_task(
     name: str, labels: tuple[str, ...], source: Any, kind: Kind, order: LabelOrder = "found"
 ) -> Task:
     """Return a task on a user's own data, with the metric of its kind."""
-    metric = {"classes": "accuracy", "multi_label": "auroc", "regression": "pearson"}[kind]
+    metric = TASK_KINDS[kind].metric
     return Task(
         name, labels, source, metric=metric, description="your own data", kind=kind,
         label_order=order,

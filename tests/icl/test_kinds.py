@@ -15,8 +15,8 @@ from icl.baselines.linear import fit_labels, fit_ridge
 from icl.method import Context
 from icl.methods.catalog import METHODS
 from icl.reporting.report import read_report
-from icl.scoring import probabilities, validate
 from tasks.catalog import TASKS
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example, Task, make_splits, truth
 
 LABELS = ("many_gc", "starts_with_a")
@@ -98,7 +98,9 @@ def test_a_method_learns_repeats_and_gives_back_what_it_learned(name, kind, mode
     baseline = build("majority", kind, model)
     baseline.fit(train, val)
     truth_of_test = truth(test)
-    before, after = (validate(kind, s, truth_of_test)[0] for s in (baseline.scores(test), scores))
+    before, after = (
+        TASK_KINDS[kind].validate(one, truth_of_test)[0] for one in (baseline.scores(test), scores)
+    )
     if name in ("gc_only", "kmer_logreg", "linear_probe", "fine_tune", "lora"):
         assert after < 0.9 * before
     if name in ("gc_only", "kmer_logreg") and kind == "regression":
@@ -166,10 +168,13 @@ def test_losses_are_those_of_the_definitions():
     scores, labels = np.array([[2.0, -1.0], [0.5, 0.0]]), np.array([[1, 0], [0, 1]])
     p = 1 / (1 + np.exp(-scores))
     expected = -np.mean(np.where(labels == 1, np.log(p), np.log(1 - p)))
-    assert validate("multi_label", scores, labels) == (pytest.approx(expected), 1.0)
-    np.testing.assert_allclose(probabilities("multi_label", scores), p)
+    assert TASK_KINDS["multi_label"].validate(scores, labels) == (pytest.approx(expected), 1.0)
+    np.testing.assert_allclose(TASK_KINDS["multi_label"].probabilities(scores), p)
     numbers, predicted = np.array([1.0, 3.0]), np.array([[1.5], [2.0]])
-    assert validate("regression", predicted, numbers) == (0.625, pytest.approx(1 - 0.625 / 1))
+    assert TASK_KINDS["regression"].validate(predicted, numbers) == (
+        0.625,
+        pytest.approx(1 - 0.625 / 1),
+    )
 
 
 def test_linear_fits_are_those_of_scikit_learn():
