@@ -1,10 +1,16 @@
 """Everything that is chosen by name: the registry of tasks, and tasks with options of their own."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from backbone.common.errors import InputError
 from backbone.common.names import unknown
+from backbone.common.options import check_options
 from tasks.task import Task
 
 T = TypeVar("T")
@@ -126,6 +132,43 @@ def build_task(options: TaskConfig) -> Task:
     """
     entry = TASKS.get(options.name)
     return entry.build(options) if isinstance(entry, TaskFamily) else entry
+
+
+def task_options(name: str, values: Mapping[str, Any]) -> TaskConfig:
+    """Return a task's options from Python values, by the names of the command line.
+
+    Args:
+        name: A registered name or alias.
+        values: The options that are not left at their defaults; a path may be text or a `Path`.
+
+    Raises:
+        InputError: If the name or an option is unknown, or a value is of the wrong type or out of
+            range.
+    """
+    schema = options_class(name)
+    known = [declared.name for declared in fields(schema) if declared.name != "name"]
+    for option in values:
+        if option not in known:
+            raise unknown(f"option of task {name}", option, known)
+    given = {"name": TASKS.get(name).name} | {key: _escaped(one) for key, one in values.items()}
+    try:
+        options = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
+    except OmegaConfBaseException as error:
+        raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(options, schema)
+    check_options(options, "task.")
+    return options
+
+
+def _escaped(value: Any) -> Any:
+    """A value as OmegaConf takes it: a dollar sign does not refer to another option."""
+    if isinstance(value, str | Path):
+        return str(value).replace("${", r"\${")
+    if isinstance(value, list | tuple):
+        return [_escaped(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(key): _escaped(one) for key, one in value.items()}
+    return value
 
 
 def result_options(options: TaskConfig) -> dict[str, Any]:

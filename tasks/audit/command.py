@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -26,7 +27,7 @@ from tasks.audit.exposure import BUNDLED
 from tasks.audit.findings import Audit, audit
 from tasks.audit.kinship import NONE, kinship
 from tasks.audit.wording import Line, lines, verdict
-from tasks.catalog import TASKS
+from tasks.catalog import TASKS, load_task
 from tasks.registry import build_task, options_class
 from tasks.task import Splits, Task, data_folder
 
@@ -43,6 +44,47 @@ class Options:
     pretraining: str | None = option(None, "BED file of what a checkpoint saw; else the bundled's")
     corpus: list[str] = option([], "FASTA files, folders or globs of what it saw, to search in")
     split_seed: int = option(0, "moves the division of the rows, where the task leaves it open")
+
+
+def audit_task(
+    name: str,
+    data: str | Path | None = None,
+    *,
+    split_seed: int = 0,
+    pretraining: str | Path | None = None,
+    corpus: Sequence[str] = (),
+    **options: Any,
+) -> Audit:
+    """Audit a task: relatives across splits, shortcuts, exposure to pretraining.
+
+    Args:
+        name: Name or alias of the task.
+        data: Folder of tables, or one table; falls back to the variable ICL_DATA.
+        split_seed: Moves the division of the rows, where the task leaves it open.
+        pretraining: BED file of what a checkpoint saw; None is the bundled backbone's.
+        corpus: FASTA files, folders or globs of what it saw, to search in.
+        **options: The task's own options, as for `tasks.load_task`.
+
+    Returns:
+        All findings; `tasks.audit.wording.lines` and `verdict` say them in words.
+
+    Raises:
+        InputError: If the name, an option or the rows cannot be used.
+    """
+    task = load_task(name, **options)
+    folder = data_folder(None if data is None else str(data))
+    return _audited(task, task.splits(split_seed, folder), folder, pretraining, corpus)
+
+
+def _audited(
+    task: Task,
+    splits: Splits,
+    data: Path | None,
+    pretraining: str | Path | None,
+    corpus: Sequence[str],
+) -> Audit:
+    regions = Path(pretraining).expanduser() if pretraining else BUNDLED
+    return audit(task, splits, data, regions=regions, corpus=list(corpus))
 
 
 def check(name: str, arguments: Sequence[str]) -> list[Path]:
@@ -65,8 +107,7 @@ def check(name: str, arguments: Sequence[str]) -> list[Path]:
     data = data_folder(options.data)
     start = time.perf_counter()
     splits = task.splits(options.split_seed, data)
-    regions = Path(options.pretraining).expanduser() if options.pretraining else BUNDLED
-    found = audit(task, splits, data, regions=regions, corpus=options.corpus)
+    found = _audited(task, splits, data, options.pretraining, options.corpus)
     seconds = time.perf_counter() - start
     files = _write(Path(options.out).expanduser(), task, splits, found)
     _print(found, seconds)
