@@ -1,13 +1,14 @@
-"""Reports -> table: runs that differ in their seeds alone become one point of a curve."""
+"""The points of a curve: runs that differ in their seeds alone are averaged."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 import pandas as pd
 
 from backbone.common.names import unknown
+from backbone.common.options import as_text
+from experiments.common.settings import compared_options
 from tasks.metrics.bootstrap import Estimate, mean_over_runs
 
 COLUMNS = (
@@ -33,24 +34,14 @@ POINT = ["task", "method", "prompt_tokens", "shots", "tuning_samples", "variant"
 
 WHOLE = ("prompt_tokens", "shots", "tuning_samples", "trainable_parameters")
 
-NOT_SETTINGS = {
-    *("task", "k", "prompt_tokens", "shots", "seed", "split_seed", "seeds"),
-    *("backbone", "data", "out", "force", "keep_gb"),
-    *("control", "controls", "other_task"),
-}
-"""Options that have a column of their own (weights and data count by their sha256) or no effect."""
-
-OF_BACKBONE = {"device", "precision", "batch_size", "verbalizer"}
-"""Options without effect on a method that reads the sequence alone."""
-
 
 def metrics_of(frame: pd.DataFrame) -> list[str]:
-    """Names of the metrics that have an interval in a table of results."""
+    """Return the names of the metrics that have an interval in a table of results."""
     return [name for name in frame.columns if {f"{name}_low", f"{name}_high"} <= set(frame.columns)]
 
 
 def aggregate(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """Averages over seeds: one row for each point of the curve.
+    """Average over seeds: return one row for each point of the curve.
 
     Runs that differ in more than their seeds (weights, data or the method's settings) are never
     averaged together; the column `variant` says what sets them apart.
@@ -59,21 +50,21 @@ def aggregate(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     run, or the same value at every seed, it is the runs' own interval over rows.
 
     Args:
-        frame: reports as `icl.results.results` returns them.
-        metric: name of a metric.
+        frame: Reports as `icl.results.results` returns them.
+        metric: Name of a metric.
 
     Returns:
-        A table with the columns COLUMNS, sorted by them. Runs with a control are left out; no
-        shots beside prompt tokens and 0 shots are the same.
+        A table with the columns COLUMNS, sorted by task, method, variant and budgets. Runs with a
+        control are left out; no shots beside prompt tokens and 0 shots are the same.
 
     Raises:
-        InputError: for a metric that no report has.
+        InputError: If no report has the metric.
     """
     return averaged(prepared(frame), metric)
 
 
 def prepared(frame: pd.DataFrame) -> pd.DataFrame:
-    """The runs without a control, with `variant`, and 0 shots where none stand beside a prompt."""
+    """Return the runs without a control, with `variant`, and 0 shots where a prompt has none."""
     frame = frame[frame["control"].isna()]
     without = frame["shots"].isna() & frame["prompt_tokens"].notna()
     frame = frame.assign(shots=frame["shots"].mask(without, 0))
@@ -81,10 +72,10 @@ def prepared(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def averaged(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """`aggregate` of runs that are `prepared`: the same for any number of metrics.
+    """Do as `aggregate` for runs that are `prepared`, which any number of metrics can share.
 
     Raises:
-        InputError: for a metric that no report has.
+        InputError: If no report has the metric.
     """
     known = metrics_of(frame)
     if metric not in known:
@@ -115,16 +106,16 @@ def _point(runs: pd.DataFrame, metric: str) -> dict[str, object]:
 
 
 def variants(frame: pd.DataFrame) -> pd.Series:
-    """What sets each run apart from the others of its task, beside method, budget and seeds.
+    """Say what sets each run apart from the others of its task, beside method, budget and seeds.
 
     Weights and data are compared within a task, settings within a method. Rows divided by another
     `split_seed` are the same data; other rows at the same `split_seed` are not.
 
     Args:
-        frame: reports as `icl.results.results` returns them.
+        frame: Reports as `icl.results.results` returns them.
 
     Returns:
-        One text a run, such as "random:bundled, lr=0.01"; empty where nothing sets it apart.
+        A text for each run, such as "random:bundled, lr=0.01"; empty where nothing sets it apart.
     """
     parts: dict[Hashable, list[str]] = {row: [] for row in frame.index}
     for _, runs in frame.groupby("task"):
@@ -140,18 +131,10 @@ def variants(frame: pd.DataFrame) -> pd.Series:
                 parts[row].append(f"data {data[:8]}")
     for _, runs in frame.groupby(["task", "method"]):
         settings = pd.DataFrame(
-            [_settings(run) for _, run in runs.iterrows()], index=runs.index, dtype=object
+            [compared_options(run) for _, run in runs.iterrows()], index=runs.index, dtype=object
         )
         for name in settings.columns:
             if settings[name].map(repr).nunique() > 1:
                 for row, value in settings[name].items():
-                    parts[row].append(f"{name}={value}")
+                    parts[row].append(f"{name.removeprefix('method.')}={as_text(value)}")
     return pd.Series({row: ", ".join(part) for row, part in parts.items()}, dtype=object)
-
-
-def _settings(run: pd.Series) -> dict[str, Any]:
-    """The options that must agree between runs that are averaged, the method's own among them."""
-    ignored = NOT_SETTINGS if pd.notna(run["weights_sha256"]) else NOT_SETTINGS | OF_BACKBONE
-    general = {name: value for name, value in run["config"].items() if name not in ignored}
-    own = general.pop("method")
-    return general | {n: value for n, value in own.items() if n not in ("name", "tuning_samples")}

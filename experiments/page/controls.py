@@ -12,7 +12,7 @@ import pandas as pd
 
 from backbone.common.errors import InputError
 from backbone.common.options import as_text
-from experiments.common.repeat import changed_options
+from experiments.common.settings import changed_options
 from icl.reporting.report import read_report
 from icl.reporting.verdict import Verdict, verdicts
 

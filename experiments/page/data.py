@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.common.points import POINT, averaged, metrics_of, prepared
-from experiments.common.repeat import settings
+from experiments.common.settings import settings
 from experiments.curve import facts
 from experiments.pictures.curve import AXES
 from experiments.pictures.style import BASELINES, BEST, CHANCE, LINES, Look

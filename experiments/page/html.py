@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from backbone.common.errors import InputError
-from experiments.common.repeat import command
+from experiments.common.settings import command
 from experiments.page.chart import MISSING, vega
 from experiments.page.controls import controls_in_words
 from experiments.page.data import script_data

@@ -1,21 +1,20 @@
-"""Which option mattered: fANOVA over the runs of a method, or over a study of Optuna.
+"""The importance of options: fANOVA over the runs of a method, or over an Optuna study.
 
 Functional ANOVA (Hutter et al. 2014, An Efficient Approach for Assessing Hyperparameter
-Importance) fits a random forest to what runs scored and asks how much of its variance each option
-explains by itself and within interactions. Options are only as comparable as the ranges they were
-given.
+Importance) fits a random forest to the scores of runs and attributes its variance to the options,
+by themselves and in interactions. Importances depend on the ranges that the options had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
 from backbone.common.options import as_text
+from experiments.common.settings import options_of
 from experiments.pictures.style import FONT_SIZE, INK, LINES, frame
 
 if TYPE_CHECKING:
@@ -24,30 +23,28 @@ if TYPE_CHECKING:
 
 LEAST_RUNS = 10
 FORESTS = 5
-"""Forests that the importances are averaged over: their spread says how far to trust them."""
-
-NOT_OPTIONS = {"task", "method", "k", "seeds", "out", "data", "force", "control", "controls"}
+"""Forests that importances are averaged over; their spread says how reliable they are."""
 
 
 def importance(study: optuna.Study) -> pd.DataFrame:
-    """The share of the score's variance that each option explains.
+    """Return the share of the score's variance that each option explains.
 
     Args:
-        study: With one objective; unfinished trials do not count.
+        study: A study with one objective; unfinished trials do not count.
 
     Returns:
-        A row an option, the most important first: option, mean over FORESTS forests, low, high
-        (the least and the most among them) and the number of trials.
+        A row for each option, the most important first: option, mean over FORESTS forests, low and
+        high (the least and the most among them) and runs (finished trials).
 
     Raises:
-        InputError: For fewer than LEAST_RUNS finished trials, or no option that differs.
+        InputError: If fewer than LEAST_RUNS trials are finished, or no option differs.
     """
     import optuna
 
     done = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
     if len(done) < LEAST_RUNS:
         raise InputError(
-            f"{len(done)} finished runs do not say which option mattered; {LEAST_RUNS} at least"
+            f"{len(done)} finished runs are too few to rank options; give at least {LEAST_RUNS}"
         )
     found = []
     for seed in range(FORESTS):
@@ -64,11 +61,11 @@ def importance(study: optuna.Study) -> pd.DataFrame:
 
 
 def study_of(frame: pd.DataFrame, metric: str = "accuracy") -> optuna.Study:
-    """Runs of one method on one task as a study, whose parameters are the options that differ.
+    """Return the runs of one method on one task as a study of the options that differ.
 
     Args:
         frame: Reports as `icl.results.results` returns them.
-        metric: What the runs scored, on the rows that they were evaluated on.
+        metric: Metric on the evaluated rows, which is the value of each trial.
 
     Raises:
         InputError: If no option differs.
@@ -76,7 +73,9 @@ def study_of(frame: pd.DataFrame, metric: str = "accuracy") -> optuna.Study:
     import optuna
 
     frame = frame[frame["control"].isna() & frame[metric].notna()]
-    options = pd.DataFrame([_options(config) for config in frame["config"]], dtype=object)
+    options = pd.DataFrame(
+        [options_of(config | {"task": {}}) for config in frame["config"]], dtype=object
+    )
     differing = [str(name) for name in options if options[name].map(repr).nunique() > 1]
     if not differing:
         raise InputError("no option differs between the runs")
@@ -98,20 +97,12 @@ def study_of(frame: pd.DataFrame, metric: str = "accuracy") -> optuna.Study:
     return study
 
 
-def _options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All options of a run by their names on the command line."""
-    plain = {name: value for name, value in config.items() if name not in NOT_OPTIONS}
-    words = (plain.pop("verbalizer", None) or {}).get("words")
-    own = {f"method.{name}": v for name, v in config["method"].items() if name != "name"}
-    return plain | {"verbalizer.words": words} | own
-
-
 def _is_number(values: pd.Series) -> bool:
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
 def _distribution(values: pd.Series) -> optuna.distributions.BaseDistribution:
-    """Numbers by their range, on a log scale from a factor of ten on; all else as categories."""
+    """Return a range for numbers, logarithmic from a factor of ten on, else categories."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if not _is_number(values):
@@ -124,7 +115,7 @@ def _distribution(values: pd.Series) -> optuna.distributions.BaseDistribution:
 
 
 def draw_importance(table: pd.DataFrame, title: str = "") -> Figure:
-    """Draws one bar an option, with the range over the forests.
+    """Draw a bar for each option, with the range over the forests.
 
     Args:
         table: As `importance` returns it.

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from experiments import benchmark as command
-from experiments.benchmark import Options, planned_runs, tabulate
-from experiments.common.own_options import read_words
+from experiments.benchmark import Options, cells, tabulate
+from experiments.common.command import read_words
 from experiments.pictures.benchmark import draw
 from icl.run import Finished
 from tasks.catalog import TASKS
@@ -21,8 +21,13 @@ from tests.experiments.made_up import METRICS, report
 WORDS = ["tasks=[synthetic_easy]", "methods=[majority,gc_only]", "seeds=2", "n_train=60"]
 
 
-def finished(method="gc_only", **changes) -> Finished:
-    return Finished(report(method, **changes), Path("x"), was_there=False)
+def finished(*reports):
+    """Return finished runs by task and method."""
+    table = {}
+    for one in reports:
+        done = Finished(one, Path("x"), was_there=False)
+        table.setdefault((one.setup.task, one.setup.method), []).append(done)
+    return table
 
 
 def test_the_command_runs_draws_and_does_not_repeat(tmp_path, capsys):
@@ -44,7 +49,7 @@ def test_the_budget_goes_to_the_methods_that_have_it_and_never_exceeds_the_rows(
     words = ["tasks=[synthetic_easy]", "methods=[few_shot,soft_prompt,gc_only]", "seeds=1"]
     for asked, rows in ((100, 100), (10**6, None)):
         options, own = read_words(Options, [*words, f"n_train={asked}", "shots=3"])
-        configs = [one.config for one in planned_runs(options, own)]
+        configs = [one.config for one in cells(options, own)]
         assert [(c.method.name, c.k, c.n_train) for c in configs] == [
             ("few_shot", 3, rows),
             ("soft_prompt", 16, rows),
@@ -54,7 +59,7 @@ def test_the_budget_goes_to_the_methods_that_have_it_and_never_exceeds_the_rows(
 
 def test_a_method_that_does_not_suit_a_task_is_left_out_and_named(capsys, data):
     words = ["tasks=[yeast_expression]", "methods=[gc_only,few_shot]", "seeds=1", f"data={data}"]
-    planned = planned_runs(*read_words(Options, words))
+    planned = cells(*read_words(Options, words))
     assert [one.config.method.name for one in planned] == ["gc_only"]
     assert "left out: few_shot does not suit yeast_expression" in capsys.readouterr().out
 
@@ -73,7 +78,8 @@ def data(tmp_path) -> Path:
 def test_intervals_add_what_seeds_and_what_rows_differ_by():
     values = {0: 0.6, 1: 0.7}
     runs = [
-        finished(
+        report(
+            "gc_only",
             seed=seed,
             metrics=dict.fromkeys(METRICS, Estimate(value, value - 0.04, value + 0.02)),
             clean_metrics=dict.fromkeys(METRICS, Estimate(0.5, 0.4, 0.7)),
@@ -81,7 +87,7 @@ def test_intervals_add_what_seeds_and_what_rows_differ_by():
         )
         for seed, value in values.items()
     ]
-    row = tabulate(runs).set_index("metric").loc["mcc"]
+    row = tabulate(finished(*runs)).set_index("metric").loc["mcc"]
     half = 12.706205 * np.std([0.6, 0.7], ddof=1) / sqrt(2)  # Student's t, one degree of freedom
     assert row["value"] == pytest.approx(0.65)
     assert row["low"] == pytest.approx(0.65 - hypot(half, 0.04), rel=1e-5)
@@ -95,20 +101,20 @@ def test_intervals_add_what_seeds_and_what_rows_differ_by():
 
 
 def test_where_no_clean_row_is_left_the_clean_figures_are_empty():
-    table = tabulate([finished(clean_metrics=None)])
+    table = tabulate(finished(report("gc_only", clean_metrics=None)))
     assert table["clean_value"].isna().all() and table["value"].notna().all()
     draw(table, "bundled")
 
 
 def test_the_picture_has_a_line_a_task_with_the_rows_of_both_kinds():
     runs = [
-        finished(
+        report(
             method, task=task, n_test=1200, n_clean=clean, clean_metrics=report().outcome.metrics
         )
         for task, clean in (("one", 1100), ("two", 900))
         for method in ("gc_only", "linear_probe")
     ]
-    table = tabulate(runs)
+    table = tabulate(finished(*runs))
     table[["low", "clean_low"]] = -0.4
     official, clean = draw(table, "bundled").axes
     assert official.get_xlim()[0] < -0.4  # no interval is cut off
@@ -131,7 +137,7 @@ def test_the_recipe_names_registered_tasks_each_once():
         (["methods=[]"], "at least one of tasks and methods"),
         (["n_train=0"], "n_train=0: must be 1 or more"),
         (["seeds=0"], "seeds=0: must be 1 or more"),
-        (["linear_probe.x=1", "methods=[gc_only]"], "linear_probe.: no method of this run"),
+        (["method.linear_probe.x=1", "methods=[gc_only]"], "linear_probe is not run"),
         (["truncate=middle"], "truncate=middle: must be one of none, left"),
     ],
 )

@@ -29,15 +29,16 @@ def made(folder: Path, control: str | None, seed: int, right: str) -> Finished:
 
 
 def test_the_table_has_a_row_a_control_with_means_over_seeds(tmp_path):
-    finished = [
-        made(tmp_path, control, seed, right)
+    finished = {
+        ("few_shot", control): [
+            made(tmp_path, control, seed, right) for seed, right in enumerate(rights)
+        ]
         for control, rights in {
             None: ("1110", "1100"),
             "demo_labels_flipped": ("0001", "0011"),
             "random_backbone": ("1110", "1100"),
         }.items()
-        for seed, right in enumerate(rights)
-    ]
+    }
     table, found = controls.tabulate(finished)
     assert list(table.columns) == list(controls.COLUMNS)
     assert table["control"].tolist() == ["", "demo_labels_flipped", "random_backbone"]
@@ -62,19 +63,16 @@ def test_each_method_gets_its_budget_and_the_controls_that_apply():
     assert (gc.prompt_tokens, gc.shots, gc.controls) == (None, None, ["train_labels_shuffled"])
     alone, _ = controls.configurations(controls.Options(methods=options.methods), {})
     assert alone.controls == ["words_swapped", "train_labels_shuffled", "random_backbone"]
-    planned = controls.planned_runs([alone, gc], seeds=2)
+    planned = controls.cells([alone, gc], seeds=2)
     assert len(planned) == 2 * (4 + 2)
     assert [one.config.seed for one in planned] == [0] * 6 + [1] * 6
-    assert planned[1].title == "soft_prompt, words_swapped, seed=0"
+    assert planned[1].title == "soft_prompt, words_swapped, seed=0, split_seed=0"
     assert all(one.config.controls == [] for one in planned)
 
 
-@pytest.mark.parametrize(
-    ("options", "own"), [({"seeds": 0}, {}), ({"methods": ["gc_only"]}, {"few_shot": ["a=1"]})]
-)
-def test_options_that_make_no_comparison_are_refused(options, own):
-    with pytest.raises(InputError):
-        controls.configurations(controls.Options(**options), own)
+def test_no_method_is_refused():
+    with pytest.raises(InputError, match="at least one method"):
+        controls.configurations(controls.Options(methods=[]), {})
 
 
 class FewRows:
@@ -101,7 +99,7 @@ def arguments(tmp_path, monkeypatch):
     yield [
         *("task=few_rows", "methods=[soft_prompt,gc_only]", "seeds=2", "threads=1"),
         *(f"backbone={tmp_path / 'model'}", f"out={tmp_path / 'runs'}", "prompt_tokens=2"),
-        *("soft_prompt.epochs=1", "soft_prompt.lr=1e-3"),
+        *("method.epochs=1", "method.soft_prompt.lr=1e-3"),
     ]
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(threads)
@@ -110,7 +108,7 @@ def arguments(tmp_path, monkeypatch):
 def test_from_nothing_to_tables_and_a_second_call_repeats_no_run(arguments, tmp_path, capsys):
     assert controls.main(arguments) == 0
     first = capsys.readouterr().out
-    assert "[1/12] soft_prompt, seed=0\n" in first and "min left" in first
+    assert "[1/12] soft_prompt, seed=0, split_seed=0\n" in first and "min left" in first
     reports = {file: file.read_bytes() for file in find_reports(tmp_path / "runs")}
     assert len(reports) == 12
     files = [tmp_path / "runs" / f"controls_few_rows.{end}" for end in ("csv", "md")]
@@ -130,8 +128,8 @@ def test_from_nothing_to_tables_and_a_second_call_repeats_no_run(arguments, tmp_
     ("word", "message"),
     [
         ("task=few_row", "few_rows"),
-        ("soft_prompt.epoch=3", "did you mean epochs?"),
-        ("deep_prompt.lr=3", "no method of this run"),
+        ("method.epoch=3", "did you mean method.epochs?"),
+        ("method.deep_prompt.lr=3", "deep_prompt is not run"),
         ("seeds=0", "seeds=0"),
     ],
 )

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from experiments import lengths as command
-from experiments.common.own_options import read_words
-from experiments.common.run_all import run_planned
-from experiments.lengths import Options, planned_runs, tabulate
+from experiments.common.cells import run_cells
+from experiments.common.command import read_words
+from experiments.lengths import Options, cells, tabulate
 from experiments.pictures.lengths import draw
 from tests.tasks.sets.test_species import GC
 from tests.tasks.sets.test_species import data as data  # genomes of two species
@@ -53,7 +53,7 @@ def test_a_recipe_stands_behind_what_is_given():
     options, own = read_words(Options, ["recipe=species", "methods=[kmer_logreg]", "divisions=1"])
     assert options.lengths == [250, 500, 1000, 2000, 4000, 8000] and options.divisions == 1
     assert set(own) == {"task"}  # options of methods that are not run are left out
-    planned = planned_runs(options, own)
+    planned = cells(options, own)
     assert [one.config.task.length for one in planned] == options.lengths
     assert list(planned[0].config.task.genomes) == ["human", "yeast", "worm", "fly", "e_coli"]
     assert planned[0].config.task.test_records == ["hs38_chr9a", "hs37_chr17"]
@@ -65,7 +65,7 @@ def test_seed_and_division_move_together_and_budgets_go_to_methods_that_have_the
     options, own = read_words(
         Options, ["methods=[gc_only,soft_prompt]", "lengths=[100]", "divisions=2", "k=3"]
     )
-    planned = [one.config for one in planned_runs(options, own)]
+    planned = [one.config for one in cells(options, own)]
     assert [(c.method.name, c.seed, c.split_seed, c.k) for c in planned] == [
         ("gc_only", 0, 0, None),
         ("soft_prompt", 0, 0, 3),
@@ -78,8 +78,8 @@ def test_seed_and_division_move_together_and_budgets_go_to_methods_that_have_the
     ("words", "said"),
     [
         (["task=synthetic_easy"], "task=synthetic_easy has no option length"),
-        (["divisions=0"], "divisions=1 or more"),
-        (["linear_probe.x=1", "methods=[gc_only]"], "linear_probe.: no method of this run"),
+        (["divisions=0"], "divisions=0: must be 1 or more"),
+        (["method.linear_probe.x=1", "methods=[gc_only]"], "linear_probe is not run"),
         (["task.lenght=1"], "unknown option 'lenght'; did you mean length"),
         (["recipe=spezies"], "unknown recipe 'spezies'; did you mean species"),
     ],
@@ -94,8 +94,8 @@ def test_the_interval_is_student_s_t_over_divisions(data, tmp_path):
     words = [GENOMES, *ROWS, "methods=[gc_only]", "lengths=[8]", "divisions=3", f"data={data}",
              f"runs={tmp_path}"]  # fmt: skip
     options, own = read_words(Options, words)
-    finished = run_planned(planned_runs(options, own))
-    values = [done.report.outcome.metrics["accuracy"].value for done in finished]
+    finished = run_cells(cells(options, own))
+    values = [done.report.outcome.metrics["accuracy"].value for done in finished["gc_only", 8]]
     row = tabulate(finished).iloc[0]
     half = 4.302653 * np.std(values, ddof=1) / np.sqrt(3)  # Student's t, two degrees of freedom
     assert row["accuracy"] == pytest.approx(np.mean(values))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from experiments.common.repeat import changed_options, command, settings
+from experiments.common.settings import changed_options, command, settings
 from icl.config import options
 from icl.config.hydra_cli import _prepare
 from icl.config.options import (

@@ -1,0 +1,178 @@
+"""Many runs one after another: what they share, how long they take, how they are compared.
+
+A cell is one run of a table. Runs with the same key differ in their seeds alone and make one row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from backbone.common.errors import InputError
+from backbone.common.files import write_text
+from backbone.common.options import option, read_options
+from icl.config.options import RunConfig
+from icl.methods.catalog import METHODS
+from icl.reporting.report import correct_rows
+from icl.run import Finished, run
+from tasks.kinds import TASK_KINDS
+from tasks.registry import TaskConfig
+
+Key = tuple[object, ...]
+Table = dict[Key, list[Finished]]
+"""Finished runs by the row of the table that they belong to."""
+
+
+@dataclass
+class CellOptions:
+    """Options of every command that runs many cells."""
+
+    folder: ClassVar[str] = "runs"
+    """Folder of runs and of what is made of them where neither `runs` nor `out` is given."""
+
+    recipe: str | None = option(None, "a command line kept in a file, such as benchmark")
+    data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
+    runs: str | None = option(None, "folder of the runs; by default that of out=")
+    out: str | None = option(None, "folder of tables and pictures; by default that of runs=")
+    backbone: str = option("bundled", "a checkpoint's name, or a folder")
+    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    threads: int = option(2, "CPU threads", least=1)
+    minutes: float | None = option(None, "start no further run after so long", above=0)
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder in which finished runs are found and others are added."""
+        return Path(self.runs or self.out or self.folder).expanduser()
+
+    @property
+    def out_folder(self) -> Path:
+        """Folder of tables and pictures."""
+        return Path(self.out or self.runs or self.folder).expanduser()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a table.
+
+    Attributes:
+        key: Row of the table; runs of one key take about as long as each other.
+        config: Resolved options of one run.
+    """
+
+    key: Key
+    config: RunConfig
+
+    @property
+    def title(self) -> str:
+        """Key and seeds in words."""
+        parts = [str(part) for part in self.key if part is not None]
+        seeds = [f"seed={self.config.seed}", f"split_seed={self.config.split_seed}"]
+        return ", ".join([*parts, *seeds])
+
+
+def configuration(
+    options: CellOptions,
+    task: TaskConfig,
+    method: str,
+    words: Sequence[str] = (),
+    budgets: Mapping[str, int] | None = None,
+) -> RunConfig:
+    """Return the options of a run of a method on a task, not yet resolved.
+
+    Args:
+        options: What all runs share.
+        task: Options of the task.
+        method: Name of the method.
+        words: Options of the method, as `NAME=VALUE`.
+        budgets: The method's budget, by its name.
+
+    Raises:
+        InputError: If the method or one of its options is unknown.
+    """
+    entry = METHODS.get(method)
+    return RunConfig(
+        task=task,
+        method=replace(read_options(entry.config, words), name=method),
+        k=None if entry.budget is None or budgets is None else budgets[entry.budget],
+        data=options.data,
+        out=str(options.run_folder),
+        backbone=options.backbone,
+        device=options.device,
+        threads=options.threads,
+    )
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    show: Callable[[str], None] = print,
+    minutes: float | None = None,
+) -> Table:
+    """Do all runs in their order; finished ones are not repeated.
+
+    Args:
+        cells: The runs.
+        show: Called with two lines about every run.
+        minutes: Time after which no further run is started, but for the first; the next call does
+            the rest.
+
+    Returns:
+        The finished runs by key, each key's in their order.
+    """
+    end = None if minutes is None else time.monotonic() + 60 * minutes
+    table: Table = {}
+    seconds: dict[Key, float] = {}
+    for number, cell in enumerate(cells, start=1):
+        if table and end is not None and time.monotonic() > end:
+            show(f"{len(cells) - number + 1} runs are left; the same command continues with them")
+            break
+        left = seconds_left(seconds, [later.key for later in cells[number - 1 :]])
+        rest = "" if left is None else f"; at most about {left / 60:.0f} min left"
+        show(f"[{number}/{len(cells)}] {cell.title}{rest}")
+        (done,) = run(cell.config)
+        known = " (finished before)" if done.was_there else ""
+        metric = TASK_KINDS[done.report.setup.kind].metrics[0]
+        show(f"    {metric} {done.report.outcome.metrics[metric]}{known}")
+        table.setdefault(cell.key, []).append(done)
+        seconds[cell.key] = done.report.environment.seconds
+    return table
+
+
+def seconds_left(known: Mapping[Key, float], remaining: Sequence[Key]) -> float | None:
+    """Return how long the remaining runs will take, from the last run of each key.
+
+    A key that has not run yet counts as the mean of those that have; None if there is none.
+    """
+    if not known:
+        return None
+    mean = sum(known.values()) / len(known)
+    return sum(known.get(key, mean) for key in remaining)
+
+
+def correct(runs: Sequence[Finished]) -> list[np.ndarray]:
+    """Return whether each evaluated row was classified correctly, one array (N,) for each run."""
+    return [correct_rows(done.folder) for done in runs]
+
+
+def mean_seconds(runs: Sequence[Finished]) -> float:
+    """Return how long a run took on average."""
+    return sum(done.report.environment.seconds for done in runs) / len(runs)
+
+
+def write_tables(folder: Path, contents: Mapping[str, str]) -> list[Path]:
+    """Write text files, by their names, into a folder and return their paths.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            write_text(folder / name, text)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+    return [folder / name for name in contents]
