@@ -1,7 +1,7 @@
 """`make demo`: soft prompts of four lengths and the baselines on a synthetic task, then the curve.
 
-Every run goes the way of `python -m icl.run`, one after another in one process, so that the
-libraries are imported once. A second call finds the finished runs and only draws the picture.
+All runs are done as by `python -m icl.run`, but in one process, which imports the libraries once.
+A second call finds the finished runs and only draws the picture.
 """
 
 from __future__ import annotations
@@ -12,51 +12,39 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.common.cells import Cell, run_cells
 from experiments.common.command import exit_code
-from experiments.curve import Options, aggregate, curves
+from experiments.common.points import aggregate
+from experiments.curve import Options, curves
 from icl.config.options import RunConfig, TaskConfig, resolve
-from icl.method import MethodConfig
 from icl.methods.catalog import METHODS
 from icl.methods.soft_prompt import SoftPromptConfig
 from icl.results import results
-from icl.run import run
 
 TASK = "synthetic_easy"
 OUT = Path("runs-demo")
 BASELINES = ("majority", "gc_only", "kmer_logreg", "linear_probe")
 PROMPT_TOKENS = (0, 4, 16, 64)
 EPOCHS = 10
-"""Half of what a real task is given: the motif is found within five."""
+"""Half of what a real task needs: the motif is found within five."""
 
 
 def configurations(out: Path) -> list[RunConfig]:
-    """The runs of the demonstration: the baselines, then prompts from short to long."""
-    budgets = [(name, None) for name in BASELINES] + [("soft_prompt", k) for k in PROMPT_TOKENS]
+    """Return the runs of the demonstration: the baselines, then prompts from short to long."""
+    prompt = SoftPromptConfig(name="soft_prompt", epochs=EPOCHS)
+    methods = [(METHODS.get(name).config(name=name), None) for name in BASELINES]
     return [
-        resolve(
-            RunConfig(
-                task=TaskConfig(name=TASK),
-                method=_method(name),
-                k=k,
-                out=str(out),
-            )
-        )
-        for name, k in budgets
+        resolve(RunConfig(task=TaskConfig(name=TASK), method=method, k=k, out=str(out)))
+        for method, k in [*methods, *((prompt, k) for k in PROMPT_TOKENS)]
     ]
 
 
-def _method(name: str) -> MethodConfig:
-    if name == "soft_prompt":
-        return SoftPromptConfig(name=name, epochs=EPOCHS)
-    return METHODS.get(name).config(name=name)
-
-
 def sentence(table: pd.DataFrame, best: float) -> str:
-    """What the curve says, in one sentence.
+    """Return what the curve shows in one sentence.
 
     Args:
-        table: the curve's table, as `experiments.curve.aggregate` returns it.
-        best: best possible accuracy.
+        table: Points, as `experiments.common.points.aggregate` returns them.
+        best: Best possible accuracy.
     """
     line = table[table["method"] == "soft_prompt"].sort_values("prompt_tokens")
     first, last = line.iloc[0], line.iloc[-1]
@@ -69,18 +57,15 @@ def sentence(table: pd.DataFrame, best: float) -> str:
 
 
 def demonstrate(out: Path) -> None:
-    """Does all runs, draws the curve and says where to look."""
+    """Do all runs, draw the curve and say where its files are."""
     start = time.monotonic()
-    planned = configurations(out)
-    for number, config in enumerate(planned, start=1):
-        budget = "" if config.k is None else f" with {config.k} prompt tokens"
-        print(f"[{number}/{len(planned)}] {config.method.name}{budget}", flush=True)
-        (finished,) = run(config)
-        accuracy = finished.report.outcome.metrics["accuracy"]
-        known = " (finished before)" if finished.was_there else ""
-        print(
-            f"      accuracy {accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]{known}"
-        )
+    budget = "prompt tokens"
+    run_cells(
+        [
+            Cell((config.method.name, None if config.k is None else f"{config.k} {budget}"), config)
+            for config in configurations(out)
+        ]
+    )
     picture, _, table = curves(Options(runs=str(out), task=TASK))
     frame = results(out)
     print(f"\nDone in {time.monotonic() - start:.0f} seconds.")
@@ -89,7 +74,7 @@ def demonstrate(out: Path) -> None:
 
 
 def main() -> int:
-    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    """Run the command line; return 0, or 2 after one line about a mistake."""
     return exit_code(lambda: demonstrate(OUT))
 
 
