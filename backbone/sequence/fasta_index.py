@@ -11,7 +11,7 @@ import os
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -122,13 +122,15 @@ def _open(path: Path, cached: Path, is_bgzf: bool) -> pyfaidx.Faidx:
     fai, gzi, copy = (cached.with_suffix(suffix) for suffix in (".fai", ".gzi", ".fa"))
     copy_fai = cached.with_suffix(".fa.fai")
     if fai.exists() and (gzi.exists() or not is_bgzf):
-        return _faidx(path, fai, gzi)
+        with suppress(*FETCH_ERRORS):  # a damaged cache is made again
+            return _faidx(path, fai, gzi)
     if copy.exists() and copy_fai.exists():
-        return _faidx(copy, copy_fai, gzi)
+        with suppress(*FETCH_ERRORS):
+            return _faidx(copy, copy_fai, gzi)
     blocks = _blocks(path) if is_bgzf else []
     rows = _scan(path) if blocks is not None and (is_bgzf or not _is_gzip(path)) else None
     if rows is not None:
-        if blocks:
+        if is_bgzf:
             _write(np.array([len(blocks), *chain(*blocks)], "<u8").tobytes(), gzi, path)
         _write_fai(rows, fai, path)
         return _faidx(path, fai, gzi)
