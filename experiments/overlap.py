@@ -20,8 +20,9 @@ import pandas as pd
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import Sources, help_text, option, read_options
-from backbone.pretraining.windows import Region, divide
+from backbone.pretraining.windows import divide
 from backbone.sequence.dna import normalise
+from backbone.sequence.fasta import Region
 from tasks.audit.occurrence import occurring
 from tasks.sources.tables import read_columns
 

@@ -155,9 +155,9 @@ def perplexity(model: str, held_out: str, length: int | None) -> float:
     from backbone.pretraining.data import GenomeSource
     from backbone.pretraining.optimization import loss_sum
     from backbone.pretraining.progress import perplexity_of
-    from backbone.pretraining.windows import Division, Region
+    from backbone.pretraining.windows import Division
     from backbone.sequence.bed import Interval
-    from backbone.sequence.fasta import Genome
+    from backbone.sequence.fasta import Genome, Region
 
     path, _, place = held_out.partition(":")
     genome = Genome([path])

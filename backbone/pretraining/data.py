@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 
 from backbone.hyena.tokenizer import SPECIALS
-from backbone.pretraining.windows import Division, Region, Windows, complements
+from backbone.pretraining.windows import Division, Windows, complements
 from backbone.sequence.dna import DNA, Alphabet
+from backbone.sequence.fasta import Region
 
 IGNORED = -100
 """The target of a position that does not count."""

@@ -16,7 +16,8 @@ import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.common.options import Sources, help_text, read_options
-from backbone.pretraining.windows import COMPLEMENT, Region, divide
+from backbone.pretraining.windows import COMPLEMENT, divide
+from backbone.sequence.fasta import Region
 
 ORDERS = (3, 5, 8)
 MOST = 11

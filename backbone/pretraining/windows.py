@@ -9,7 +9,7 @@ import numpy as np
 from backbone.common.errors import InputError
 from backbone.sequence.bed import read_bed
 from backbone.sequence.dna import DNA, Alphabet
-from backbone.sequence.fasta import Genome, Record, find_fasta
+from backbone.sequence.fasta import Genome, Record, Region, find_fasta
 
 SPLITS = ("train", "valid", "test")
 ATTEMPTS = 200
@@ -36,15 +36,6 @@ def complements(alphabet: Alphabet) -> np.ndarray:
 
 
 COMPLEMENT = complements(DNA)
-
-
-@dataclass(frozen=True)
-class Region:
-    """A stretch of a record that windows are cut from; coordinates as in BED."""
-
-    record: Record
-    start: int
-    end: int
 
 
 @dataclass(frozen=True)

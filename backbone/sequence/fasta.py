@@ -30,6 +30,15 @@ class Record:
     length: int
 
 
+@dataclass(frozen=True)
+class Region:
+    """A stretch of a record: 0-based start, end not included."""
+
+    record: Record
+    start: int
+    end: int
+
+
 class Genome:
     """The records of one or more FASTA files: plain text, bgzip or gzip.
 
@@ -161,6 +170,11 @@ class Genome:
         return record
 
 
+def is_fasta(path: Path) -> bool:
+    """Return whether a file is named as FASTA files are."""
+    return _SUFFIX.search(path.name) is not None
+
+
 def fasta_stem(path: Path) -> str:
     """Return a file's name without the suffixes of FASTA and compression."""
     return _SUFFIX.sub("", path.name)
@@ -176,7 +190,7 @@ def find_fasta(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         expanded = os.path.expanduser(pattern)
         if os.path.isdir(expanded):
-            paths = [path for path in Path(expanded).iterdir() if _SUFFIX.search(path.name)]
+            paths = [path for path in Path(expanded).iterdir() if is_fasta(path)]
         elif os.path.exists(expanded):
             paths = [Path(expanded)]
         else:

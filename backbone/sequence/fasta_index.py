@@ -127,10 +127,11 @@ def _open(path: Path, cached: Path, is_bgzf: bool) -> pyfaidx.Faidx:
     if copy.exists() and copy_fai.exists():
         with suppress(*FETCH_ERRORS):
             return _faidx(copy, copy_fai, gzi)
-    blocks = _blocks(path) if is_bgzf else []
-    rows = _scan(path) if blocks is not None and (is_bgzf or not _is_gzip(path)) else None
+    blocks = _blocks(path) if is_bgzf else None
+    can_seek = blocks is not None if is_bgzf else not _is_gzip(path)
+    rows = _scan(path) if can_seek else None
     if rows is not None:
-        if is_bgzf:
+        if blocks is not None:
             _write(np.array([len(blocks), *chain(*blocks)], "<u8").tobytes(), gzi, path)
         _write_fai(rows, fai, path)
         return _faidx(path, fai, gzi)

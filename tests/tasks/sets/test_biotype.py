@@ -9,9 +9,18 @@ import pytest
 from scipy.stats import ks_2samp
 
 from backbone.common.errors import InputError
-from tasks.sets.biotype import ENSEMBL, BiotypeConfig, build, related
-from tasks.sets.transcripts import Transcript, crop, left_out, matched_lengths, read_transcripts
-from tests.tasks.sets.test_cutting import dna
+from tasks.sets.biotype import (
+    ENSEMBL,
+    BiotypeConfig,
+    Transcript,
+    build,
+    crop,
+    left_out,
+    matched_lengths,
+    read_transcripts,
+    related,
+)
+from tests.tasks.sets.test_species import dna
 
 
 def table(path: Path, rows) -> Path:
