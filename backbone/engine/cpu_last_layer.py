@@ -1,8 +1,8 @@
 """The last layer of a frozen model, computed only for each row's last position.
 
-What the position reads from the others is one sum of x1 * v over all of them, weighted by the
-reversed filter. No transform follows, so signals stay as the residual stream is, positions before
-channels, and everything from the norm to the sum is done for a few rows at a time, in the cache.
+What that position reads from the others is one sum of x1 * v over all of them, weighted by the
+reversed filter. No transform follows, so signals stay positions first, like the residual stream,
+and everything from the norm to the sum is done for a few rows at a time, in the cache.
 """
 
 from typing import Any
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from backbone.engine.cpu_mixer import summed
-from backbone.hyena.mlp import norm_backward, normed
+from backbone.hyena.convolution import short_convolution, short_convolution_backward
+from backbone.hyena.mlp import layer_norm, layer_norm_backward
 
 POSITIONS = 2048
-"""Positions at a time: their projections fit a core's cache."""
+"""Positions processed at a time: their projections fit a core's cache."""
 
 
 class LastPositionSum(torch.autograd.Function):
@@ -32,36 +33,39 @@ class LastPositionSum(torch.autograd.Function):
         short: tuple[Tensor, Tensor],
         kernels: Tensor,
     ) -> Tensor:
-        """Returns the sums, one for each of K kernels.
+        """Return the sums, one for each of K kernels.
 
         Args:
-            ctx: what the backward pass needs.
+            ctx: Receives what the backward pass needs.
             hidden: (B, L, D).
-            tail: (b, w-1, 2D), projections of what stands before to x1 and v; b is 1 or B.
-            norm: the norm before the projections.
+            tail: (b, 2D, w-1), projections of the positions before to x1 and v; b is 1 or B.
+            norm: The norm before the projections.
             weight: (2D, D), projects to x1 and v, without a bias.
-            short: weights (w, 2D) and bias (2D,) of the short filter.
+            short: Weights (2D, w) and bias (2D,) of the short filter.
             kernels: (K, b, L, D) of `kernels`; b is 1 or B.
         """
         rows, length, width = hidden.shape
         inner = hidden.new_empty(rows, length, 2 * width)
         result, kept = hidden.new_empty(rows, width, len(kernels)), []
+        taps = short[0].t().contiguous().t()  # each tap's channels side by side, like the signal's
         for part in _parts(rows, length):
-            signal, mean, scale = normed(hidden[part].reshape(-1, width), norm)
+            signal, mean, scale = layer_norm(hidden[part].reshape(-1, width), norm)
             projected = (signal @ weight.t()).view(-1, length, 2 * width)
-            x1, v = _short(projected, _of(tail, part), *short, out=inner[part]).chunk(2, dim=2)
+            target = inner[part].transpose(1, 2)
+            short_convolution(projected.transpose(1, 2), taps, short[1], _of(tail, part), target)
+            x1, v = inner[part].chunk(2, dim=2)
             gated = x1 * v
             for k, kernel in enumerate(kernels):
                 result[part, :, k] = (gated * _of(kernel, part)).sum(1)
             kept += [mean, scale]
         ctx.save_for_backward(hidden, inner, kernels, *kept)
-        ctx.norm, ctx.weight, ctx.taps, ctx.tail = norm, weight, short[0], tail.shape
+        ctx.norm, ctx.weight, ctx.taps, ctx.tail = norm, weight, taps, tail.shape
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Gives the gradients of the stream and the tail."""
+        """Return the gradients of the stream and the tail."""
         hidden, inner, kernels, *kept = ctx.saved_tensors
         rows, length, width = hidden.shape
         back = torch.empty_like(hidden)
@@ -74,22 +78,25 @@ class LastPositionSum(torch.autograd.Function):
             gates = torch.empty_like(inner[part])
             torch.mul(outer, v, out=gates[..., :width])
             torch.mul(outer, x1, out=gates[..., width:])
-            for_projected = _short_backward(gates, ctx.taps, for_tail[part])
+            for_projected = torch.empty_like(gates)
+            short_convolution_backward(
+                gates.transpose(1, 2), ctx.taps, for_tail[part], out=for_projected.transpose(1, 2)
+            )
             for_signal = for_projected.view(-1, 2 * width) @ ctx.weight
             whole, (mean, scale) = hidden[part].reshape(-1, width), kept[2 * i : 2 * i + 2]
-            found = norm_backward(for_signal, whole, mean, scale, ctx.norm)
+            found = layer_norm_backward(for_signal, whole, mean, scale, ctx.norm)
             back[part] = found.view(-1, length, width)
         return back, summed(for_tail, ctx.tail), *[None] * 4
 
 
 def kernels(taps: Tensor, length: int, lengths: Tensor | None, first: int, count: int) -> Tensor:
-    """Returns taps by position, (K, b, L, D): lag end + offset - s at position s, else zero.
+    """Return taps by position, (K, b, L, D): lag end + offset - s at position s, else zero.
 
     Args:
         taps: (D, M) with M = length + first + count.
         length: L.
-        lengths: (B,), where each row ends; None for all at L, then b is 1.
-        first: the first offset from the end.
+        lengths: (B,), where each row ends; None if all end at L, then b is 1.
+        first: The first offset from the end.
         count: K, how many offsets.
     """
     backwards = F.pad(taps.flip(1), (0, length)).t().contiguous()
@@ -107,25 +114,3 @@ def _parts(rows: int, length: int) -> list[slice]:
 
 def _of(shared: Tensor, part: slice) -> Tensor:
     return shared if len(shared) == 1 else shared[part]
-
-
-def _short(signal: Tensor, tail: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> Tensor:
-    """Convolves (B, L, C) behind its tail (b, w-1, C) with (w, C), into `out`."""
-    past, length = tail.shape[1], signal.shape[1]
-    torch.addcmul(bias, signal, weight[past], out=out)
-    for lag in range(1, past + 1):
-        tap, reach = weight[past - lag], min(lag, length)
-        out[:, lag:].addcmul_(signal[:, : length - reach], tap)
-        out[:, :lag].addcmul_(tail[:, past - lag : past - lag + reach], tap)
-    return out
-
-
-def _short_backward(gradient: Tensor, weight: Tensor, tail: Tensor) -> Tensor:
-    """Returns the gradient of the signal (B, L, C), and adds that of the tail, a row each."""
-    past, length = tail.shape[1], gradient.shape[1]
-    signal = gradient * weight[past]
-    for lag in range(1, past + 1):
-        tap, reach = weight[past - lag], min(lag, length)
-        signal[:, : length - reach].addcmul_(gradient[:, reach:], tap)
-        tail[:, past - lag : past - lag + reach].addcmul_(gradient[:, :reach], tap)
-    return signal

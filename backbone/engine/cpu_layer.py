@@ -1,13 +1,13 @@
-"""One frozen layer after a context on a CPU: the sums of `backbone.engine.layer`, in less time.
+"""One plain frozen layer after a context on a CPU: what `backbone.engine.layer` does, faster.
 
-What a CPU spends beside matrix products is mostly memory traffic, so every step works in place
-on pieces that fit the cache, and keeps for the backward pass only what a derivative with respect
-to the signal needs: frozen weights need none. Where the signal itself needs none (queries in the
-first layer, whose embeddings are frozen too), the context's gradient takes no transform: the
-context enters the gates at the first w-1 positions only.
+Besides matrix products, a CPU mostly spends its time on memory traffic, so every step works in
+place on chunks that fit the cache, and keeps for the backward pass only what a derivative with
+respect to the signal needs: frozen weights need none. Where the signal itself needs none (queries
+in the first layer, whose embeddings are frozen too), the context's gradient takes no transform:
+the context enters the gates at the first w-1 positions only.
 
-Projections here are without their bias: it is folded into the short filter's, which is linear,
-and the zeros before a sequence then read as minus the bias.
+Projections leave out their bias here: it is folded into that of the short filter, which is linear,
+so the zeros before a sequence become minus the bias.
 """
 
 from typing import Any
@@ -18,36 +18,50 @@ from torch.autograd.function import once_differentiable
 
 from backbone.engine.cpu_last_layer import LastPositionSum, kernels
 from backbone.engine.cpu_mixer import EndConvolution, SegmentMixer, Short, TokenMixer
-from backbone.engine.filter_cache import Filters
+from backbone.engine.filter_cache import FilterCache, is_constant
 from backbone.engine.layer import LayerState, last_positions, pick, spill_after
-from backbone.hyena.convolution import transform_length
-from backbone.hyena.mlp import gelu_, norm_backward, normed
+from backbone.hyena.convolution import short_filtered, transform_length
+from backbone.hyena.hooks import is_plain
+from backbone.hyena.mlp import (
+    gelu_,
+    is_plain_mlp,
+    is_single_precision_on_cpu,
+    layer_norm,
+    layer_norm_backward,
+)
 from backbone.hyena.model import Block
+from backbone.hyena.operator import HyenaOperator
 
-PIECE = 2048
+CHUNK = 2048
 """Positions of the MLP at a time: their inner activations fit a core's cache."""
 
 DIRECT = 8
-"""So many positions of a convolution take a dot product each; for more a transform is cheaper."""
+"""Up to this many positions of a convolution take a dot product each; for more a transform is
+cheaper."""
 
 
 class CPULayer:
-    """Runs one frozen block on segments that follow a context; see `ModuleLayer`."""
+    """Runs one plain frozen block on segments that follow a context; see `ModuleLayer`."""
 
-    def __init__(self, block: Block, filters: Filters, index: int, embeddings: Tensor) -> None:
-        """Holds the block, the filters, the layer's number, and all tokens' embeddings (V, D)."""
+    def __init__(self, block: Block, filters: FilterCache, index: int, embeddings: Tensor) -> None:
+        """Hold the block, the filters, the layer's number, and all tokens' embeddings (V, D)."""
         self.block, self.filters, self.index = block, filters, index
         self.embeddings = embeddings
 
     @staticmethod
-    def serves(block: Block, hidden: Tensor) -> bool:
-        """Whether a block is frozen, of plain modules, and on a CPU in the signal's precision."""
-        products = (block.mixer.in_proj, block.mixer.out_proj, block.mlp.fc1, block.mlp.fc2)
+    def supports(block: Block, hidden: Tensor) -> bool:
+        """Return whether a block is frozen, plain, and on a CPU in the signal's precision."""
+        mixer = block.mixer
         return (
-            hidden.device.type == "cpu"
-            and hidden.dtype == block.norm1.weight.dtype
-            and not torch.is_autocast_enabled("cpu")
-            and all(type(product) is nn.Linear for product in products)
+            is_plain(Block, block)
+            and is_plain(HyenaOperator, mixer)
+            and is_plain(nn.LayerNorm, block.norm1)
+            and is_plain(nn.Linear, mixer.in_proj, mixer.out_proj)
+            and is_plain(nn.Conv1d, mixer.short_filter)
+            and is_plain_mlp(block.norm2, block.mlp)
+            and is_idle(block.dropout)
+            and is_constant(mixer.filter_fn)
+            and is_single_precision_on_cpu(hidden, block.norm1.weight)
             and not any(p.requires_grad for p in block.parameters())
         )
 
@@ -59,7 +73,7 @@ class CPULayer:
         room: int,
         ids: Tensor | None = None,
     ) -> tuple[Tensor, LayerState]:
-        """Runs the operator up to its gates; with token ids the projections are looked up."""
+        """Run the operator up to its gates; with token ids the projections are looked up."""
         length, norm = hidden.shape[1], self.block.norm1
         weight = self.block.mixer.in_proj.weight
         size = transform_length(length, length + room)
@@ -78,13 +92,13 @@ class CPULayer:
         return gated, self._state(tail, spill, before, lengths, length, room)
 
     def leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
-        """Projects the gated signal (B, D, L) into the stream (B, L, D), and runs the MLP."""
+        """Project the gated signal (B, D, L) into the stream (B, L, D), and run the MLP."""
         return _OutputAndMlp.apply(hidden, gated, self.block)
 
     def ends(
         self, hidden: Tensor, state: LayerState | None, lengths: Tensor | None, room: int
     ) -> LayerState:
-        """Returns the layer's state behind each row, and computes nothing else."""
+        """Return the layer's state at the end of each row, and compute nothing else."""
         length, before = hidden.shape[1], None if state is None else state.spill
         past = self.block.mixer.past
         tail = self._project(last_of(hidden, lengths, past), self._tail(state), lengths, length)
@@ -92,12 +106,12 @@ class CPULayer:
         return self._state(tail, spill, before, lengths, length, room)
 
     def last(self, hidden: Tensor, state: LayerState | None, lengths: Tensor | None) -> Tensor:
-        """Returns the residual stream (B, D) behind the block at each row's last position."""
+        """Return the residual stream (B, D) after the block at each row's last position."""
         mixer, width = self.block.mixer, hidden.shape[2]
         end = last_of(hidden, lengths, mixer.past + 1)
         recent = self._project(end, self._tail(state), lengths, hidden.shape[1])[:, :width]
         weight, bias = self._short(0)
-        x0 = (recent * weight[:width]).sum(-1) + bias[:width]
+        x0 = short_filtered(recent, weight[:width], bias[:width])[..., 0]
         mixed = self._convolved(hidden, state, lengths, -1, 1)[..., 0]
         if state is not None:
             at = last_positions(hidden, lengths)
@@ -113,22 +127,21 @@ class CPULayer:
         first: int,
         count: int,
     ) -> Tensor:
-        """Returns the segment's own convolution (B, D, count), from `first` behind its end on."""
+        """Return the segment's own convolution (B, D, count), from `first` after its end on."""
         (length, width), norm = hidden.shape[1:], self.block.norm1
         weight = self.block.mixer.in_proj.weight[width:]
         taps = self.filters.taps(self.index, length + first + count)
         (short, bias), tail = self._short(width), self._tail(state)[:, width:]
         if count <= DIRECT:
             backwards = kernels(taps, length, lengths, first, count)
-            how = short.t().contiguous(), bias
-            return LastPositionSum.apply(hidden, tail.transpose(1, 2), norm, weight, how, backwards)
+            return LastPositionSum.apply(hidden, tail, norm, weight, (short, bias), backwards)
         size = EndConvolution.transform_length(length, first, count, lengths)
         spectrum = self.filters.spectrum(self.index, taps.shape[1], size)
         projected = _InputProjection.apply(hidden, norm, weight)
         return EndConvolution.apply(projected, tail, (short, bias), spectrum, lengths, first, count)
 
     def _short(self, start: int) -> Short:
-        """Weights (C, w) and bias (C,) of the short filter, the projections' bias folded in."""
+        """Return weights (C, w) and bias (C,) of the short filter, the projections' bias in it."""
         short, bias = self.block.mixer.short_filter, self.block.mixer.in_proj.bias
         weight = short.weight[:, 0]
         assert short.bias is not None and bias is not None
@@ -158,13 +171,18 @@ class CPULayer:
         return LayerState(tail + self._bias(), spill)
 
     def _project(self, end: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
-        """Projects last positions (B, n, D) to (B, 3D, n), the tail's where a row is shorter."""
+        """Project last positions (B, n, D) to (B, 3D, n), the tail's where a row is shorter."""
         projected = (self.block.norm1(end) @ self.block.mixer.in_proj.weight.t()).transpose(1, 2)
         return _behind(projected, tail, lengths, length)
 
 
+def is_idle(dropout: nn.Module) -> bool:
+    """Return whether a dropout lets everything through."""
+    return is_plain(nn.Dropout, dropout) and not (dropout.training and dropout.p)
+
+
 def last_of(values: Tensor, lengths: Tensor | None, count: int) -> Tensor:
-    """Returns the last `count` positions of each row of (B, L, ...); undefined before a row."""
+    """Return the last `count` positions of each row of (B, L, ...); undefined before a row."""
     length = values.shape[1]
     if lengths is None and length >= count:
         return values[:, length - count :]
@@ -173,7 +191,7 @@ def last_of(values: Tensor, lengths: Tensor | None, count: int) -> Tensor:
 
 
 def _behind(ends: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
-    """Returns the last projections (B, C, n) of each row, the tail's where a row is shorter."""
+    """Return the last projections (B, C, n) of each row, the tail's where a row is shorter."""
     count, past = ends.shape[2], tail.shape[2]
     if lengths is None:
         if length >= count:
@@ -190,7 +208,7 @@ class _InputProjection(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, norm: nn.LayerNorm, weight: Tensor) -> Tensor:
-        signal, mean, scale = normed(hidden, norm)
+        signal, mean, scale = layer_norm(hidden, norm)
         ctx.save_for_backward(hidden, mean, scale)
         ctx.norm, ctx.weight = norm, weight
         return torch.bmm(weight.expand(len(hidden), -1, -1), signal.transpose(1, 2))
@@ -200,11 +218,11 @@ class _InputProjection(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, mean, scale = ctx.saved_tensors
         back = torch.bmm(gradient.transpose(1, 2), ctx.weight.expand(len(hidden), -1, -1))
-        return norm_backward(back, hidden, mean, scale, ctx.norm), None, None
+        return layer_norm_backward(back, hidden, mean, scale, ctx.norm), None, None
 
 
 class _OutputAndMlp(torch.autograd.Function):
-    """What follows the gates: hidden + W gated, then the MLP; (B, L, D), piece by piece."""
+    """What follows the gates: hidden + W gated, then the MLP; (B, L, D), chunk by chunk."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, gated: Tensor, block: Block) -> Tensor:
@@ -213,11 +231,11 @@ class _OutputAndMlp(torch.autograd.Function):
         stream = torch.baddbmm(hidden, gated.transpose(1, 2), weight)
         result = torch.empty_like(stream)
         wanted, kept = any(ctx.needs_input_grad), [stream]
-        for piece, target in zip(_pieces(stream), _pieces(result), strict=True):
-            signal, mean, scale = normed(piece.add_(out.bias), block.norm2)
+        for chunk, target in zip(_chunks(stream), _chunks(result), strict=True):
+            signal, mean, scale = layer_norm(chunk.add_(out.bias), block.norm2)
             inner = torch.addmm(mlp.fc1.bias, signal, mlp.fc1.weight.t())
             slope = gelu_(inner, wanted)
-            torch.addmm(piece, inner, mlp.fc2.weight.t(), out=target)
+            torch.addmm(chunk, inner, mlp.fc2.weight.t(), out=target)
             target.add_(mlp.fc2.bias)
             if slope is not None:
                 kept += [mean, scale, slope]
@@ -231,15 +249,15 @@ class _OutputAndMlp(torch.autograd.Function):
         stream, *kept = ctx.saved_tensors
         block, mlp = ctx.block, ctx.block.mlp
         gradient, back = gradient.contiguous(), torch.empty_like(stream)
-        pieces = zip(_pieces(stream), _pieces(gradient), _pieces(back), strict=True)
-        for i, (piece, outer, target) in enumerate(pieces):
+        chunks = zip(_chunks(stream), _chunks(gradient), _chunks(back), strict=True)
+        for i, (chunk, outer, target) in enumerate(chunks):
             mean, scale, slope = kept[3 * i : 3 * i + 3]
             inner = (outer @ mlp.fc2.weight).mul_(slope) @ mlp.fc1.weight
-            inner = norm_backward(inner, piece, mean, scale, block.norm2)
+            inner = layer_norm_backward(inner, chunk, mean, scale, block.norm2)
             torch.add(inner, outer, out=target)
         weight = block.mixer.out_proj.weight.t().expand(len(back), -1, -1)
         return back, torch.bmm(weight, back.transpose(1, 2)), None
 
 
-def _pieces(hidden: Tensor) -> tuple[Tensor, ...]:
-    return hidden.view(-1, hidden.shape[-1]).split(PIECE)
+def _chunks(hidden: Tensor) -> tuple[Tensor, ...]:
+    return hidden.view(-1, hidden.shape[-1]).split(CHUNK)

@@ -1,7 +1,12 @@
-"""Short filter, gates and long convolution of a frozen layer behind a context, with derivatives.
+"""Short filter, gates and long convolution of a frozen layer after a context, with derivatives.
 
-Shapes: signals are (B, C, L); the context's last projections, its tail, (b, C, w-1), where b is 1
-if all rows share it. Derivatives are for signals and contexts alone.
+Signals are (B, C, L); the tail, the context's last projections, is (b, C, w-1), where b is 1 if all
+rows share it. Derivatives are for signals and contexts alone.
+
+Where the first layer reads token ids, its projections are looked up: the short filter sees w
+neighbouring tokens, so its outputs and the gates take one value for each w-gram that occurs, 64 for
+bases and w = 3. A context enters them at the first w-1 positions only, and the long convolution by
+its spill, so the context's gradient takes no transform either.
 """
 
 from typing import Any
@@ -11,13 +16,18 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from backbone.engine.layer import window, window_index
-from backbone.hyena.convolution import fast_length, transform_length
+from backbone.hyena.convolution import (
+    fast_length,
+    short_convolution,
+    short_convolution_backward,
+    transform_length,
+)
 
 Short = tuple[Tensor, Tensor]
 """Weights (C, w) and bias (C,) of the short filter."""
 
 AT_ONCE = 1 << 18
-"""Numbers that are transformed at once; more would leave the cache."""
+"""Numbers transformed at once; more would not fit the cache."""
 
 
 class SegmentMixer(torch.autograd.Function):
@@ -35,18 +45,15 @@ class SegmentMixer(torch.autograd.Function):
         lengths: Tensor | None,
         room: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns gated (B, D, L), the new tail (B, 3D, w-1), the own spill (B, D, room)."""
+        """Return gated (B, D, L), the new tail (B, 3D, w-1), the own spill (B, D, room)."""
         length, width = projected.shape[2], len(taps)
         weight, bias = short
-        x0 = short_filtered(projected[:, :width], tail[:, :width], weight[:width], bias[:width])
-        inner = short_filtered(projected[:, width:], tail[:, width:], weight[width:], bias[width:])
+        x0 = short_convolution(projected[:, :width], weight[:width], bias[:width], tail[:, :width])
+        inner = short_convolution(
+            projected[:, width:], weight[width:], bias[width:], tail[:, width:]
+        )
         padded = _gated(inner, lengths, transform_length(length, length + room))
-        mixed = transformed(padded, spectrum, 0, length + room)
-        after = mixed[..., length:] if lengths is None else window(mixed, lengths, room)
-        after = after.clone()
-        mixed = mixed[..., :length]
-        if spill is not None:
-            mixed += spill[..., :length]
+        mixed, after = _mixed(padded, spectrum, spill, lengths, length, room)
         ctx.save_for_backward(x0, inner, mixed, spectrum, lengths)
         ctx.weight, ctx.shared = weight, (tail.shape, shape_of(spill))
         return x0 * mixed, _tail_after(projected, tail, lengths), after
@@ -56,7 +63,7 @@ class SegmentMixer(torch.autograd.Function):
     def backward(
         ctx: Any, for_gated: Tensor, for_tail: Tensor, for_after: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """Gives the gradients of projections, tail and spill."""
+        """Return the gradients of projections, tail and spill."""
         x0, inner, mixed, spectrum, lengths = ctx.saved_tensors
         width, length = x0.shape[1:]
         size = transform_length(length, length + for_after.shape[2])
@@ -66,8 +73,9 @@ class SegmentMixer(torch.autograd.Function):
         for_projected = for_gated.new_empty(len(x0), 3 * width, length)
         for_earlier = for_gated.new_zeros(len(x0), *for_tail.shape[1:])
         for part, gradient in zip(parts(width), gradients, strict=True):
-            weight = ctx.weight[part]
-            short_backward(gradient, weight, for_projected[:, part], for_earlier[:, part])
+            short_convolution_backward(
+                gradient, ctx.weight[part], for_earlier[:, part], out=for_projected[:, part]
+            )
         _tail_after_backward(for_tail, for_projected, for_earlier, lengths, length)
         return for_projected, summed(for_earlier, ctx.shared[0]), for_spill, *[None] * 5
 
@@ -88,25 +96,20 @@ class TokenMixer(torch.autograd.Function):
         lengths: Tensor | None,
         room: int,
     ) -> tuple[Tensor, Tensor]:
-        """Returns gated (B, D, L) and the own spill (B, D, room).
+        """Return gated (B, D, L) and the own spill (B, D, room).
 
         `table` holds the projections (3D, V) of all tokens; the others are as for `SegmentMixer`.
         """
         length, width = ids.shape[1], len(taps)
         head = min(tail.shape[2], length)
         x0, padded = _looked_up(ids, table, short, transform_length(length, length + room))
-        start = short_filtered(table[:, ids[:, :head]].transpose(0, 1), tail, *short)
+        start = short_convolution(table[:, ids[:, :head]].transpose(0, 1), *short, tail)
         first, inner = start[:, :width], start[:, width:]
         x0[..., :head] = first
         padded[..., :head] = inner[:, :width] * inner[:, width:]
         if lengths is not None:
             padded[..., :length].mul_(inside(lengths, length, padded.dtype))
-        mixed = transformed(padded, spectrum, 0, length + room)
-        after = mixed[..., length:] if lengths is None else window(mixed, lengths, room)
-        after = after.clone()
-        mixed = mixed[..., :length]
-        if spill is not None:
-            mixed += spill[..., :length]
+        mixed, after = _mixed(padded, spectrum, spill, lengths, length, room)
         ctx.save_for_backward(x0, inner, mixed[..., :head].clone(), lengths)
         ctx.weight, ctx.taps, ctx.shared = short[0], taps, (tail.shape, shape_of(spill))
         return x0 * mixed, after
@@ -114,7 +117,7 @@ class TokenMixer(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, for_gated: Tensor, for_after: Tensor) -> tuple[Tensor | None, ...]:
-        """Gives the gradients of tail and spill."""
+        """Return the gradients of tail and spill."""
         x0, inner, mixed, lengths = ctx.saved_tensors
         width, head, size = x0.shape[1], mixed.shape[2], x0.shape[2] + for_after.shape[2]
         outer, for_spill = outer_gradient(for_gated, x0, for_after, lengths, size, ctx.shared[1])
@@ -123,8 +126,7 @@ class TokenMixer(torch.autograd.Function):
         gradients = for_gated[..., :head] * mixed, gates_backward(for_inner, inner, lengths)
         for_tail = x0.new_zeros(len(x0), *ctx.shared[0][1:])
         for part, gradient in zip(parts(width), gradients, strict=True):
-            unread = torch.empty_like(gradient)
-            short_backward(gradient, ctx.weight[part], unread, for_tail[:, part])
+            short_convolution_backward(gradient, ctx.weight[part], for_tail[:, part])
         return None, None, summed(for_tail, ctx.shared[0]), for_spill, *[None] * 5
 
 
@@ -142,14 +144,14 @@ class EndConvolution(torch.autograd.Function):
         first: int,
         count: int,
     ) -> Tensor:
-        """Returns (B, D, count): positions `first` .. first + count - 1 counted from the end.
+        """Return (B, D, count): positions `first` .. first + count - 1 counted from the end.
 
         `projected` holds x1 and v alone, (B, 2D, L), and so does the tail.
         """
         length = projected.shape[2]
         stop = length + first + count
         size = EndConvolution.transform_length(length, first, count, lengths)
-        inner = short_filtered(projected, tail, *short)
+        inner = short_convolution(projected, *short, tail)
         padded = _gated(inner, lengths, size)
         if lengths is None:
             result = transformed(padded, spectrum, stop - count, stop)
@@ -162,7 +164,7 @@ class EndConvolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Gives the gradients of projections and tail."""
+        """Return the gradients of projections and tail."""
         inner, spectrum, lengths = ctx.saved_tensors
         length, count = inner.shape[2], gradient.shape[2]
         padded = gradient.new_zeros(*gradient.shape[:2], ctx.size)
@@ -173,17 +175,16 @@ class EndConvolution(torch.autograd.Function):
             padded.scatter_add_(2, window_index(padded, lengths + ctx.first, count), gradient)
         for_inner = transformed(padded, spectrum.conj(), 0, length)
         gates = gates_backward(for_inner, inner, lengths)
-        for_projected = torch.empty_like(inner)
         for_tail = inner.new_zeros(len(inner), *ctx.shape[1:])
-        short_backward(gates, ctx.weight, for_projected, for_tail)
+        for_projected = short_convolution_backward(gates, ctx.weight, for_tail)
         return for_projected, summed(for_tail, ctx.shape), *[None] * 5
 
     @staticmethod
     def transform_length(length: int, first: int, count: int, lengths: Tensor | None) -> int:
-        """Returns a size that is enough: positions that nobody reads may wrap around.
+        """Return a sufficient size: positions that are not read may wrap around.
 
         If all rows end together, position t of the whole convolution falls on t - size, which for
-        every t < 2 length + first + count - 1 lies before the first that is read.
+        every t < 2 length + first + count - 1 lies before the first position read.
         """
         stop = length + first + count
         if lengths is not None:
@@ -192,7 +193,7 @@ class EndConvolution(torch.autograd.Function):
 
 
 def _looked_up(ids: Tensor, table: Tensor, short: Short, size: int) -> tuple[Tensor, Tensor]:
-    """Returns x0 (B, D, L), and x1 * v in a buffer (B, D, size) that is zero from L on.
+    """Return x0 (B, D, L), and x1 * v in a buffer (B, D, size) that is zero from L on.
 
     They hold from position w-1 on, where a row's own tokens decide them alone.
     """
@@ -207,53 +208,50 @@ def _looked_up(ids: Tensor, table: Tensor, short: Short, size: int) -> tuple[Ten
 
 
 def _by_grams(ids: Tensor, table: Tensor, short: Short) -> tuple[Tensor, Tensor]:
-    """Returns x0 and x1 * v (2D, U) of all w-grams that occur, and which occurs where (B, L)."""
+    """Return x0 and x1 * v (2D, U) of all w-grams that occur, and which occurs where (B, L)."""
     weight, bias = short
     tokens, past, length = table.shape[1], weight.shape[1] - 1, ids.shape[1]
     grams = ids.clone()
     for lag in range(1, min(past, length - 1) + 1):
         grams[:, lag:] += ids[:, : length - lag] * tokens**lag
     found, index = torch.unique(grams, return_inverse=True)
-    filtered = bias[:, None].clone().expand(-1, len(found)).contiguous()
-    for lag in range(past + 1):
-        filtered.addcmul_(table[:, found // tokens**lag % tokens], weight[:, past - lag, None])
-    x0, x1, v = filtered.chunk(3)
+    powers = tokens ** torch.arange(past, -1, -1)
+    signal = table[:, found[:, None] // powers % tokens].transpose(0, 1)  # (U, 3D, w)
+    filtered = short_convolution(signal[..., past:], weight, bias, signal[..., :past])[..., 0]
+    x0, x1, v = filtered.t().contiguous().chunk(3)
     return torch.cat([x0, x1 * v]), index
 
 
 def parts(width: int) -> tuple[slice, slice]:
-    """Returns where the projections hold x0, and where x1 and v."""
+    """Return where the projections hold x0, and where x1 and v."""
     return slice(0, width), slice(width, 3 * width)
 
 
 def shape_of(spill: Tensor | None) -> torch.Size | None:
-    """Returns the shape of a context's spill, if there is a context."""
+    """Return the shape of a context's spill, if there is a context."""
     return None if spill is None else spill.shape
 
 
-def short_filtered(signal: Tensor, tail: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolves (B, C, L) behind its tail with (C, w): shifted products, all in one buffer."""
-    past, length = tail.shape[2], signal.shape[2]
-    result = torch.mul(signal, weight[:, past:]).add_(bias[:, None])
-    for lag in range(1, past + 1):
-        tap, reach = weight[:, past - lag, None], min(lag, length)
-        result[..., lag:].addcmul_(signal[..., : length - reach], tap)
-        result[..., :lag].addcmul_(tail[..., past - lag : past - lag + reach], tap)
-    return result
-
-
-def short_backward(gradient: Tensor, weight: Tensor, signal: Tensor, tail: Tensor) -> None:
-    """Writes the gradient of the signal (B, C, L), and adds that of the tail, a row each."""
-    past, length = tail.shape[2], gradient.shape[2]
-    torch.mul(gradient, weight[:, past:], out=signal)
-    for lag in range(1, past + 1):
-        tap, reach = weight[:, past - lag, None], min(lag, length)
-        signal[..., : length - reach].addcmul_(gradient[..., reach:], tap)
-        tail[..., past - lag : past - lag + reach].addcmul_(gradient[..., :reach], tap)
+def _mixed(
+    padded: Tensor,
+    spectrum: Tensor,
+    spill: Tensor | None,
+    lengths: Tensor | None,
+    length: int,
+    room: int,
+) -> tuple[Tensor, Tensor]:
+    """Convolve a segment: (B, D, L) with the context's spill, and the own spill (B, D, room)."""
+    mixed = transformed(padded, spectrum, 0, length + room)
+    after = mixed[..., length:] if lengths is None else window(mixed, lengths, room)
+    after = after.clone()
+    mixed = mixed[..., :length]
+    if spill is not None:
+        mixed += spill[..., :length]
+    return mixed, after
 
 
 def _gated(inner: Tensor, lengths: Tensor | None, size: int) -> Tensor:
-    """Returns x1 * v of (B, 2D, L), zero from each row's end on, in a buffer (B, D, size)."""
+    """Return x1 * v of (B, 2D, L), zero from each row's end on, in a buffer (B, D, size)."""
     x1, v = inner.chunk(2, dim=1)
     length = inner.shape[2]
     padded = inner.new_empty(*x1.shape[:2], size)
@@ -265,7 +263,7 @@ def _gated(inner: Tensor, lengths: Tensor | None, size: int) -> Tensor:
 
 
 def gates_backward(gradient: Tensor, inner: Tensor, lengths: Tensor | None) -> Tensor:
-    """Returns the gradient (B, 2D, L) of x1 and v, of which the first positions may be enough."""
+    """Return the gradient (B, 2D, L) of x1 and v at the first L positions."""
     count = gradient.shape[2]
     inner = inner[..., :count]
     x1, v = inner.chunk(2, dim=1)
@@ -278,12 +276,12 @@ def gates_backward(gradient: Tensor, inner: Tensor, lengths: Tensor | None) -> T
 
 
 def inside(lengths: Tensor, length: int, dtype: torch.dtype) -> Tensor:
-    """Returns (B, 1, L): 1 up to each row's end, 0 behind it."""
+    """Return (B, 1, L): 1 up to each row's end, 0 after it."""
     return (torch.arange(length) < lengths[:, None])[:, None].to(dtype)
 
 
 def transformed(padded: Tensor, spectrum: Tensor, start: int, stop: int) -> Tensor:
-    """Convolves (B, D, n) a few channels at a time; returns positions start .. stop - 1."""
+    """Convolve (B, D, n) a few channels at a time; return positions start .. stop - 1."""
     rows, width, n = padded.shape
     some = max(1, AT_ONCE // (rows * n))
     if some >= width:
@@ -304,7 +302,7 @@ def outer_gradient(
     size: int,
     spill: torch.Size | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Returns the gradient of the segment's convolution, in a buffer (B, D, size).
+    """Return the gradient of the segment's convolution, in a buffer (B, D, size).
 
     The second result is that of the context's spill, of the shape given, if there was one.
     """
@@ -324,12 +322,12 @@ def outer_gradient(
 
 
 def summed(gradient: Tensor, shape: torch.Size) -> Tensor:
-    """Sums the gradient of a context over rows, if they share it."""
+    """Sum the gradient of a context over rows, if they share it."""
     return gradient.sum(0, keepdim=True) if shape[0] == 1 and len(gradient) > 1 else gradient
 
 
 def _tail_after(projected: Tensor, tail: Tensor, lengths: Tensor | None) -> Tensor:
-    """Cuts the last w-1 projections of each row, reaching into the tail where it is shorter."""
+    """Cut the last w-1 projections of each row, reaching into the tail where it is shorter."""
     past, length = tail.shape[2], projected.shape[2]
     if lengths is None and length >= past:
         return projected[..., length - past :].clone()
@@ -347,7 +345,7 @@ def _tail_after_backward(
     lengths: Tensor | None,
     length: int,
 ) -> None:
-    """Adds the gradient of `_tail_after` to those of projections and tail."""
+    """Add the gradient of `_tail_after` to those of projections and tail."""
     past = tail.shape[2]
     if lengths is None:
         lengths = torch.full((len(gradient),), length)

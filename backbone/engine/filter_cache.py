@@ -1,4 +1,4 @@
-"""The long filters of a model, evaluated once for a length and kept, with their transforms."""
+"""The long filters of a model, evaluated once and cached together with their transforms."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -6,29 +6,31 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from backbone.hyena.hooks import is_plain
 from backbone.hyena.model import Block
+from backbone.hyena.operator import HyenaFilter
 
 KEPT_BYTES = 512 << 20
-"""Most that transforms may take; the one unused for longest is dropped first."""
+"""Most memory that transforms may take; the least recently used one is dropped first."""
 
 LEAST_TAPS = 1 << 14
-"""Taps that are computed at least, if there are as many: their last digits depend on how many are
+"""Fewest taps to compute at once, if there are as many. Their last digits depend on how many are
 computed at once, which must not depend on what a process was asked for before."""
 
 
-class Filters:
-    """Taps and spectra by layer and length; those of filters that are trained are never kept."""
+class FilterCache:
+    """Taps and spectra by layer and length; only those of constant filters are kept."""
 
     def __init__(self, blocks: Sequence[Block], max_seq_len: int) -> None:
-        """Keeps references to the blocks; frozen filters must not change afterwards."""
+        """Keep references to the blocks; frozen filters must not change afterwards."""
         self.blocks, self.max_seq_len = blocks, max_seq_len
         self._taps: dict[int, Tensor] = {}
         self._spectra: OrderedDict[tuple[int, int, int], Tensor] = OrderedDict()
 
     def taps(self, layer: int, length: int) -> Tensor:
-        """Returns the filter taps (D, length) of a layer."""
+        """Return the filter taps (D, length) of a layer."""
         filters = self.blocks[layer].mixer.filter_fn
-        if self._trained(layer):
+        if not is_constant(filters):
             return filters(length)
         if layer not in self._taps or self._taps[layer].shape[1] < length:
             grown = min(max(1 << (length - 1).bit_length(), LEAST_TAPS), self.max_seq_len)
@@ -37,11 +39,11 @@ class Filters:
         return self._taps[layer][:, :length]
 
     def spectrum(self, layer: int, filters: int, n: int) -> Tensor | None:
-        """Returns the transform of size n of a layer's first `filters` taps.
+        """Return the transform of size n of a layer's first `filters` taps.
 
-        None for filters that are trained: whoever convolves with them must differentiate it.
+        None if the filter is not constant: the caller then transforms the taps it has.
         """
-        if self._trained(layer):
+        if not is_constant(self.blocks[layer].mixer.filter_fn):
             return None
         key = (layer, filters, n)
         if key not in self._spectra:
@@ -53,8 +55,14 @@ class Filters:
 
     @property
     def kept_bytes(self) -> int:
-        """What the kept transforms take."""
+        """Bytes of the kept transforms."""
         return sum(kept.nbytes for kept in self._spectra.values())
 
-    def _trained(self, layer: int) -> bool:
-        return any(p.requires_grad for p in self.blocks[layer].mixer.filter_fn.parameters())
+
+def is_constant(filters: HyenaFilter) -> bool:
+    """Return whether a filter is frozen and plain, so that its taps never change."""
+    return (
+        is_plain(HyenaFilter, filters)
+        and filters.has_plain_layers()
+        and not any(p.requires_grad for p in filters.parameters())
+    )

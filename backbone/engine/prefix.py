@@ -1,43 +1,49 @@
-"""A context that many rows share, encoded once, exactly.
+"""Encode a context that many rows share once, exactly.
 
-In a causal convolution the states of a context do not depend on what follows, and what follows
-feels the context in two places only: the short convolution looks back at its last positions, and
-the long convolution, being linear, receives from it one addend a position, its *spill*:
+In a causal convolution the states of a context do not depend on what follows, and the context acts
+on what follows in two places only: the short convolution looks back at its last positions, and the
+long convolution, being linear, receives from it one addend for each position, its *spill*:
 
     h conv [p ; q]  at position P + j  =  (h conv q)[j]  +  sum over s < P of h[P + j - s] p[s]
 
 So [context ; segment] costs a pass over the context, once, and a pass over the segment for each
 row. Norms, gates and MLPs act on single positions. Values and gradients equal those of the whole
-sequence up to rounding. The context can be a prompt that all rows share, or rows of their own, when
-a learned suffix follows them; contexts chain, because spills add up.
+sequence up to rounding. The context can be a prompt that all rows share, or one for each row, when
+a learned suffix follows the rows; contexts chain, because spills add up.
+
+Hooks, adapters and compiled forms of all modules act: a block that has any is run by its modules.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from backbone.common.errors import InputError
-from backbone.engine.cpu_layer import CPULayer
-from backbone.engine.filter_cache import Filters
-from backbone.engine.layer import LayerState, ModuleLayer
+from backbone.engine.cpu_layer import CPULayer, is_idle
+from backbone.engine.filter_cache import FilterCache
+from backbone.engine.layer import BlockLayer, LayerState, ModuleLayer
+from backbone.hyena.hooks import has_hooks, is_plain, unwrapped
 from backbone.hyena.model import Block, HyenaDNA
+from backbone.hyena.operator import HyenaOperator
 
 __all__ = ["LayerState", "PrefixEngine", "PrefixState"]
 
 POSITIONS = 16_000
-"""Rows are taken so many positions at a time on a CPU, to bound what they need at once."""
+"""Positions of the rows processed at a time on a CPU, which bounds the memory they take."""
 
 SEGMENT = 8192
-"""Positions whose inner activations are computed anew at a time, with `checkpoint_prefix`."""
+"""Positions whose inner activations are recomputed at a time, with `checkpoint_prefix`."""
 
 
 @dataclass(frozen=True)
 class PrefixState:
-    """An encoded context of `length` positions, good for `room` further ones."""
+    """An encoded context of `length` positions, which `room` further ones may follow."""
 
     layers: tuple[LayerState, ...]
     length: int
@@ -45,16 +51,16 @@ class PrefixState:
 
     @property
     def count(self) -> int:
-        """Rows that it holds; 1 may be shared by any number of rows."""
+        """The number of rows; a single one may be shared by any number of rows."""
         return len(self.layers[0].tail)
 
     def rows(self, index: Tensor) -> "PrefixState":
-        """Returns the states of some rows, by their indices."""
+        """Return the states of some rows, by their indices."""
         chosen = tuple(LayerState(s.tail[index], s.spill[index]) for s in self.layers)
         return PrefixState(chosen, self.length, self.room)
 
     def split(self, size: int) -> "list[PrefixState]":
-        """Returns the states of `size` rows after the other."""
+        """Return the states of successive groups of `size` rows."""
         tails, spills = (
             zip(*(getattr(s, name).split(size) for s in self.layers), strict=True)
             for name in ("tail", "spill")
@@ -68,22 +74,40 @@ class PrefixState:
 class PrefixEngine:
     """Encodes contexts and what follows them.
 
-    Filters of a frozen model are evaluated once a length and kept, in the frequency domain too.
-    On a CPU, rows are encoded some at a time, as many as their length alone decides: gradients of
-    a shared context add up over them.
+    Filters of a frozen model are evaluated once for each length and kept, in the frequency domain
+    too. On a CPU, rows are encoded a few at a time; how many depends on their length alone, and
+    gradients of a shared context add up over them.
     """
 
     def __init__(self, model: HyenaDNA, checkpoint_prefix: bool = False) -> None:
-        """Keeps a reference to the model; its frozen weights must not change afterwards.
+        """Keep a reference to the model; its frozen weights must not change afterwards.
 
         Args:
-            model: the backbone.
-            checkpoint_prefix: keep only two tensors a layer of an encoded context, and compute the
-                others anew in the backward pass: long prompts in little memory.
+            model: The backbone.
+            checkpoint_prefix: Keep only two tensors for each layer of an encoded context, and
+                recompute the others in the backward pass: long prompts in little memory.
+
+        Raises:
+            InputError: If a block of the model was replaced by another class of module.
         """
         self.model, self.checkpoint_prefix = model, checkpoint_prefix
         self.blocks: list[Block] = list(model.backbone.layers)  # type: ignore[arg-type]
-        self.filters = Filters(self.blocks, model.config.max_seq_len)
+        self.filters = FilterCache(self.blocks, model.config.max_seq_len)
+        for i, block in enumerate(self.blocks):
+            if (
+                type(unwrapped(block)) is not Block
+                or type(unwrapped(block.mixer)) is not HyenaOperator
+            ):
+                raise InputError(
+                    f"block {i} is not HyenaDNA's own: the prefix engine cannot run it, but "
+                    "model(...) can"
+                )
+        if has_hooks(model):
+            warnings.warn(
+                "hooks of the model itself act in model(...) only: the prefix engine runs its "
+                "layers, whose hooks act",
+                stacklevel=2,
+            )
 
     def extend(
         self,
@@ -93,12 +117,12 @@ class PrefixEngine:
         lengths: Tensor | None = None,
         additions: Tensor | None = None,
     ) -> PrefixState:
-        """Encodes a context, or lengthens one, without computing what nobody reads.
+        """Encode a context, or extend one, computing only what later positions read.
 
         Args:
-            state: what stands before, shared (b = 1) or one a row; None for nothing.
+            state: The context before, shared (b = 1) or one for each row; None for none.
             inputs: (B, L) token ids, or (B, L, D) vectors such as a prompt's.
-            room: how many positions may follow.
+            room: How many positions may follow.
             lengths: (B,) where rows are padded on the right; the context of a row ends there.
             additions: (n_layer - 1, L, D), added to the input of every layer but the first.
 
@@ -106,7 +130,7 @@ class PrefixEngine:
             The state after `inputs`.
 
         Raises:
-            InputError: if context and room exceed the model's max_seq_len.
+            InputError: If context and room exceed the model's max_seq_len.
         """
         self._check(state, inputs.shape[1], room)
         if inputs.shape[1] == 0:
@@ -118,23 +142,20 @@ class PrefixEngine:
     def encode(
         self, state: PrefixState | None, inputs: Tensor, additions: Tensor | None = None
     ) -> Tensor:
-        """Returns the final hidden states (B, L, D) of inputs after a context.
+        """Return the final hidden states (B, L, D) of inputs after a context.
 
         Args:
-            state: what stands before, shared or one a row; None for nothing.
+            state: The context, shared or one for each row; None for none.
             inputs: (B, L) token ids, or (B, L, D) vectors.
             additions: (n_layer - 1, L, D), added to the input of every layer but the first.
 
         Raises:
-            InputError: if context and inputs exceed the model's max_seq_len or the state's room.
+            InputError: If context and inputs exceed the model's max_seq_len or the state's room.
         """
         self._check(state, inputs.shape[1], 0)
         found = []
         for part, some, _ in _parts(state, inputs, None):
-            hidden, ids = self._embedded(some)
-            for i in range(len(self.blocks)):
-                hidden = _added(hidden, additions, i)
-                hidden, _ = self._through(i, part, hidden, ids if i == 0 else None, None, 0)
+            hidden, _ = self._layers(part, some, len(self.blocks), additions)
             found.append(self.model.backbone.ln_f(hidden))
         return found[0] if len(found) == 1 else torch.cat(found)
 
@@ -145,30 +166,28 @@ class PrefixEngine:
         lengths: Tensor | None = None,
         additions: Tensor | None = None,
     ) -> Tensor:
-        """Returns the final hidden state (B, D) at each row's last position.
+        """Return the final hidden state (B, D) at each row's last position.
 
         The last layer is computed there only: a dot product with the reversed filter in place of
         transforms, and one position of gates and MLP.
 
         Args:
-            state: what stands before, shared or one a row; None for nothing.
+            state: The context, shared or one for each row; None for none.
             inputs: (B, L) token ids, or (B, L, D) vectors.
             lengths: (B,) where rows are padded on the right.
             additions: (n_layer - 1, L, D), added to the input of every layer but the first.
 
         Raises:
-            InputError: if context and inputs exceed the model's max_seq_len or the state's room.
+            InputError: If context and inputs exceed the model's max_seq_len or the state's room.
         """
         self._check(state, inputs.shape[1], 0)
         found, last = [], len(self.blocks) - 1
         for part, some, ends in _parts(state, inputs, lengths):
-            hidden, ids = self._embedded(some)
-            for i in range(last):
-                hidden = _added(hidden, additions, i)
-                hidden, _ = self._through(i, part, hidden, ids if i == 0 else None, None, 0)
+            hidden, _ = self._layers(part, some, last, additions)
             hidden = _added(hidden, additions, last)
             found.append(self._layer(last, hidden).last(hidden, _at(part, last), ends))
-        return self.model.backbone.ln_f(found[0] if len(found) == 1 else torch.cat(found))
+        hidden = found[0] if len(found) == 1 else torch.cat(found)
+        return self.model.backbone.ln_f(hidden[:, None])[:, 0]
 
     def _extended(
         self,
@@ -178,60 +197,55 @@ class PrefixEngine:
         room: int,
         additions: Tensor | None,
     ) -> tuple[LayerState, ...]:
-        hidden, ids = self._embedded(inputs)
-        layers, last = [], len(self.blocks) - 1
-        through = self._through_again if self.checkpoint_prefix else self._through
-        run = _again if self.checkpoint_prefix else _once
-        for i in range(last):
-            hidden = _added(hidden, additions, i)
-            hidden, after = through(i, state, hidden, ids if i == 0 else None, lengths, room)
-            layers.append(after)
+        last, segment = len(self.blocks) - 1, SEGMENT if self.checkpoint_prefix else None
+        hidden, states = self._layers(state, inputs, last, additions, lengths, room, segment)
         hidden = _added(hidden, additions, last)
-        layer = self._layer(last, hidden)
-        layers.append(run(layer.ends, hidden, _at(state, last), lengths, room))
-        return tuple(layers)
+        ends, run = self._layer(last, hidden).ends, _run(segment)
+        return (*states, run(ends, hidden, _at(state, last), lengths, room))
 
-    def _through(
+    def _layers(
         self,
-        i: int,
         state: PrefixState | None,
-        hidden: Tensor,
-        ids: Tensor | None,
-        lengths: Tensor | None,
-        room: int,
-    ) -> tuple[Tensor, LayerState]:
-        """Runs a layer; returns its output (B, L, D) and its state behind each row."""
-        layer = self._layer(i, hidden)
-        gated, after = layer.mix(hidden, _at(state, i), lengths, room, ids)
-        return layer.leave(hidden, gated), after
+        inputs: Tensor,
+        count: int,
+        additions: Tensor | None,
+        lengths: Tensor | None = None,
+        room: int = 0,
+        segment: int | None = None,
+    ) -> tuple[Tensor, list[LayerState]]:
+        """Run the first `count` layers; return the stream (B, L, D) and each layer's state.
 
-    def _through_again(
-        self,
-        i: int,
-        state: PrefixState | None,
-        hidden: Tensor,
-        ids: Tensor | None,
-        lengths: Tensor | None,
-        room: int,
-    ) -> tuple[Tensor, LayerState]:
-        """Runs a layer and keeps its input and gated signal alone, for a backward pass."""
-        layer = self._layer(i, hidden)
-        gated, after = _again(layer.mix, hidden, _at(state, i), lengths, room, ids)
-        segments = zip(hidden.split(SEGMENT, dim=1), gated.split(SEGMENT, dim=2), strict=True)
-        return torch.cat([_again(layer.leave, *segment) for segment in segments], dim=1), after
+        With `segment`, only each layer's input and gated signal are kept for a backward pass, and
+        so many positions of the layer's second half are recomputed at a time.
+        """
+        hidden, ids = self._embedded(inputs)
+        states, run, size = [], _run(segment), segment or max(1, inputs.shape[1])
+        for i in range(count):
+            hidden = _added(hidden, additions, i)
+            layer = self._layer(i, hidden)
+            tokens = ids if i == 0 else None
+            gated, after = run(layer.mix, hidden, _at(state, i), lengths, room, tokens)
+            parts = zip(hidden.split(size, dim=1), gated.split(size, dim=2), strict=True)
+            left = [run(layer.leave, *part) for part in parts]
+            hidden = left[0] if len(left) == 1 else torch.cat(left, dim=1)
+            states.append(after)
+        return hidden, states
 
     def _layer(self, i: int, hidden: Tensor) -> ModuleLayer | CPULayer:
         block = self.blocks[i]
-        if CPULayer.serves(block, hidden):
+        if CPULayer.supports(block, hidden):
             return CPULayer(block, self.filters, i, self.model.get_input_embeddings().weight)
-        return ModuleLayer(block, self.filters, i)
+        whole = has_hooks(block) or has_hooks(block.mixer)
+        return (BlockLayer if whole else ModuleLayer)(block, self.filters, i)
 
     def _embedded(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Returns vectors (B, L, D), and token ids (B, L) where the inputs were such."""
+        """Return vectors (B, L, D), and token ids (B, L) if the vectors are their frozen rows."""
+        words, dropout = self.model.get_input_embeddings(), self.model.backbone.dropout
         if inputs.is_floating_point():
-            return inputs, None
-        frozen = not self.model.get_input_embeddings().weight.requires_grad
-        return self.model.embed(inputs), inputs if frozen else None
+            return dropout(inputs), None
+        frozen = is_plain(nn.Embedding, words) and not words.weight.requires_grad
+        ids = inputs if frozen and is_idle(dropout) else None
+        return dropout(self.model.embed(inputs)), ids
 
     def _nothing(self, room: int) -> PrefixState:
         width, past = self.model.config.d_model, self.blocks[0].mixer.past
@@ -253,7 +267,7 @@ Part = tuple[PrefixState | None, Tensor, Tensor | None]
 
 
 def _parts(state: PrefixState | None, inputs: Tensor, lengths: Tensor | None) -> Iterator[Part]:
-    """Cuts a batch into pieces of a few rows, as many as shape and device decide."""
+    """Cut a batch into parts of a few rows, whose number depends on shape and device alone."""
     rows, length = inputs.shape[:2]
     some = max(1, POSITIONS // max(1, length)) if inputs.device.type == "cpu" else rows
     if some >= rows:
@@ -267,19 +281,20 @@ def _parts(state: PrefixState | None, inputs: Tensor, lengths: Tensor | None) ->
 
 
 def _joined(parts: Sequence[tuple[LayerState, ...]]) -> tuple[LayerState, ...]:
-    """Joins the rows of layers' states."""
+    """Join the rows of layers' states."""
     return tuple(
         LayerState(torch.cat([s.tail for s in layer]), torch.cat([s.spill for s in layer]))
         for layer in zip(*parts, strict=True)
     )
 
 
-def _again(work: Callable[..., Any], *arguments: object) -> Any:
-    return checkpoint(work, *arguments, use_reentrant=False)
+def _run(segment: int | None) -> Callable[..., Any]:
+    """Return what calls a layer's method: with segments, keeping only its arguments."""
+    return _call if segment is None else partial(checkpoint, use_reentrant=False)
 
 
-def _once(work: Callable[..., Any], *arguments: object) -> Any:
-    return work(*arguments)
+def _call(method: Callable[..., Any], *arguments: Any) -> Any:
+    return method(*arguments)
 
 
 def _at(state: PrefixState | None, layer: int) -> LayerState | None:

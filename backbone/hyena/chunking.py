@@ -1,11 +1,11 @@
-"""Work that treats every position alike, a piece of positions at a time.
+"""Work that treats every position alike, done a chunk of positions at a time.
 
-A piece's inner activations stay in the caches and in memory that the process already holds; those
-of a long sequence at once would be fetched from the system, page by page, at every step. Where
-gradients are wanted, a piece keeps its inputs alone and is computed again in the backward pass.
-Source: Chen et al. 2016, "Training deep nets with sublinear memory cost" (arXiv 1604.06174). The
-`checkpoint` of torch would do, but what pieces return would lie between the temporaries of the
-others and keep them from being used again: half as much memory once more.
+A chunk's activations stay in the caches and in memory that the process already holds; those of a
+whole long sequence would be requested from the system, page by page, at every step. Where
+gradients are wanted, only a chunk's inputs are kept and the rest is computed again in the backward
+pass. Source: Chen et al. 2016, "Training deep nets with sublinear memory cost" (arXiv 1604.06174).
+Torch's own `checkpoint` would do, but the results of chunks would lie between the temporaries of
+others and keep that memory from being reused, which costs half as much again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,28 +17,28 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 WHOLE = 1 << 14
-"""Up to so many positions are worked on at once, with all activations kept."""
+"""Up to this many positions are processed at once, with all activations kept."""
 
-PIECE = {"cpu": 1 << 11}
-"""Positions of a piece, by device type."""
+CHUNK = {"cpu": 1 << 11}
+"""Positions in a chunk, by device type."""
 
-PIECE_ELSEWHERE = 1 << 16
-"""Positions of a piece on accelerators, which want large kernels."""
+CHUNK_ELSEWHERE = 1 << 16
+"""Positions in a chunk on accelerators, which need large kernels."""
 
 Work = Callable[..., Tensor]
 
 
-def in_pieces(
+def in_chunks(
     work: Work, *inputs: Tensor, modules: Sequence[nn.Module | nn.Parameter], dim: int = 0
 ) -> Tensor:
-    """Returns work(*inputs), computed for a piece of positions at a time.
+    """Return work(*inputs), computed a chunk of positions at a time.
 
     Args:
-        work: maps inputs (P, ...) to a tensor that has P positions along `dim`, each of them from
-            the same position of the inputs alone.
+        work: Maps inputs (P, ...) to a tensor with P positions along `dim`, each computed from the
+            same position of the inputs alone.
         inputs: (N, ...) each.
-        modules: all whose parameters `work` reads; these and the inputs receive gradients.
-        dim: where the result has its positions.
+        modules: All whose parameters `work` reads; these and the inputs receive gradients.
+        dim: The dimension of positions in the result.
     """
     if len(inputs[0]) <= WHOLE:
         return work(*inputs)
@@ -48,11 +48,11 @@ def in_pieces(
         for weight in (module.parameters() if isinstance(module, nn.Module) else [module])
         if weight.requires_grad
     ]
-    return _Pieces.apply(work, dim, len(inputs), *inputs, *weights)
+    return _Chunks.apply(work, dim, len(inputs), *inputs, *weights)
 
 
-class _Pieces(torch.autograd.Function):
-    """Runs work piece by piece into one buffer, and again, piece by piece, for its gradients."""
+class _Chunks(torch.autograd.Function):
+    """Runs work chunk by chunk into one buffer, and again, chunk by chunk, for its gradients."""
 
     @staticmethod
     def forward(ctx: Any, work: Work, dim: int, count: int, *tensors: Tensor) -> Tensor:
@@ -62,8 +62,8 @@ class _Pieces(torch.autograd.Function):
             ctx.work, ctx.dim, ctx.weights = work, dim, tensors[count:]
             ctx.random, ctx.autocast = _random_state(device), _autocast_of(device)
         result = None
-        for start, piece in pieces_of(inputs):
-            found = work(*piece)
+        for start, chunk in chunks_of(inputs):
+            found = work(*chunk)
             if result is None:
                 shape = list(found.shape)
                 shape[dim] = len(inputs[0])
@@ -82,11 +82,11 @@ class _Pieces(torch.autograd.Function):
         ]
         for_weights: list[Tensor] = [torch.zeros_like(weight) for weight in ctx.weights]
         with _repeated(ctx.random), ctx.autocast(), torch.enable_grad():
-            for start, piece in pieces_of(inputs):
-                own = [x.detach().requires_grad_(w) for x, w in zip(piece, wanted, strict=True)]
+            for start, chunk in chunks_of(inputs):
+                own = [x.detach().requires_grad_(w) for x, w in zip(chunk, wanted, strict=True)]
                 result = ctx.work(*own)
                 moving = [x for x in own if x.requires_grad]
-                outer = gradient.narrow(ctx.dim, start, len(piece[0]))
+                outer = gradient.narrow(ctx.dim, start, len(chunk[0]))
                 found = torch.autograd.grad(
                     result, [*moving, *ctx.weights], outer, materialize_grads=True
                 )
@@ -98,21 +98,21 @@ class _Pieces(torch.autograd.Function):
         return None, None, None, *for_inputs, *for_weights
 
 
-def pieces_of(inputs: Sequence[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
-    """Yields where each piece starts, and the inputs' pieces."""
-    size = PIECE.get(inputs[0].device.type, PIECE_ELSEWHERE)
+def chunks_of(inputs: Sequence[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
+    """Yield where each chunk starts, and the inputs' chunks."""
+    size = CHUNK.get(inputs[0].device.type, CHUNK_ELSEWHERE)
     for start in range(0, len(inputs[0]), size):
         yield start, [some[start : start + size] for some in inputs]
 
 
 def _random_state(device: str) -> tuple[Tensor, Tensor | None]:
-    """Returns the random states of CPU and accelerator, from which adapters may drop values."""
+    """Return the random states of CPU and accelerator, from which adapters may drop values."""
     return torch.get_rng_state(), torch.cuda.get_rng_state() if device == "cuda" else None
 
 
 @contextmanager
 def _repeated(states: tuple[Tensor, Tensor | None]) -> Iterator[None]:
-    """Goes back to earlier random states for a while."""
+    """Restore earlier random states inside the context."""
     with torch.random.fork_rng(devices=[] if states[1] is None else None):
         torch.set_rng_state(states[0])
         if states[1] is not None:
@@ -121,7 +121,7 @@ def _repeated(states: tuple[Tensor, Tensor | None]) -> Iterator[None]:
 
 
 def _autocast_of(device: str) -> Callable[[], AbstractContextManager[object]]:
-    """Returns what brings back the autocast that is in force now."""
+    """Return what restores the autocast that is in force now."""
     if device not in ("cpu", "cuda"):
         return nullcontext
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)

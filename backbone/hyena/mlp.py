@@ -1,9 +1,9 @@
-"""Norm and MLP of a block in one step, with a derivative that costs and keeps less.
+"""The MLP of a block, and norm and MLP in one step with a cheaper derivative.
 
-Torch's own GELU takes a hyperbolic tangent forward and another one backward; here one exponential
-gives value and slope. Work goes a piece of positions at a time (see `backbone.hyena.chunking`);
-long inputs keep nothing but themselves, and what the backward pass needs of a piece is computed
-again there, which leaves out the last product.
+Torch's own GELU takes a hyperbolic tangent in the forward pass and another one in the backward
+pass; here one exponential gives value and slope. Positions are processed in chunks (see
+`backbone.hyena.chunking`); of long inputs only the input itself is kept, and the backward pass
+computes a chunk's activations again, without the last product.
 """
 
 from typing import Any
@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from backbone.hyena.chunking import WHOLE, pieces_of
+from backbone.hyena.chunking import WHOLE, chunks_of
+from backbone.hyena.hooks import is_plain
 
 # gelu(x) in its tanh form is x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)).
 LINEAR = 2 * (2 / torch.pi) ** 0.5
@@ -24,28 +25,38 @@ class Mlp(nn.Module):
     """Position-wise MLP with the tanh form of GELU."""
 
     def __init__(self, width: int, inner: int) -> None:
-        """Builds width -> inner -> width."""
+        """Build width -> inner -> width."""
         super().__init__()
         self.fc1 = nn.Linear(width, inner)
         self.fc2 = nn.Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps (..., D) to (..., D)."""
+        """Map (..., D) to (..., D)."""
         return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
 
 
-def serves(x: Tensor, norm: nn.LayerNorm, *products: nn.Module) -> bool:
-    """Whether inputs and modules are plain, on a CPU and in one precision."""
+def is_plain_mlp(norm: nn.Module, mlp: nn.Module) -> bool:
+    """Return whether the calls of a norm and an MLP may be bypassed."""
     return (
-        x.device.type == "cpu"
-        and x.dtype == norm.weight.dtype
-        and not torch.is_autocast_enabled("cpu")
-        and all(type(product) is nn.Linear for product in products)
+        is_plain(nn.LayerNorm, norm)
+        and is_plain(Mlp, mlp)
+        and is_plain(nn.Linear, mlp.fc1, mlp.fc2)  # type: ignore[arg-type]
     )
 
 
-def normed_mlp(x: Tensor, norm: nn.LayerNorm, fc1: nn.Linear, fc2: nn.Linear) -> Tensor:
-    """Returns fc2(gelu(fc1(norm(x)))) for x (N, D), GELU in its tanh form; see `serves`."""
+def is_single_precision_on_cpu(x: Tensor, weight: Tensor) -> bool:
+    """Return whether a CPU computes on x in one precision: the weight's, without autocast."""
+    return (
+        x.device.type == "cpu" and x.dtype == weight.dtype and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def normed_mlp(x: Tensor, norm: nn.LayerNorm, mlp: Mlp) -> Tensor:
+    """Return mlp(norm(x)) for positions x (N, D), bypassing the modules' calls.
+
+    Norm and MLP must be plain (`is_plain_mlp`), on a CPU and in one precision.
+    """
+    fc1, fc2 = mlp.fc1, mlp.fc2
     weights = norm.weight, norm.bias, fc1.weight, fc1.bias, fc2.weight, fc2.bias
     return _NormedMlp.apply(x, norm.eps, *weights)
 
@@ -55,9 +66,9 @@ class _NormedMlp(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, eps: float, *weights: Tensor) -> Tensor:
         ctx.eps, keeps = eps, any(ctx.needs_input_grad)
         result, kept = torch.empty_like(x), []
-        for start, (piece,) in pieces_of([x]):
-            inside = _inside(piece, eps, weights, keeps and len(x) <= WHOLE)
-            target = result[start : start + len(piece)]
+        for start, (chunk,) in chunks_of([x]):
+            inside = _inside(chunk, eps, weights, keeps and len(x) <= WHOLE)
+            target = result[start : start + len(chunk)]
             torch.addmm(weights[5], inside[3], weights[4].t(), out=target)
             if len(x) <= WHOLE:
                 kept += inside
@@ -68,14 +79,14 @@ class _NormedMlp(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors  # once: under gradient checkpointing each look unpacks
+        saved = ctx.saved_tensors  # once: under gradient checkpointing each access unpacks
         x, *weights = saved[:7]
         kept = saved[7:]
         for_x = torch.empty_like(x)
         totals = [torch.zeros_like(weight) for weight in weights]
         shape = weights[0].shape
-        for i, (start, (piece, outer)) in enumerate(pieces_of([x, gradient])):
-            inside = kept[5 * i : 5 * i + 5] or _inside(piece, ctx.eps, weights, True)
+        for i, (start, (chunk, outer)) in enumerate(chunks_of([x, gradient])):
+            inside = kept[5 * i : 5 * i + 5] or _inside(chunk, ctx.eps, weights, True)
             normed, mean, scale, active, slope = inside
             totals[4].addmm_(outer.t(), active)
             totals[5] += outer.sum(0)
@@ -83,31 +94,31 @@ class _NormedMlp(torch.autograd.Function):
             totals[2].addmm_(inner.t(), normed)
             totals[3] += inner.sum(0)
             found = torch.ops.aten.native_layer_norm_backward(
-                inner @ weights[2], piece, shape, mean, scale, *weights[:2], [True, True, True]
+                inner @ weights[2], chunk, shape, mean, scale, *weights[:2], [True, True, True]
             )
-            for_x[start : start + len(piece)] = found[0]
+            for_x[start : start + len(chunk)] = found[0]
             totals[0] += found[1]
             totals[1] += found[2]
         return for_x, None, *totals
 
 
 def _inside(x: Tensor, eps: float, weights: Any, wanted: bool) -> list[Tensor]:
-    """Returns a piece's normed input, mean and scale, and its GELU with, if wanted, the slope."""
+    """Return a chunk's normed input, mean and scale, its GELU and, if wanted, the GELU's slope."""
     normed, mean, scale = torch.native_layer_norm(x, x.shape[1:], weights[0], weights[1], eps)
     inner = torch.addmm(weights[3], normed, weights[2].t())
     slope = gelu_(inner, wanted)
     return [normed, mean, scale, inner, *([slope] if slope is not None else [])]
 
 
-def normed(hidden: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns the norm of (..., D), and mean and reciprocal deviation for `norm_backward`."""
+def layer_norm(hidden: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the norm of (..., D), and mean and reciprocal deviation for `layer_norm_backward`."""
     return torch.native_layer_norm(hidden, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
-def norm_backward(
+def layer_norm_backward(
     gradient: Tensor, hidden: Tensor, mean: Tensor, scale: Tensor, norm: nn.LayerNorm
 ) -> Tensor:
-    """Returns the gradient (..., D) of what was normed."""
+    """Return the gradient (..., D) of the norm's input."""
     shape, mask = norm.normalized_shape, [True, False, False]
     return torch.ops.aten.native_layer_norm_backward(
         gradient, hidden, shape, mean, scale, norm.weight, norm.bias, mask
@@ -115,7 +126,7 @@ def norm_backward(
 
 
 def gelu_(x: Tensor, slope: bool) -> Tensor | None:
-    """Replaces x by gelu(x); returns the derivative if it is wanted.
+    """Replace x by gelu(x); return the derivative if it is wanted.
 
     With a = x (LINEAR + CUBIC x^2) and s = sigmoid(a), gelu is x s and its derivative
     s + s (1 - s) (3 a - 2 LINEAR x): one exponential serves both.

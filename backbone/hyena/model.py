@@ -1,7 +1,7 @@
 """HyenaDNA: a causal language model over single nucleotides.
 
-Source: Nguyen et al. 2023, arXiv 2306.15794. The model has one seam, embed -> encode -> logits, so
-that a prompt of vectors enters where embedded tokens do.
+Source: Nguyen et al. 2023, arXiv 2306.15794. The model is three steps, embed -> encode -> logits,
+so that a prompt of vectors can stand where embedded tokens do.
 """
 
 import torch
@@ -11,9 +11,9 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from backbone.common.errors import InputError
-from backbone.hyena.chunking import in_pieces
+from backbone.hyena.chunking import in_chunks
 from backbone.hyena.config import HyenaDNAConfig
-from backbone.hyena.mlp import Mlp, normed_mlp, serves
+from backbone.hyena.mlp import Mlp, is_plain_mlp, is_single_precision_on_cpu, normed_mlp
 from backbone.hyena.operator import HyenaFilter, HyenaOperator
 
 
@@ -21,7 +21,7 @@ class Block(nn.Module):
     """Pre-norm residual block: x + mixer(norm1 x), then x + mlp(norm2 x)."""
 
     def __init__(self, config: HyenaDNAConfig) -> None:
-        """Builds the block."""
+        """Build the block."""
         super().__init__()
         self.norm1 = nn.LayerNorm(config.d_model, eps=config.layer_norm_epsilon)
         self.mixer = HyenaOperator(config)
@@ -30,23 +30,27 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.resid_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps the residual stream (B, L, D) to (B, L, D)."""
+        """Map the residual stream (B, L, D) to (B, L, D)."""
         x = x + self.dropout(self.mixer(self.norm1(x)))
-        return x + self.dropout(self._normed_mlp(x.flatten(0, 1)).view_as(x))
+        return x + self.dropout(self._normed_mlp(x))
 
     def _normed_mlp(self, x: Tensor) -> Tensor:
-        """Runs norm and MLP on positions (N, D)."""
+        """Run norm and MLP on (B, L, D)."""
         norm, mlp = self.norm2, self.mlp
-        if serves(x, norm, mlp.fc1, mlp.fc2):
-            return normed_mlp(x, norm, mlp.fc1, mlp.fc2)
-        return in_pieces(lambda some: mlp(norm(some)), x, modules=(norm, mlp))
+        if not is_plain_mlp(norm, mlp):  # hooks see all positions at once
+            return mlp(norm(x))
+        positions = x.flatten(0, 1)
+        if is_single_precision_on_cpu(x, norm.weight):
+            return normed_mlp(positions, norm, mlp).view_as(x)
+        found = in_chunks(lambda some: mlp(norm(some)), positions, modules=(norm, mlp))
+        return found.view_as(x)
 
 
 class Backbone(nn.Module):
     """Embedding, blocks and final norm, named as in the published checkpoints."""
 
     def __init__(self, config: HyenaDNAConfig) -> None:
-        """Builds all layers."""
+        """Build all layers."""
         super().__init__()
         words = nn.Embedding(config.padded_vocab_size, config.d_model)
         self.embeddings = nn.ModuleDict({"word_embeddings": words})
@@ -56,10 +60,10 @@ class Backbone(nn.Module):
 
 
 class HyenaDNA(PreTrainedModel, GenerationMixin):
-    """A HyenaDNA language model; `logits(encode(embed(ids)))` is the whole of it.
+    """A HyenaDNA language model: `logits(encode(embed(ids)))`.
 
-    `generate` and PEFT's causal-LM models work on it: it has no attention and keeps no cache, so a
-    generated token costs a pass over the whole sequence.
+    The `generate` of transformers and PEFT's causal language models work with it. It keeps no
+    cache, so a token generated that way costs a pass over the whole sequence.
     """
 
     config: HyenaDNAConfig
@@ -69,10 +73,10 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
     _no_split_modules = ["Block"]
 
     def __init__(self, config: HyenaDNAConfig) -> None:
-        """Builds the model with random weights.
+        """Build the model with random weights.
 
         Raises:
-            InputError: for a shape that is not HyenaDNA's.
+            InputError: If the shape is not one of HyenaDNA's.
         """
         super().__init__(config)
         if config.hyena_order != 2:
@@ -91,11 +95,11 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
         return layers
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialises one module as the published model does.
+        """Initialise one module as the published model does.
 
-        Linear and embedding weights are normal with `initializer_range`, the projections into the
-        residual stream shrunk by sqrt(2 n_layer) (GPT-2's rule); the filter's sine MLP keeps
-        torch's default initialisation, as published.
+        Linear and embedding weights are normal with standard deviation `initializer_range`, divided
+        by sqrt(2 n_layer) for projections into the residual stream (as in GPT-2); the filter's
+        sine MLP keeps torch's default initialisation.
         """
         std = self.config.initializer_range
         if isinstance(module, HyenaFilter):
@@ -120,17 +124,15 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
             nn.init.normal_(module.weight, std=std)
 
     def get_input_embeddings(self) -> nn.Embedding:
-        """The embedding of token ids."""
-        words = self.backbone.embeddings["word_embeddings"]
-        assert isinstance(words, nn.Embedding)
-        return words
+        """Return the embedding of token ids, which an adapter may wrap."""
+        return self.backbone.embeddings["word_embeddings"]  # type: ignore[return-value]
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replaces the embedding of token ids."""
+        """Replace the embedding of token ids."""
         self.backbone.embeddings["word_embeddings"] = value
 
     def get_output_embeddings(self) -> nn.Linear:
-        """The head."""
+        """Return the head."""
         return self.lm_head
 
     @property
@@ -139,25 +141,35 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
         return self.backbone.embeddings
 
     def embed(self, input_ids: Tensor) -> Tensor:
-        """Looks up token ids (B, L) as vectors (B, L, D)."""
+        """Embed token ids (B, L) as vectors (B, L, D)."""
         return self.get_input_embeddings()(input_ids)
 
-    def encode(self, vectors: Tensor) -> Tensor:
-        """Runs all blocks and the final norm over vectors (B, L, D); returns (B, L, D).
+    def encode(self, vectors: Tensor, states: list[Tensor] | None = None) -> Tensor:
+        """Run all blocks and the final norm over vectors (B, L, D); return (B, L, D).
+
+        Args:
+            vectors: Embedded tokens, or what stands in their place.
+            states: A list to append the hidden states to: the embeddings, then the output of each
+                block, the last one after the final norm.
 
         Raises:
-            InputError: if L exceeds `max_seq_len`; the operator would cut silently.
+            InputError: If L exceeds `max_seq_len`; the operator would cut silently.
         """
         length, most = vectors.shape[1], self.config.max_seq_len
         if length > most:
             raise InputError(f"{length} tokens exceed this checkpoint's max_seq_len of {most}")
         hidden = self.backbone.dropout(vectors)
         for block in self.backbone.layers:
+            if states is not None:
+                states.append(hidden)
             hidden = block(hidden)
-        return self.backbone.ln_f(hidden)
+        hidden = self.backbone.ln_f(hidden)
+        if states is not None:
+            states.append(hidden)
+        return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Maps hidden states (..., D) to next-token logits (..., padded_vocab_size)."""
+        """Map hidden states (..., D) to next-token logits (..., padded_vocab_size)."""
         return self.lm_head(hidden)
 
     def forward(
@@ -170,64 +182,70 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> CausalLMOutput | tuple[Tensor, ...]:
-        """Predicts the next token at every position.
+        """Predict the next token at every position.
 
         Args:
             input_ids: (B, L) token ids; or
             inputs_embeds: (B, L, D) vectors in their place.
-            labels: (B, L) token ids, shifted here; -100 is not counted.
-            attention_mask: (B, L) with 1 for tokens and 0 for padding, which must be on the right;
-                nothing is computed from it.
-            output_attentions: only None and False: there is no attention.
-            output_hidden_states: only None and False: the last ones are returned in any case, the
-                others never.
-            return_dict: False gives a tuple.
+            labels: (B, L) token ids, shifted here; -100 is ignored.
+            attention_mask: (B, L), 1 or True for tokens and 0 or False for padding, which must be
+                on the right: a causal model then never sees it, so the mask is only checked.
+            output_attentions: Only None and False, since there is no attention.
+            output_hidden_states: Whether to return the hidden states.
+            return_dict: False returns a tuple.
 
         Returns:
-            Logits (B, L, V), the last hidden states, and the mean cross-entropy if labels came.
+            Logits (B, L, V); the mean cross-entropy if labels are given; if asked for, the hidden
+            states (B, L, D) of the embeddings and of each block, the last one after the final norm.
 
         Raises:
-            ValueError: unless exactly one of `input_ids` and `inputs_embeds` is given.
-            InputError: if what is asked does not exist here, or rows are padded on the left.
+            ValueError: Unless exactly one of `input_ids` and `inputs_embeds` is given.
+            InputError: If attentions are asked for, or the mask has padding before a token.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
-        if output_attentions or output_hidden_states:
-            raise InputError("HyenaDNA has no attention, and returns its last hidden states alone")
-        if attention_mask is not None and (attention_mask.diff(dim=1) > 0).any():
-            raise InputError("HyenaDNA is causal and masks nothing: pad rows on the right")
+        if output_attentions:
+            raise InputError("output_attentions=True: HyenaDNA has no attention")
+        if attention_mask is not None and (attention_mask.int().diff(dim=1) > 0).any():
+            raise InputError(
+                "attention_mask: there is padding before a token, and HyenaDNA cannot mask it; "
+                "pad rows on the right (padding_side='right')"
+            )
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         if inputs_embeds is None:
             assert input_ids is not None
             inputs_embeds = self.embed(input_ids)
-        hidden = self.encode(inputs_embeds)
-        logits = self.logits(hidden)
+        states: list[Tensor] | None = [] if output_hidden_states else None
+        logits = self.logits(self.encode(inputs_embeds, states))
         loss = None
         if labels is not None:
             targets = labels[:, 1:].reshape(-1)
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets)
-        output = CausalLMOutput(loss=loss, logits=logits, hidden_states=(hidden,))
+        kept = None if states is None else tuple(states)
+        output = CausalLMOutput(loss=loss, logits=logits, hidden_states=kept)
         return output.to_tuple() if return_dict is False else output
 
     def prepare_inputs_for_generation(  # type: ignore[override]
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **ignored: object
     ) -> dict[str, object]:
-        """Gives `forward` the whole sequence at each step of `generate`.
+        """Give `forward` the whole sequence at each step of `generate`.
 
         Args:
-            input_ids: (B, L) the tokens so far.
-            attention_mask: (B, L) as in `forward`.
-            ignored: what transformers hands to models with caches and positions.
+            input_ids: (B, L), the tokens so far.
+            attention_mask: (B, L), as in `forward`.
+            ignored: What transformers passes to models with caches and positions.
         """
         return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
 def filter_parameters(model: nn.Module) -> set[str]:
-    """Names of the implicit filters' parameters, which are exempt from weight decay."""
+    """Return the names of the implicit filters' parameters, which weight decay spares."""
     return {name for name, _ in model.named_parameters() if ".filter_fn." in name}
 
 
 def random_model(config: HyenaDNAConfig, seed: int) -> HyenaDNA:
-    """Builds a model with seeded random weights without touching the caller's random state."""
+    """Build a model with seeded random weights, leaving the caller's random state alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HyenaDNA(config)

@@ -1,19 +1,21 @@
-"""The Hyena operator: implicit filter, long convolution by FFT, gating.
+"""The Hyena operator: implicit filter, short and long convolution, gating.
 
 Source: Poli et al. 2023, "Hyena Hierarchy" (arXiv 2302.10866), section 3, in the form that HyenaDNA
 publishes (Nguyen et al. 2023, arXiv 2306.15794, section 3): order 2, sine MLP filters under an
-exponential window. Inside the operator channels come before positions, (B, D, L), because the
-transforms run along the last axis.
+exponential window. Inside the operator tensors are channels first, (B, D, L), because transforms
+run along the last axis.
 """
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbone.hyena.chunking import in_pieces
+from backbone.hyena.chunking import in_chunks
 from backbone.hyena.config import HyenaDNAConfig
-from backbone.hyena.convolution import gated_convolution
+from backbone.hyena.convolution import gated_convolution, long_convolution, short_filtered
+from backbone.hyena.hooks import is_plain
 
 # The window exp(-t |delta|) + SHIFT: the exponential reaches TARGET at t = FAST (and SLOW) of the
 # context; the shift keeps every lag reachable.
@@ -21,27 +23,27 @@ TARGET, FAST, SLOW, SHIFT = 1e-2, 0.3, 1.5, 0.05
 
 
 class Sine(nn.Module):
-    """sin(frequency * x), with one learned frequency a channel."""
+    """sin(frequency * x), with one learned frequency for each channel."""
 
     def __init__(self, width: int, frequency: float, learned: bool) -> None:
-        """Starts all channels at the same `frequency`."""
+        """Start all channels at the same `frequency`."""
         super().__init__()
         self.freq = nn.Parameter(torch.full((1, width), float(frequency)), requires_grad=learned)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns sin(freq x), elementwise on (..., width)."""
+        """Return sin(freq x), elementwise on (..., width)."""
         return torch.sin(self.freq * x)
 
 
 class HyenaFilter(nn.Module):
     """The implicit filter: a sine MLP over positional features, under an exponential window.
 
-    Holds no buffers: positions follow from the configuration, so nothing can be lost when a
+    It has no buffers: positions follow from the configuration, so nothing can be lost when a
     checkpoint is saved or built on the meta device.
     """
 
     def __init__(self, config: HyenaDNAConfig) -> None:
-        """Builds the MLP; module names are those of the published checkpoints."""
+        """Build the MLP; module names are those of the published checkpoints."""
         super().__init__()
         self.config = config
         width, inner = config.filter_order, config.num_inner_mlps
@@ -54,10 +56,10 @@ class HyenaFilter(nn.Module):
         self.bias = nn.Parameter(torch.randn(config.d_model))
 
     def positions(self, length: int) -> tuple[Tensor, Tensor]:
-        """Returns features (L, emb_dim) and lag / max_seq_len (L, 1), in the filter's dtype.
+        """Return features (L, emb_dim) and lag / max_seq_len (L, 1), in the filter's dtype.
 
         Poli et al. 2023, appendix D.3: the lag itself, then cosines and sines of `bands` low
-        frequencies, all over `max_seq_len`.
+        frequencies, all relative to `max_seq_len`.
         """
         n, bands = self.config.max_seq_len, (self.config.emb_dim - 1) // 2
         # The published grid has its last point at 1, so its step is 1 / (n - 1).
@@ -67,7 +69,7 @@ class HyenaFilter(nn.Module):
         return torch.cat([t, torch.cos(phase), -torch.sin(phase)], dim=-1), t
 
     def decay(self) -> Tensor:
-        """Returns the decay rates (D,) of the exponential window, in units of 1 / max_seq_len."""
+        """Return the decay rates (D,) of the exponential window, in units of 1 / max_seq_len."""
         slow, fast = math.log(TARGET) / SLOW, math.log(TARGET) / FAST
         return self._grid(slow, fast, self.config.d_model).abs()
 
@@ -75,21 +77,28 @@ class HyenaFilter(nn.Module):
         return torch.linspace(start, end, steps, dtype=self.bias.dtype, device=self.bias.device)
 
     def forward(self, length: int) -> Tensor:
-        """Returns the filters for lags 0 .. length-1, (D, L), with the skip term in lag 0.
+        """Return the filters for lags 0 .. length-1, (D, L), with the skip term in lag 0.
 
-        The published operator adds `bias * x` to the convolution; that is the same as adding the
-        bias to the filter's first tap, and saves a pass over the signal.
+        The published operator adds `bias * x` to the convolution; adding the bias to the filter's
+        first tap is the same, and saves a pass over the signal.
         """
-        # Half precision would corrupt phases and with them the filter: autocast ends here.
+        # Half precision would corrupt the phases and with them the filter.
         with torch.autocast(self.bias.device.type, enabled=False):
             return self._evaluate(length)
 
     def _evaluate(self, length: int) -> Tensor:
         features, t = self.positions(length)
-        return in_pieces(self._taps, features, t, modules=[self], dim=1)
+        if not self.has_plain_layers():  # hooks see all lags at once
+            return self._taps(features, t)
+        return in_chunks(self._taps, features, t, modules=[self], dim=1)
+
+    def has_plain_layers(self) -> bool:
+        """Return whether the layers compute what their classes say, and nothing else."""
+        layers = dict(self.implicit_filter.items())
+        return is_plain(Sine, layers.pop("1")) and is_plain(nn.Linear, *layers.values())
 
     def _taps(self, features: Tensor, t: Tensor) -> Tensor:
-        """Returns the filters (D, P) at some positions, whose lags are t (P, 1)."""
+        """Return the filters (D, P) at P positions, whose lags are t (P, 1)."""
         sine = self.implicit_filter["1"]
         last = str(2 * self.config.num_inner_mlps + 2)
         hidden = features
@@ -97,8 +106,8 @@ class HyenaFilter(nn.Module):
             if name not in ("1", last):
                 hidden = sine(layer(hidden))
         window = torch.exp(-t[:, 0] * self.decay()[:, None]) + SHIFT
-        # Positions are the rows of this product: a tap has the same last digits whatever the number
-        # of taps, and what is kept of rows does not depend on how far filters have grown since.
+        # Positions are the rows of this product, so that a tap has the same last digits whatever
+        # the number of taps, and cached states do not depend on how far filters have grown since.
         taps = self.implicit_filter[last](hidden).t() * window
         skip = self.bias[:, None] * (t[0] == 0)
         return torch.cat([taps[:, :1] + skip, taps[:, 1:]], dim=1)
@@ -111,37 +120,53 @@ class HyenaOperator(nn.Module):
     """
 
     def __init__(self, config: HyenaDNAConfig) -> None:
-        """Builds projections and filters; module names are those of the published checkpoints."""
+        """Build projections and filters; module names are those of the published checkpoints."""
         super().__init__()
         d = config.d_model
+        self.past = config.short_filter_order - 1  # positions that the short filter looks back
         self.in_proj = nn.Linear(d, 3 * d)
         self.out_proj = nn.Linear(d, d)
         self.short_filter = nn.Conv1d(3 * d, 3 * d, config.short_filter_order, groups=3 * d)
         self.filter_fn = HyenaFilter(config)
 
     def project(self, u: Tensor) -> Tensor:
-        """Projects (B, L, D) to (B, 3D, L), channels first, without a copy to transpose."""
-        if type(self.in_proj) is not nn.Linear:  # an adapter wraps it, and must be heard
+        """Project (B, L, D) to (B, 3D, L), channels first, without a copy to transpose."""
+        if not is_plain(nn.Linear, self.in_proj):
             return self.in_proj(u).transpose(1, 2)
         weight, bias = self.in_proj.weight, self.in_proj.bias
         assert bias is not None
         return torch.baddbmm(bias[:, None], weight.expand(len(u), -1, -1), u.transpose(1, 2))
 
-    @property
-    def past(self) -> int:
-        """Positions that the short convolution looks back: its width w less 1."""
-        return self.short_filter.kernel_size[0] - 1
+    def gates(self, projected: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply the short filter to projections (B, 3D, w-1+L), w-1 earlier ones in front.
+
+        Returns:
+            The outer gate x0 and the gated signal x1 * v, (B, D, L) each.
+        """
+        short = self.short_filter
+        if is_plain(nn.Conv1d, short):
+            weight, bias = short.weight[:, 0].to(projected.dtype), short.bias
+            assert bias is not None
+            filtered = short_filtered(projected, weight, bias.to(projected.dtype))
+        else:
+            filtered = short(projected)
+        x0, x1, v = filtered.chunk(3, dim=1)
+        return x0, x1 * v
 
     def merge(self, gated: Tensor) -> Tensor:
-        """Projects gated (B, D, L) back to the residual stream, (B, L, D)."""
-        if type(self.out_proj) is not nn.Linear:
+        """Project gated (B, D, L) back to the residual stream, (B, L, D)."""
+        if not is_plain(nn.Linear, self.out_proj):
             return self.out_proj(gated.transpose(1, 2))
         weight = self.out_proj.weight.t().expand(len(gated), -1, -1)
         return torch.baddbmm(self.out_proj.bias, gated.transpose(1, 2), weight)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Mixes (B, L, D) along L, causally; returns (B, L, D)."""
-        short = self.short_filter
-        assert short.bias is not None
-        taps = self.filter_fn(u.shape[1])
-        return self.merge(gated_convolution(self.project(u), short.weight[:, 0], short.bias, taps))
+        """Mix (B, L, D) along L, causally; return (B, L, D)."""
+        taps, projected, short = self.filter_fn(u.shape[1]), self.project(u), self.short_filter
+        if is_plain(nn.Conv1d, short):
+            assert short.bias is not None
+            gated = gated_convolution(projected, short.weight[:, 0], short.bias, taps)
+        else:
+            x0, signal = self.gates(F.pad(projected, (self.past, 0)))
+            gated = x0 * long_convolution(signal, taps)
+        return self.merge(gated)

@@ -1,38 +1,51 @@
-"""The plain path: HyenaDNA's forward pass transcribed as published, over whole sequences.
+"""The published operator and model, module by module: what every faster path is tested against.
 
 Source: Poli et al. 2023 (arXiv 2302.10866), section 3 and appendix D.3, as HyenaDNA applies it
 (Nguyen et al. 2023, arXiv 2306.15794). The filter is evaluated at every forward pass, transforms
 have twice the sequence's length, torch differentiates, and every layer is computed at every
-position. It is what the prefix engine is measured against; it shares the model's weights and none
-of the operator's code.
+position. It calls the model's modules, so their hooks act, and shares no computation with
+`backbone.hyena.operator`, `backbone.hyena.convolution` or `backbone.engine`.
 """
 
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbone.hyena.hooks import call_as
 from backbone.hyena.model import Block, HyenaDNA
-from backbone.hyena.operator import FAST, SHIFT, SLOW, TARGET, HyenaFilter, HyenaOperator
+from backbone.hyena.operator import HyenaFilter, HyenaOperator
 
 
-def encode(model: HyenaDNA, vectors: Tensor) -> Tensor:
-    """Runs all layers over vectors (B, L, D); returns the final hidden states (B, L, D)."""
-    hidden = vectors
-    for block in model.backbone.layers:
-        assert isinstance(block, Block)
-        hidden = hidden + operator(block.mixer, block.norm1(hidden))
-        hidden = hidden + block.mlp(block.norm2(hidden))
+def encode(model: HyenaDNA, vectors: Tensor, additions: Tensor | None = None) -> Tensor:
+    """Run all layers over vectors (B, L, D); return the final hidden states (B, L, D).
+
+    Args:
+        model: The weights.
+        vectors: Embedded tokens, or what stands in their place.
+        additions: (n_layer - 1, L, D), added to the input of every layer but the first.
+    """
+    hidden = model.backbone.dropout(vectors)
+    for i, layer in enumerate(model.backbone.layers):
+        if additions is not None and i > 0:
+            hidden = hidden + additions[i - 1]
+        hidden = call_as(layer, partial(block, layer), hidden)  # type: ignore[arg-type]
     return model.backbone.ln_f(hidden)
 
 
+def logits(model: HyenaDNA, ids: Tensor) -> Tensor:
+    """Return next-token logits (B, L, V) of token ids (B, L)."""
+    return model.logits(encode(model, model.embed(ids)))
+
+
 def last_logits(model: HyenaDNA, prompt: Tensor, ids: Tensor) -> Tensor:
-    """Returns next-token logits (B, V) after [prompt ; query].
+    """Return next-token logits (B, V) after [prompt ; query].
 
     Args:
-        model: the weights.
-        prompt: (P, D), put in front of every row.
+        model: The weights.
+        prompt: (P, D), in front of every row.
         ids: (B, L) token ids of the queries.
     """
     queries = model.embed(ids)
@@ -40,30 +53,35 @@ def last_logits(model: HyenaDNA, prompt: Tensor, ids: Tensor) -> Tensor:
     return model.logits(encode(model, whole)[:, -1])
 
 
+def block(layer: Block, x: Tensor) -> Tensor:
+    """Return x + mixer(norm1 x), then x + mlp(norm2 x), (B, L, D)."""
+    mixed = call_as(layer.mixer, partial(operator, layer.mixer), layer.norm1(x))
+    x = x + layer.dropout(mixed)
+    return x + layer.dropout(layer.mlp(layer.norm2(x)))
+
+
 def operator(mixer: HyenaOperator, u: Tensor) -> Tensor:
-    """Hyena of order 2 over (B, L, D): y = W_out (x0 * (h conv (x1 * v) + bias * x1 * v))."""
-    length = u.shape[1]
-    projected = mixer.in_proj(u).transpose(1, 2)
-    short = mixer.short_filter
-    past = short.kernel_size[0] - 1
-    mixed = F.conv1d(projected, short.weight, short.bias, padding=past, groups=short.groups)
-    x0, x1, v = mixed[..., :length].chunk(3, dim=1)
-    gated = v * x1
-    taps = implicit_filter(mixer.filter_fn, length)
-    y = x0 * (fft_convolution(gated, taps) + gated * mixer.filter_fn.bias[:, None])
+    """Return W_out (x0 * (h conv (x1 * v))) for u (B, L, D), with x0, x1, v short-convolved."""
+    projected = F.pad(mixer.in_proj(u).transpose(1, 2), (mixer.past, 0))
+    x0, x1, v = mixer.short_filter(projected).chunk(3, dim=1)
+    taps = call_as(mixer.filter_fn, partial(long_filter, mixer.filter_fn), u.shape[1])
+    y = x0 * fft_convolution(x1 * v, taps)
     return mixer.out_proj(y.transpose(1, 2))
 
 
 def fft_convolution(signal: Tensor, taps: Tensor) -> Tensor:
-    """Convolves (B, D, L) with (D, L), causally, in transforms of size 2 L."""
+    """Convolve (B, D, L) with (D, L), causally, with transforms of size 2 L."""
     length = signal.shape[-1]
     taps_f = torch.fft.rfft(taps, n=2 * length)
     signal_f = torch.fft.rfft(signal, n=2 * length)
     return torch.fft.irfft(signal_f * taps_f, n=2 * length)[..., :length]
 
 
-def implicit_filter(filters: HyenaFilter, length: int) -> Tensor:
-    """Evaluates the sine MLP under its exponential window at lags 0 .. length-1; (D, length)."""
+def long_filter(filters: HyenaFilter, length: int) -> Tensor:
+    """Return the filter (D, length): a sine MLP of the lag under an exponential window.
+
+    The skip term, which the paper adds as bias * x1 * v, is part of the filter at lag 0.
+    """
     config, bias = filters.config, filters.bias
     n, bands = config.max_seq_len, (config.emb_dim - 1) // 2
 
@@ -78,5 +96,7 @@ def implicit_filter(filters: HyenaFilter, length: int) -> Tensor:
     for i in range(inner + 1):
         hidden = layers["1"](layers[str(2 * i)](hidden))
     taps = layers[str(2 * inner + 2)](hidden)
-    rates = grid(math.log(TARGET) / SLOW, math.log(TARGET) / FAST, config.d_model).abs()
-    return (taps * (torch.exp(-t * rates) + SHIFT)).t()
+    # Decay reaches 1 % at 1.5 (slowest channel) to 0.3 (fastest) of the context; shift 0.05.
+    rates = grid(math.log(1e-2) / 1.5, math.log(1e-2) / 0.3, config.d_model).abs()
+    taps = taps * (torch.exp(-t * rates) + 0.05)
+    return torch.cat([taps[:1] + bias, taps[1:]]).t()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbone.engine.prefix import PrefixEngine, PrefixState
-from backbone.hyena import reference as published
+from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.hyena.tokenizer import NUCLEOTIDES
@@ -70,7 +70,7 @@ class Paths:
     def logits(self, way: Way, prefix: PrefixState | None = None) -> Tensor:
         """Returns logits (B, V) at the last position; the engine may be given its prefix."""
         if way == "plain":
-            return published.last_logits(self.model, self.prompt, self.ids)
+            return reference.last_logits(self.model, self.prompt, self.ids)
         prefix = self.encode_prefix() if prefix is None else prefix
         return self.model.logits(self.engine.encode_last(prefix, self.ids))
 

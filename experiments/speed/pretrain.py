@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
-from backbone.hyena import reference as published
+from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.hyena.tokenizer import NUCLEOTIDES
@@ -106,7 +106,7 @@ class Step:
     def _logits(self) -> torch.Tensor:
         if self.path == "published":
             assert isinstance(self.model, HyenaDNA)
-            return self.model.logits(published.encode(self.model, self.model.embed(self.ids)))
+            return reference.logits(self.model, self.ids)
         if self.path == "ours":
             return self.model(self.ids).logits
         if self.device == "cuda" and self.dtype == "bf16":

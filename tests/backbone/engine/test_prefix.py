@@ -10,17 +10,18 @@ from backbone.engine import filter_cache as filters
 from backbone.engine import prefix
 from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.prefix import PrefixEngine
+from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 
 WIDTH = 8
 
 
-@pytest.fixture(params=["fused", "composed"])
+@pytest.fixture(params=["cpu", "modules"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to run a layer: the fast one of a CPU, and the model's own modules."""
-    if request.param == "composed":
-        monkeypatch.setattr(CPULayer, "serves", staticmethod(lambda block, hidden: False))
+    if request.param == "modules":
+        monkeypatch.setattr(CPULayer, "supports", staticmethod(lambda block, hidden: False))
     return request.param
 
 
@@ -37,14 +38,12 @@ def vectors(*shape: int, seed: int = 0) -> Tensor:
 
 
 def plain(model: HyenaDNA, prompt: Tensor, queries: Tensor, additions: Tensor | None) -> Tensor:
-    """The whole sequence through the whole model, with additions at the prompt's positions."""
-    hidden = torch.cat([prompt.expand(len(queries), -1, -1), queries], dim=1)
-    for i, block in enumerate(model.backbone.layers):
-        if additions is not None and i > 0:
-            extra = torch.cat([additions[i - 1], torch.zeros_like(queries[0])])
-            hidden = hidden + extra
-        hidden = block(hidden)
-    return model.backbone.ln_f(hidden)
+    """The whole sequence in the published form, with additions at the prompt's positions."""
+    whole = torch.cat([prompt.expand(len(queries), -1, -1), queries], dim=1)
+    if additions is not None:
+        nothing = queries.new_zeros(len(additions), *queries.shape[1:])
+        additions = torch.cat([additions, nothing], dim=1)
+    return reference.encode(model, whole, additions)
 
 
 def relative(a: Tensor, b: Tensor) -> float:
@@ -255,12 +254,9 @@ def test_rows_of_mixed_length_between_prefix_and_suffix_equal_whole_sequences(
     read = engine.encode_last(rows, end.expand(len(lengths), -1, -1), additions=deep)
     for i, length in enumerate(lengths):
         whole = torch.cat([prompt, queries[i : i + 1, :length], end], dim=1)
-        for layer, block in enumerate(model.backbone.layers):
-            if layer:
-                whole = whole.clone()
-                whole[0, -suffix:] += deep[layer - 1]
-            whole = block(whole)
-        assert relative(read[i], model.backbone.ln_f(whole)[0, -1]) < 1e-10
+        nothing = deep.new_zeros(depth - 1, prefix + length, WIDTH)
+        expected = reference.encode(model, whole, torch.cat([nothing, deep], dim=1))
+        assert relative(read[i], expected[0, -1]) < 1e-10
 
 
 def test_chained_prefixes_equal_one_prefix(way: str) -> None:

@@ -5,10 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from backbone.hyena import chunking as pieces
-from backbone.hyena import convolution as gates
-from backbone.hyena import mlp as normed_mlp
-from backbone.hyena import reference as published
+from backbone.hyena import chunking, convolution, mlp, reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.convolution import gated_convolution
 from backbone.hyena.model import random_model
@@ -50,7 +47,7 @@ def test_values_and_gradients_equal_the_direct_sum(
         some.requires_grad_()
     cotangent = torch.randn(rows, width, length, generator=draw, dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gates, "AT_ONCE", {"cpu": at_once})
+        patch.setattr(convolution, "NUMBERS_AT_ONCE", {"cpu": at_once})
         ours, expected = gated_convolution(*inputs), direct(*inputs)
         assert torch.allclose(ours, expected, rtol=0, atol=1e-10)
         found = torch.autograd.grad((ours * cotangent).sum(), inputs)
@@ -89,38 +86,38 @@ def loss_and_gradients(model, ids: Tensor, encode) -> list[Tensor]:
 def test_a_model_has_the_published_forms_loss_and_gradients(
     whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pieces, "WHOLE", whole)
-    monkeypatch.setattr(normed_mlp, "WHOLE", whole)
-    monkeypatch.setattr(pieces, "PIECE", {"cpu": 7})
-    monkeypatch.setattr(gates, "AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr(chunking, "WHOLE", whole)
+    monkeypatch.setattr(mlp, "WHOLE", whole)
+    monkeypatch.setattr(chunking, "CHUNK", {"cpu": 7})
+    monkeypatch.setattr(convolution, "NUMBERS_AT_ONCE", {"cpu": 1})
     config = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=60, initializer_range=0.4)
     model = random_model(config, seed=0).double()
     ids = torch.randint(7, 11, (3, 50))
     found = loss_and_gradients(model, ids, model.encode)
-    expected = loss_and_gradients(model, ids, lambda v: published.encode(model, v))
+    expected = loss_and_gradients(model, ids, lambda v: reference.encode(model, v))
     for a, b in zip(found, expected, strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-10)
 
 
-def test_filters_in_pieces_are_the_same_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filters_in_chunks_are_the_same_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     filters = HyenaFilter(HyenaDNAConfig(d_model=8, max_seq_len=64)).double()
     whole = filters(50)
-    monkeypatch.setattr(pieces, "WHOLE", 1)
-    monkeypatch.setattr(pieces, "PIECE", {"cpu": 9})
+    monkeypatch.setattr(chunking, "WHOLE", 1)
+    monkeypatch.setattr(chunking, "CHUNK", {"cpu": 9})
     assert torch.allclose(filters(50), whole, rtol=0, atol=1e-12)
 
 
-def test_pieces_keep_nothing_of_their_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "PIECE", {"cpu": 100})
+def test_chunks_keep_nothing_of_their_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunking, "CHUNK", {"cpu": 100})
     kept: list[int] = []
-    x = torch.randn(pieces.WHOLE + 1, 2, requires_grad=True)
+    x = torch.randn(chunking.WHOLE + 1, 2, requires_grad=True)
 
     def pack(tensor: Tensor) -> Tensor:
         kept.append(tensor.numel())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = pieces.in_pieces(lambda some: some.sin().exp(), x, modules=[])
+        result = chunking.in_chunks(lambda some: some.sin().exp(), x, modules=[])
     assert sum(kept) <= x.numel()
     result.sum().backward()
     assert torch.allclose(x.grad, x.detach().cos() * x.detach().sin().exp(), atol=1e-6)
@@ -131,7 +128,7 @@ def test_gelu_and_its_slope_are_torchs(wanted: bool) -> None:
     x = torch.linspace(-12, 12, 401, dtype=torch.float64, requires_grad=True)
     expected = F.gelu(x, approximate="tanh")
     found = x.detach().clone()
-    slope = normed_mlp.gelu_(found, wanted)
+    slope = mlp.gelu_(found, wanted)
     assert torch.allclose(found, expected, rtol=0, atol=1e-12)
     assert (slope is not None) == wanted
     if slope is not None:
@@ -139,13 +136,13 @@ def test_gelu_and_its_slope_are_torchs(wanted: bool) -> None:
         assert torch.allclose(slope, derivative, rtol=0, atol=1e-12)
 
 
-def test_random_work_in_pieces_is_repeated_for_its_gradient(
+def test_random_work_in_chunks_is_repeated_for_its_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pieces, "WHOLE", 1)
-    monkeypatch.setattr(pieces, "PIECE", {"cpu": 3})
+    monkeypatch.setattr(chunking, "WHOLE", 1)
+    monkeypatch.setattr(chunking, "CHUNK", {"cpu": 3})
     x = torch.ones(20, 5, requires_grad=True)
-    result = pieces.in_pieces(lambda some: F.dropout(some, 0.5), x, modules=[])
+    result = chunking.in_chunks(lambda some: F.dropout(some, 0.5), x, modules=[])
     result.sum().backward()
     assert 0 < int((result == 0).sum()) < 100
     assert torch.equal(x.grad, result.detach())  # each is 0 or 2, and so is its derivative

@@ -1,10 +1,10 @@
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
+from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.convolution import fast_length, long_convolution
 from backbone.hyena.model import random_model
@@ -48,26 +48,6 @@ def test_fast_length_is_even_large_enough_and_a_product_of_2_3_5(least: int) -> 
     assert n == 1
 
 
-def test_filter_is_the_published_formula() -> None:
-    filters = HyenaFilter(CONFIG).double()
-    length, n = 20, 64
-    t = np.arange(n) / (n - 1)
-    angle = 2 * np.pi * np.arange(n) / n
-    f = np.array([1e-4, 1.0])
-    z = np.concatenate([t[:, None], np.cos(angle[:, None] * f), -np.sin(angle[:, None] * f)], 1)
-    get = {name: p.detach().numpy() for name, p in filters.named_parameters()}
-    freq = get["implicit_filter.1.freq"]
-    hidden = z[:length]
-    for i in (0, 2, 4):
-        weight, bias = get[f"implicit_filter.{i}.weight"], get[f"implicit_filter.{i}.bias"]
-        hidden = np.sin(freq * (hidden @ weight.T + bias))
-    rates = np.abs(np.linspace(np.log(1e-2) / 1.5, np.log(1e-2) / 0.3, 8))
-    taps = hidden @ get["implicit_filter.6.weight"].T
-    taps = taps * (np.exp(-t[:length, None] * rates) + 0.05)
-    taps[0] += get["bias"]
-    assert np.allclose(filters(length).detach().numpy(), taps.T, atol=1e-7)
-
-
 def test_filter_is_not_computed_in_half_precision() -> None:
     filters = HyenaFilter(CONFIG)
     with torch.autocast("cpu", torch.bfloat16):
@@ -101,3 +81,42 @@ def test_loss_is_the_mean_cross_entropy_of_the_next_token() -> None:
     logs = out.logits.detach().log_softmax(-1)
     terms = [-logs[b, t, ids[b, t + 1]] for b in range(2) for t in range(8) if (b, t + 1) != (0, 4)]
     assert torch.allclose(out.loss, torch.stack(terms).mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize("asked", [None, False, True])
+def test_hidden_states_are_embeddings_and_each_blocks_output_the_last_one_normed(asked) -> None:
+    model = random_model(CONFIG, seed=0).eval()
+    ids = torch.randint(7, 11, (2, 9))
+    found = model(ids, output_hidden_states=asked).hidden_states
+    if not asked:
+        assert found is None
+        return
+    first = reference.block(model.backbone.layers[0], model.embed(ids))
+    expected = [model.embed(ids), first, reference.encode(model, model.embed(ids))]
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_the_configuration_can_ask_for_hidden_states_and_a_tuple_holds_them() -> None:
+    config = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=64)
+    config.output_hidden_states = True
+    logits, states = random_model(config, seed=0).eval()(torch.full((1, 5), 7), return_dict=False)
+    assert logits.shape == (1, 5, 16) and len(states) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.long, torch.float32])
+def test_a_mask_padded_on_the_right_changes_nothing_and_any_other_is_refused(dtype) -> None:
+    model = random_model(CONFIG, seed=0).eval()
+    ids = torch.randint(7, 11, (3, 4))
+    right = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], dtype=dtype)
+    assert torch.equal(model(ids, attention_mask=right).logits, model(ids).logits)
+    for row in ([0, 1, 1, 1], [1, 0, 1, 1]):
+        wrong = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], row], dtype=dtype)
+        with pytest.raises(InputError, match="padding before a token"):
+            model(ids, attention_mask=wrong)
+
+
+def test_attentions_are_refused() -> None:
+    with pytest.raises(InputError, match="has no attention"):
+        random_model(CONFIG, seed=0)(torch.full((1, 5), 7), output_attentions=True)

@@ -7,8 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbone.hyena import reference as published
-from backbone.hyena import zoo
+from backbone.hyena import reference, zoo
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from experiments.speed import __main__ as speed
@@ -31,7 +30,7 @@ def test_the_published_form_gives_the_models_hidden_states() -> None:
     model = random_model(config, seed=0).double().eval()
     vectors = torch.randn(2, 40, 8, dtype=torch.float64)
     with torch.no_grad():
-        found, expected = published.encode(model, vectors), model.encode(vectors)
+        found, expected = reference.encode(model, vectors), model.encode(vectors)
     assert torch.allclose(found, expected, atol=1e-10)
 
 
@@ -41,9 +40,9 @@ def test_the_published_form_gives_the_reference_outputs(golden: Path, folder: st
     expected = load_file(golden / folder / "expected.safetensors")
     ids, prompt = expected["input_ids"], expected["soft_prompt"]
     with torch.no_grad():
-        logits = model.logits(published.encode(model, model.embed(ids)))
+        logits = model.logits(reference.encode(model, model.embed(ids)))
         rest = ids[:, : ids.shape[1] - len(prompt)]
-        prompted = published.last_logits(model, prompt, rest)
+        prompted = reference.last_logits(model, prompt, rest)
     assert torch.allclose(logits, expected["logits"], atol=1e-4)
     assert torch.allclose(prompted, expected["soft_prompt_logits"][:, -1], atol=1e-4)
 

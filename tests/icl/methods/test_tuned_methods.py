@@ -226,7 +226,8 @@ def test_fine_tune_reads_the_mean_over_the_rows_own_positions(model, fitted):
         logits = []
         for strand in (example.sequence, reverse_complement(example.sequence)):
             ids = torch.tensor([[TOKEN_ID[c] for c in strand]])
-            states = classifier.backbone(ids).hidden_states[-1][0].mean(dim=0)
+            found = classifier.backbone(ids, output_hidden_states=True)
+            states = found.hidden_states[-1][0].mean(dim=0)
             logits.append(classifier.head(states))
         expected = F.log_softmax(torch.stack(logits).mean(dim=0), dim=0).detach()
         np.testing.assert_allclose(method.scores([example])[0], expected, atol=1e-5)

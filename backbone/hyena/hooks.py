@@ -1,0 +1,61 @@
+"""Whether a module's call may be bypassed, and calls that keep a module's hooks.
+
+Fast paths read a module's weights and compute its function themselves. They may do so only where
+nothing was put around the module: a forward or backward hook, a parametrization, an adapter, a
+compiled form, or a forward method of the instance's own.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
+def is_plain(kind: type[nn.Module], *modules: nn.Module) -> bool:
+    """Return whether calling the modules does just what their class computes.
+
+    Args:
+        kind: The class that each module must be of, exactly: wrappers of adapters and of
+            `torch.compile`, and parametrized modules, are of another.
+        modules: The modules that the caller wants to bypass.
+    """
+    return all(
+        type(module) is kind
+        and "forward" not in vars(module)
+        and module._compiled_call_impl is None
+        and not has_hooks(module)
+        for module in modules
+    )
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module that `torch.compile` wrapped, or the module itself."""
+    return getattr(module, "_orig_mod", module)
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a call of the module calls hooks, its own or those of all modules."""
+    return (
+        any(getattr(module, name) for name in HOOKS)
+        or bool(torch_module._has_any_global_hook())
+        or (unwrapped(module) is not module and has_hooks(unwrapped(module)))
+    )
+
+
+def call_as(module: nn.Module, forward: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Compute `forward(*inputs)` in place of a module's own forward, with the module's hooks.
+
+    The hooks receive a shallow copy of the module, so that nothing of the module itself changes.
+    """
+    if unwrapped(module) is not module:
+        forward = partial(call_as, unwrapped(module), forward)
+    if not has_hooks(module):
+        return forward(*inputs)
+    copy = object.__new__(type(module))
+    vars(copy).update(vars(module), forward=forward)
+    vars(copy).pop("_compiled_call_impl", None)
+    return copy(*inputs)
