@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from backbone.hyena.hooks import has_hooks
 from backbone.hyena.model import HyenaDNA
 
 Row = tuple[Tensor, ...]
@@ -67,7 +68,8 @@ def cached_states(
     Returns:
         The tensors with the N rows in front.
     """
-    kinds = _KEPT.setdefault(model, {})
+    # What a hook changes is never kept: it can come and go while the weights stay.
+    kinds = {} if any(map(has_hooks, model.modules())) else _KEPT.setdefault(model, {})
     kinds[kind] = kinds.pop(kind, _Kind(bytes_per_row))  # asked for last
     kept = kinds[kind].rows
     new = [s for s in dict.fromkeys(sequences) if s not in kept]

@@ -64,3 +64,15 @@ def test_a_caller_may_say_how_much_is_kept() -> None:
     cached_states(kept, "text", ["A"], encode, 10, most=20)
     assert encode.asked == ["A", "C", "G", "A"]
     assert memo.fits(2, 10, 20) and not memo.fits(3, 10, 20)
+
+
+def test_nothing_is_kept_while_a_module_has_a_hook() -> None:
+    encode, one = Encoder(), model()
+    cached_states(one, "length", ["AC"], encode, 8)
+    handle = one.lm_head.register_forward_hook(lambda module, inputs, output: None)
+    cached_states(one, "length", ["AC"], encode, 8)
+    cached_states(one, "length", ["AC"], encode, 8)
+    assert encode.asked == ["AC"] * 3
+    handle.remove()
+    cached_states(one, "length", ["AC"], encode, 8)
+    assert encode.asked == ["AC"] * 3
