@@ -1,8 +1,8 @@
-"""Generates DNA from a HyenaDNA: `python -m backbone.generate key=value ...`.
+"""Generate DNA with a HyenaDNA: `python -m backbone.generate key=value ...`.
 
-Each token costs much less than a pass over the whole sequence (`backbone.engine.streaming`), and is
-drawn from exactly the distribution that the full pass gives: softmax of the logits over the letters
-that may come, at a temperature, cut to its nucleus (Holtzman et al. 2020, arXiv 1904.09751, section
+A token costs much less than a pass over the whole sequence (`backbone.engine.streaming`), and is
+drawn from exactly the distribution of the full pass: the softmax of the logits over the allowed
+tokens, at a temperature, restricted to its nucleus (Holtzman et al. 2020, arXiv 1904.09751, section
 3.1).
 """
 
@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
+from backbone.common.streams import stream
 from backbone.engine.streaming import OnlineModel
 from backbone.hyena import zoo
 from backbone.hyena.model import HyenaDNA
@@ -23,7 +23,7 @@ from backbone.hyena.tokenizer import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, 
 from backbone.sequence.dna import normalise
 
 LINE = 80
-"""Bases on a line of FASTA."""
+"""Bases in a line of FASTA."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Sampling:
     """How tokens are drawn.
 
     Attributes:
-        temperature: logits are divided by it; 0 takes the most probable token.
-        top_p: only the most probable tokens are drawn whose probabilities first sum to it.
-        seed: row b draws from the stream (seed, b), whatever other rows there are.
-        tokens: ids that may come; all others have probability 0.
+        temperature: Divides the logits; 0 takes the most probable token.
+        top_p: The nucleus is the smallest set of the most probable tokens with this probability.
+        seed: Each row has a random stream of its own under it, whatever other rows there are.
+        tokens: The allowed ids; all others have probability 0.
     """
 
     temperature: float = 1.0
@@ -43,10 +43,10 @@ class Sampling:
     tokens: tuple[int, ...] = NUCLEOTIDES
 
     def check(self) -> None:
-        """Refuses settings out of range.
+        """Check the range of all settings.
 
         Raises:
-            InputError: naming the first.
+            InputError: If one is out of range, naming the first.
         """
         if self.temperature < 0:
             raise InputError(f"temperature={self.temperature}: must be 0 or more")
@@ -55,40 +55,40 @@ class Sampling:
         if self.seed < 0:
             raise InputError(f"seed={self.seed}: must be 0 or more")
         if not self.tokens:
-            raise InputError("tokens is empty: name at least one letter that may come")
+            raise InputError("tokens is empty: name at least one token to draw from")
 
 
 def generate(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) -> Tensor:
-    """Draws tokens behind prompts.
+    """Draw tokens that continue prompts.
 
     Args:
-        model: the backbone.
+        model: The backbone.
         prompt: (B, P) token ids. A model predicts what follows a token: with P = 0 the first token
-            is drawn evenly from those that may come.
-        count: how many tokens to draw.
-        sampling: how.
+            is drawn uniformly from the allowed ones.
+        count: How many tokens to draw.
+        sampling: How to draw them.
 
     Returns:
         (B, count) token ids, without the prompt.
 
     Raises:
-        InputError: for settings out of range, or more tokens than the model's max_seq_len.
+        InputError: If a setting is out of range, or prompt and tokens exceed max_seq_len.
     """
     sampling.check()
     most = model.config.max_seq_len
     if count < 1 or prompt.shape[1] + count > most:
         raise InputError(
-            f"{prompt.shape[1]} prompt tokens and {count} more: must be at least one more, and "
-            f"together at most this checkpoint's max_seq_len of {most}"
+            f"{prompt.shape[1]} prompt tokens and {count} to generate: must be at least one to "
+            f"generate, and together at most this checkpoint's max_seq_len of {most}"
         )
     steps = list(tokens_of(model, prompt, count, sampling))
     return torch.stack(steps, dim=1)
 
 
 def tokens_of(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) -> Iterator[Tensor]:
-    """Yields the tokens (B,) of `generate` as they are drawn."""
+    """Yield the tokens (B,) of `generate` as they are drawn."""
     rows, device = len(prompt), prompt.device
-    streams = [np.random.default_rng((sampling.seed, row)) for row in range(rows)]
+    streams = [stream(sampling.seed, "generated tokens", row) for row in range(rows)]
     allowed = torch.tensor(sampling.tokens, device=device)
     online = OnlineModel(model, prompt[:, :-1], room=count)
     if prompt.shape[1]:
@@ -96,7 +96,7 @@ def tokens_of(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) -
     else:
         logits = torch.zeros(rows, model.config.padded_vocab_size, device=device)
     for left in range(count - 1, -1, -1):
-        uniform = torch.tensor([stream.random() for stream in streams], device=device)
+        uniform = torch.tensor([row.random() for row in streams], device=device)
         chosen = draw(logits[:, allowed], uniform, sampling.temperature, sampling.top_p)
         yield allowed[chosen]
         if left:
@@ -104,20 +104,21 @@ def tokens_of(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) -
 
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Draws an index for each row of logits (B, V) with its number (B,), uniform on [0, 1)."""
+    """Draw an index for each row of logits (B, V) by its number (B,), uniform on [0, 1)."""
     if temperature == 0:
         return logits.argmax(1)
     probabilities, order = nucleus(logits, temperature, top_p)
     reached = probabilities.cumsum(1) <= uniform[:, None]
-    # Rounding may leave the sum short of the number: then the last of the nucleus is meant.
+    # Rounding may leave the sum below the number, which then means the last of the nucleus.
     at = torch.minimum(reached.sum(1), (probabilities > 0).sum(1) - 1)
     return order.gather(1, at[:, None])[:, 0]
 
 
 def nucleus(logits: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
-    """Returns the probabilities (B, V) in falling order, zero outside the nucleus, and the order.
+    """Return the probabilities (B, V) in descending order, zero outside the nucleus, and the order.
 
-    The nucleus is the smallest set of the most probable tokens that holds at least `top_p`.
+    The nucleus is the smallest set of the most probable tokens with a probability of at least
+    `top_p`.
     """
     scaled = (logits.double() / temperature).softmax(1)
     probabilities, order = scaled.sort(dim=1, descending=True, stable=True)
@@ -128,24 +129,24 @@ def nucleus(logits: Tensor, temperature: float, top_p: float) -> tuple[Tensor, T
 
 @dataclass
 class Options:
-    """What the command line can set."""
+    """The options of the command line."""
 
     backbone: str = option("bundled", "a bundled or published name, or a folder")
-    prompt: str = option("", "bases to continue; without any, the first base is drawn evenly")
+    prompt: str = option("", "bases to continue; if empty, the first base is drawn uniformly")
     bases: int = option(1000, "bases to generate")
     count: int = option(1, "sequences to generate")
     temperature: float = option(1.0, "0 takes the most probable base at every position")
-    top_p: float = option(1.0, "draw from the most probable bases that hold this share")
-    seed: int = option(0, "of the draws")
-    tokens: list[str] = option(list("ACGT"), "tokens that may come; N and [SEP] are others")
+    top_p: float = option(1.0, "draw from the most probable bases with this total probability")
+    seed: int = option(0, "seed of the draws")
+    tokens: list[str] = option(list("ACGT"), "tokens to draw from; others are N and [SEP]")
     device: str = option("cpu", "cpu, cuda or mps")
 
 
 def run(options: Options) -> Iterator[str]:
-    """Yields the lines of a FASTA file with what was generated, prompts in front.
+    """Yield the lines of a FASTA file with each prompt and what was generated after it.
 
     Raises:
-        InputError: for options that cannot be used.
+        InputError: If an option cannot be used.
     """
     for name in options.tokens:
         if name not in TOKEN_ID:
@@ -169,8 +170,8 @@ def run(options: Options) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command line and returns its exit code."""
-    if {"-h", "--help"} & set(arguments):
+    """Run the command line and return its exit code; without arguments, print the help."""
+    if not arguments or {"-h", "--help"} & set(arguments):
         print(help_text(Options, "python -m backbone.generate"))
         return 0
     try:

@@ -9,26 +9,26 @@ class HyenaDNAConfig(PreTrainedConfig):
     """Shape and constants of a HyenaDNA model; field names are those of the checkpoints on the Hub.
 
     Attributes:
-        d_model: width of the residual stream.
-        n_layer: number of blocks.
-        d_inner: hidden width of the position-wise MLP.
-        vocab_size: tokens that mean something; the embedding is padded to `padded_vocab_size` rows.
-        pad_vocab_size_multiple: the padding's step.
-        max_seq_len: longest input in tokens; the filters are functions of lag / `max_seq_len`.
-        emb_dim: positional features of the implicit filter: 1 for the lag itself and a cosine and a
-            sine a frequency band; odd, at least 3.
-        filter_order: width of the implicit filter's sine MLP.
-        num_inner_mlps: inner layers of the sine MLP.
-        activation_freq: initial frequency of its sines.
-        train_freq: whether the frequencies are learned.
-        short_filter_order: width of the short depthwise convolution.
-        hyena_order: number of gates; only 2 is published and implemented.
-        embed_dropout: dropout after the embedding, in training.
-        resid_dropout: dropout before every addition to the residual stream, in training.
-        layer_norm_epsilon: epsilon of the layer norms.
-        tie_word_embeddings: whether the head shares the embedding's weights.
-        initializer_range: standard deviation of linear and embedding weights at the start.
-        num_attention_heads: none; PEFT asks every causal language model.
+        d_model: Width of the residual stream.
+        n_layer: Number of blocks.
+        d_inner: Hidden width of the position-wise MLP.
+        vocab_size: Number of tokens; the embedding is padded to `padded_vocab_size` rows.
+        pad_vocab_size_multiple: What the number of rows is a multiple of.
+        max_seq_len: Longest input in tokens; the filters are functions of lag / `max_seq_len`.
+        emb_dim: Positional features of the implicit filter: the lag itself, and a cosine and a sine
+            for each frequency band; odd, at least 3.
+        filter_order: Width of the implicit filter's sine MLP.
+        num_inner_mlps: Inner layers of the sine MLP.
+        activation_freq: Initial frequency of its sines.
+        train_freq: Whether the frequencies are learned.
+        short_filter_order: Width of the short depthwise convolution.
+        hyena_order: Number of gates; only 2 is published and implemented.
+        embed_dropout: Dropout after the embedding, in training.
+        resid_dropout: Dropout before every addition to the residual stream, in training.
+        layer_norm_epsilon: Epsilon of the layer norms.
+        tie_word_embeddings: Whether the head shares the embedding's weights.
+        initializer_range: Initial standard deviation of linear and embedding weights.
+        num_attention_heads: 0; PEFT reads it from every causal language model.
     """
 
     model_type = "hyenadna"
@@ -59,16 +59,16 @@ class HyenaDNAConfig(PreTrainedConfig):
 
     @property
     def padded_vocab_size(self) -> int:
-        """Rows of the embedding: `vocab_size` rounded up to `pad_vocab_size_multiple`."""
+        """The rows of the embedding: `vocab_size` rounded up to a multiple."""
         step = self.pad_vocab_size_multiple
         return -(-self.vocab_size // step) * step
 
     @property
     def hidden_size(self) -> int:
-        """The width under the name that other libraries look for (PEFT, accelerate)."""
+        """The width, under the name that PEFT and accelerate read."""
         return self.d_model
 
     @property
     def num_hidden_layers(self) -> int:
-        """The number of blocks under the name that other libraries look for."""
+        """The number of blocks, under the name that PEFT and accelerate read."""
         return self.n_layer

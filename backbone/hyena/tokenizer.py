@@ -1,4 +1,4 @@
-"""Text to token ids and back, with the ids of the published checkpoints."""
+"""Convert text to token ids and back, with the ids of the published checkpoints."""
 
 import json
 from functools import lru_cache
@@ -29,10 +29,10 @@ def _byte_to_id() -> NDArray[np.int64]:
 
 
 def encode_dna(sequence: str) -> NDArray[np.int64]:
-    """Returns the token ids (L,) of a sequence over ACGTN (see `backbone.sequence.dna.normalise`).
+    """Return the token ids (L,) of a sequence over ACGTN (see `backbone.sequence.dna.normalise`).
 
     Raises:
-        InputError: for any other letter, with its 1-based position.
+        InputError: If there is any other character, with its 1-based position.
     """
     ids = _byte_to_id()[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
     if ids.size and ids.min() < 0:
@@ -42,7 +42,7 @@ def encode_dna(sequence: str) -> NDArray[np.int64]:
 
 
 def decode_dna(ids: NDArray[np.int64] | Tensor) -> str:
-    """Returns the text of token ids (L,); a special token stands as its name."""
+    """Return the text of token ids (L,), with special tokens as their names."""
     return "".join(TOKENS[int(i)] for i in ids)
 
 
@@ -52,18 +52,18 @@ def _complement_of_id() -> Tensor:
 
 
 def reverse_complement_ids(ids: Tensor) -> Tensor:
-    """Returns the opposite strand of token ids (..., L): complemented, and the last axis flipped.
+    """Return the reverse complement of token ids (..., L), along the last axis.
 
-    Special tokens stay what they are.
+    Special tokens are their own complements.
     """
     return _complement_of_id().to(ids.device)[ids].flip(-1)
 
 
 class SequenceTokenizer(PreTrainedTokenizer):
-    """One token a letter of an alphabet: ids 0 to 6 are the specials, then come the letters.
+    """One token for each letter of an alphabet: ids 0 to 6 are special tokens, then the letters.
 
-    Lower case counts as upper case, ambiguous letters as the unknown one; what is no letter at all
-    is an error. No token is added unless asked for: a call gives the sequence's own ids.
+    Lower case is read as upper case, ambiguous letters as the unknown one; any other character is
+    an error. No special tokens are added: a call returns the sequence's own ids.
     """
 
     alphabet: Alphabet
@@ -71,14 +71,14 @@ class SequenceTokenizer(PreTrainedTokenizer):
     model_input_names = ["input_ids", "attention_mask"]
 
     def __init__(self, vocab_file: str | None = None, **kwargs: object) -> None:
-        """Builds the tokenizer; it has one vocabulary, and a file is only checked against it.
+        """Build the tokenizer; its vocabulary is fixed, and a file is only checked against it.
 
         Args:
-            vocab_file: a saved vocabulary.
-            **kwargs: settings of transformers' own tokenizers, kept in their files.
+            vocab_file: A saved vocabulary.
+            **kwargs: Settings of transformers' own tokenizers, kept in their files.
 
         Raises:
-            InputError: if the saved vocabulary is another one.
+            InputError: If the saved vocabulary is another one.
         """
         self._tokens = (*SPECIALS, *self.alphabet.letters)
         self._ids = {token: i for i, token in enumerate(self._tokens)}
@@ -93,11 +93,11 @@ class SequenceTokenizer(PreTrainedTokenizer):
 
     @property
     def vocab_size(self) -> int:
-        """The number of tokens that mean something."""
+        """The number of tokens, without the padding of the embedding."""
         return len(self._tokens)
 
     def get_vocab(self) -> dict[str, int]:
-        """Returns token -> id."""
+        """Return token -> id."""
         return dict(self._ids)
 
     def _tokenize(self, text: str, **kwargs: object) -> list[str]:
@@ -110,19 +110,19 @@ class SequenceTokenizer(PreTrainedTokenizer):
         return self._tokens[index]
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """Joins tokens without spaces."""
+        """Join tokens without spaces."""
         return "".join(tokens)
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """Returns the ids as they are; a pair is joined by [SEP]."""
+        """Return the ids as they are; a pair is joined by [SEP]."""
         return token_ids_0 if token_ids_1 is None else [*token_ids_0, SEP, *token_ids_1]
 
     def save_vocabulary(
         self, save_directory: str, filename_prefix: str | None = None
     ) -> tuple[str, ...]:
-        """Writes vocab.json and returns its path."""
+        """Write vocab.json and return its path."""
         name = (f"{filename_prefix}-" if filename_prefix else "") + "vocab.json"
         path = Path(save_directory) / name
         path.write_text(json.dumps(self._ids, indent=1) + "\n")
@@ -136,7 +136,7 @@ class DNATokenizer(SequenceTokenizer):
 
 
 class RNATokenizer(SequenceTokenizer):
-    """U in the place of T, otherwise as of DNA: a DNA checkpoint's ids mean the same bases."""
+    """The ids of DNA with U for T, so that a DNA checkpoint's ids mean the same bases."""
 
     alphabet = RNA
 
@@ -151,4 +151,4 @@ TOKENIZERS: dict[str, type[SequenceTokenizer]] = {
     tokenizer.alphabet.name: tokenizer
     for tokenizer in (DNATokenizer, RNATokenizer, ProteinTokenizer)
 }
-"""By the name of their alphabet."""
+"""Tokenizers by the name of their alphabet."""

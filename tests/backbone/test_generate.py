@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from backbone import generate as generation
 from backbone.common.errors import InputError
+from backbone.common.streams import stream
 from backbone.engine.streaming import OnlineConvolution, OnlineModel
 from backbone.generate import Sampling, draw, generate, nucleus
 from backbone.hyena import reference
@@ -50,7 +51,7 @@ def test_every_tokens_logits_are_those_of_the_full_pass(prompt: int, rows: int) 
 def test_drawn_tokens_follow_the_full_pass() -> None:
     prompt, sampling = tokens(2, 7), Sampling(temperature=0.7, top_p=0.9, seed=4)
     found = generate(MODEL, prompt, 40, sampling)
-    streams = [np.random.default_rng((4, row)) for row in range(2)]
+    streams = [stream(4, "generated tokens", row) for row in range(2)]
     ids = prompt
     for _ in range(40):
         logits = reference.logits(MODEL, ids)[:, -1, list(NUCLEOTIDES)]
@@ -111,6 +112,17 @@ def test_transformers_generate_takes_the_same_most_probable_tokens() -> None:
     assert torch.equal(theirs[:, 6:], ours)
 
 
+def test_without_arguments_the_command_prints_its_help_and_generates_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "run", None)
+    assert generation.main([]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("python -m backbone.generate key=value") and ">" not in printed
+    assert generation.main(["--help"]) == 0
+    assert capsys.readouterr().out == printed
+
+
 def test_the_command_prints_fasta(capsys: pytest.CaptureFixture[str], tmp_path) -> None:
     random_model(CONFIG, seed=5).save_pretrained(tmp_path / "model")
     arguments = [f"backbone={tmp_path / 'model'}", "prompt=acgu", "bases=70", "count=2", "seed=9"]
@@ -133,7 +145,7 @@ def test_the_command_prints_fasta(capsys: pytest.CaptureFixture[str], tmp_path) 
         (["tokens=[]"], "tokens is empty"),
         (["prompt=ACXG"], "position 3: 'X' is no nucleotide letter"),
         (["bases=10241"], "together at most this checkpoint's max_seq_len of 10240"),
-        (["bases=0"], "must be at least one more"),
+        (["bases=0"], "must be at least one to generate"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
