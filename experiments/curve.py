@@ -19,13 +19,12 @@ from backbone.common.errors import InputError
 from backbone.common.names import suggestion, unknown
 from backbone.common.options import option
 from experiments.common.command import run_command
-from experiments.common.points import aggregate
+from experiments.common.points import aggregate, read_runs
 from experiments.pictures.curve import AXES, Facts, draw
 from experiments.pictures.heat import grids, heat_map
 from experiments.pictures.importance import draw_importance, importance, study_of
 from experiments.pictures.pareto import COSTS, draw_pareto, pareto
 from experiments.pictures.style import save
-from icl.results import results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -139,13 +138,8 @@ def curves(options: Options) -> list[Path]:
 
 
 def _plain_runs(options: Options) -> pd.DataFrame:
-    frame = results(Path(options.runs))
+    frame, _ = read_runs(options.runs)
     frame = frame[frame["control"].isna()]
-    if frame.empty:
-        raise InputError(
-            f"no report.json under {options.runs} is of a run without a control; runs=DIR must "
-            f"name the folder that `python -m icl.run out=DIR` wrote to"
-        )
     if not options.task:
         return frame
     known = sorted(frame["task"].unique())

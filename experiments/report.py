@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
 from experiments.common.command import run_command
+from experiments.common.points import read_runs
 from experiments.page.html import page
-from icl.results import results
 
 
 @dataclass
@@ -38,17 +37,7 @@ def report(options: Options) -> list[Path]:
         InputError: For no reports, a folder that cannot be written, or without the extra `page`.
     """
     folder = Path(options.runs).expanduser()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        frame = results(folder)
-    skipped = [str(one.message) for one in caught if one.category is UserWarning]
-    for line in skipped:
-        print(f"left out: {line}", file=sys.stderr)
-    if frame["control"].isna().sum() == 0:
-        raise InputError(
-            f"no report.json under {options.runs} is of a run without a control; runs=DIR must "
-            f"name the folder that `python -m icl.run out=DIR` wrote to"
-        )
+    frame, skipped = read_runs(options.runs)
     title = options.title or f"Runs of {folder.resolve().name}"
     named = [line.replace(f"{folder}/", "") for line in skipped]  # the page may be shared
     text = page(frame, title=title, folder=folder, skipped=named)

@@ -34,7 +34,7 @@ from icl.environment import git_commit, peak_memory_bytes, prepare_arithmetic, v
 from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from icl.progress import ALONE, Watch, shown
-from icl.reporting.clean_rows import clean_metrics, divided, exposure_details
+from icl.reporting.clean_rows import clean_outcome, divided, exposure_details, relations
 from icl.reporting.report import (
     LEARNED,
     PREDICTIONS,
@@ -50,7 +50,6 @@ from icl.reporting.report import (
 )
 from icl.reporting.summary import print_summary
 from icl.truncation import cut_of
-from tasks.audit.kinship import NONE, counted, kinship
 from tasks.catalog import TASKS
 from tasks.kinds import kind_of
 from tasks.metrics.classification import evaluate
@@ -154,6 +153,7 @@ def _learn(
     budget = "" if config.k is None else f" k={config.k}"
     changed = "" if config.control is None else f", {config.control}"
     title = f"{method.name}{budget} on {task.name}, seed {config.seed}{changed}"
+    relation = relations(config, splits)
     with _folder(folder, config) as resume, shown(title, console, watch) as show:
         context = replace(method.context, run_dir=resume, progress=show)
         method = options.entry(config).cls(config.method, context)
@@ -163,7 +163,6 @@ def _learn(
         full_vocabulary = method.full_vocabulary_accuracy(rows.evaluated)
         seconds = time.perf_counter() - start
         metrics, details = kind_of(task).measure(task, rows.evaluated, scores)
-        relation = kinship(splits).of(config.evaluate)
         if weights:
             details |= exposure_details(config, task, splits, data_folder(config.data), scores)
         before = _uncalibrated(method, rows.evaluated)
@@ -199,9 +198,7 @@ def _learn(
                 gc_matched_accuracy=kind_of(task).gc_matched_accuracy(rows.evaluated, scores),
                 full_vocabulary_accuracy=full_vocabulary,
                 trainable_parameters=method.trainable_parameters,
-                audit=counted(relation),
-                n_clean=int((relation == NONE).sum()),
-                clean_metrics=clean_metrics(task, rows.evaluated, scores, relation, metrics),
+                **clean_outcome(task, rows.evaluated, scores, relation, metrics),
             ),
             environment=Environment(
                 device=config.device if weights else "cpu",

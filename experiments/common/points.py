@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Hashable
 
 import pandas as pd
 
+from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import as_text
 from experiments.common.settings import compared_options
+from icl.results import results
 from tasks.metrics.bootstrap import Estimate, mean_over_runs
 
 COLUMNS = (
@@ -38,6 +42,26 @@ WHOLE = ("prompt_tokens", "shots", "tuning_samples", "trainable_parameters")
 def metrics_of(frame: pd.DataFrame) -> list[str]:
     """Return the names of the metrics that have an interval in a table of results."""
     return [name for name in frame.columns if {f"{name}_low", f"{name}_high"} <= set(frame.columns)]
+
+
+def read_runs(runs: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return the runs of a folder, and a line about each damaged report, also on standard error.
+
+    Raises:
+        InputError: If there is no run without a control.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        frame = results(runs)
+    damaged = [str(one.message) for one in caught if one.category is UserWarning]
+    for line in damaged:
+        print(f"left out: {line}", file=sys.stderr)
+    if frame["control"].isna().sum() == 0:
+        raise InputError(
+            f"no report.json under {runs} is of a run without a control; runs=DIR must name the "
+            f"folder that `python -m icl.run out=DIR` wrote to"
+        )
+    return frame, damaged
 
 
 def aggregate(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:

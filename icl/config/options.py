@@ -56,6 +56,11 @@ class RunConfig:
         choices=DIVISIONS,
     )
     strict: bool = option(False, "refuse to run if test rows are copies of training rows")
+    audit: str = option(
+        "relatives",
+        "search for evaluated rows related to training rows; none leaves it out",
+        choices=("relatives", "none"),
+    )
     n_train: int | None = option(None, "learn from a stratified subset of this many rows", least=1)
     truncate: str = option(
         "none",
@@ -250,6 +255,8 @@ def identity(config: RunConfig) -> dict[str, Any]:
     left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict"]
     if config.split == "official":
         left_out += ["split"]
+    if config.audit == "relatives":
+        left_out += ["audit"]
     if not entry(config).uses_backbone:
         left_out += ["device", "precision", "batch_size", "keep_gb", "verbalizer"]
     if config.keep_gb is None:

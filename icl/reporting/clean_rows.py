@@ -6,14 +6,17 @@ draws of them, so that the clean rows of all runs on one division are the same.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from backbone.common.errors import InputError
 from icl.config.options import RunConfig
+from icl.controls import controlled_backbone
 from icl.reporting.report import Report
 from tasks.audit.coordinates import Place, places_of, published
 from tasks.audit.exposure import exposure
-from tasks.audit.kinship import NONE, kinship
+from tasks.audit.kinship import NONE, counted, kinship
 from tasks.audit.resplit import check_strict, redivided
 from tasks.kinds import TASK_KINDS, kind_of
 from tasks.metrics.bootstrap import Estimate
@@ -27,6 +30,9 @@ def divided(config: RunConfig, task: Task, data: Path | None) -> Splits:
         InputError: If the rows cannot be had or divided so, or if `strict` is on and test rows are
             copies of rows that are learned from.
     """
+    if config.audit == "none" and (config.strict or config.split in ("clean", "by_cluster")):
+        wanted = "strict=true" if config.strict else f"split={config.split}"
+        raise InputError(f"audit=none: {wanted} needs the search for relatives; drop one of them")
     splits = task.splits(config.split_seed, data)
     splits = redivided(task, splits, config.split, config.split_seed, data)
     if config.strict:
@@ -34,31 +40,41 @@ def divided(config: RunConfig, task: Task, data: Path | None) -> Splits:
     return splits
 
 
-def clean_metrics(
+def relations(config: RunConfig, splits: Splits) -> np.ndarray | None:
+    """Return the closest relation of each evaluated row, (N,); None if the run has no audit."""
+    return None if config.audit == "none" else kinship(splits).of(config.evaluate)
+
+
+def clean_outcome(
     task: Task,
     examples: Sequence[Example],
     scores: np.ndarray,
-    relation: np.ndarray,
+    relation: np.ndarray | None,
     metrics: dict[str, Estimate],
-) -> dict[str, Estimate] | None:
-    """The metrics of the rows without a relative among those that are learned from.
+) -> dict[str, Any]:
+    """Return what the report says of relatives, and the metrics of the rows that have none.
 
     Args:
-        task: Whose rows they are.
+        task: Task of the rows.
         examples: N evaluated rows.
-        scores: Of the rows, made once.
-        relation: (N,) closest relation of each, as `tasks.audit.kinship.Kinship` has it.
-        metrics: Of all rows.
+        scores: Scores of the rows.
+        relation: (N,) closest relation of each, as `tasks.audit.kinship.Kinship` has it; None if
+            no relatives were searched for.
+        metrics: Metrics of all rows.
 
     Returns:
-        The same metrics; None where no row is left.
+        audit, n_clean, clean_metrics and clean_reason, as `icl.reporting.report.Outcome` has them.
     """
+    if relation is None:
+        return {"clean_reason": "no relatives were searched for (audit=none)"}
     clean = np.flatnonzero(relation == NONE)
-    if len(clean) == len(examples):
-        return metrics
+    found: dict[str, Any] = {"audit": counted(relation), "n_clean": len(clean)}
     if not len(clean):
-        return None
-    return kind_of(task).measure(task, [examples[row] for row in clean.tolist()], scores[clean])[0]
+        return found | {"clean_reason": "every evaluated row has a relative"}
+    if len(clean) < len(examples):
+        rows = [examples[row] for row in clean.tolist()]
+        metrics = kind_of(task).measure(task, rows, scores[clean])[0]
+    return found | {"clean_metrics": metrics}
 
 
 def exposure_details(
@@ -79,7 +95,7 @@ def exposure_details(
     """
     from backbone.hyena.zoo import pretraining_regions
 
-    regions = pretraining_regions(config.backbone)
+    regions = pretraining_regions(controlled_backbone(config.backbone, config.control))
     places = {} if regions is None else _places(task, splits, data)
     if regions is None or not places:
         return {}
@@ -108,23 +124,24 @@ def _places(task: Task, splits: Splits, data: Path | None) -> dict[str, Place]:
 
 
 def leak_lines(reports: Sequence[Report]) -> list[str]:
-    """What the reports of one task say beside the table, where evaluated rows have relatives."""
-    first = reports[0]
-    if not first.outcome.audit or first.outcome.n_clean == first.outcome.audit["rows"]:
+    """Return what stands below the table of one task where evaluated rows have relatives."""
+    setup, outcome = reports[0].setup, reports[0].outcome
+    if outcome.audit is None:
+        return [f"clean rows: not known, {outcome.clean_reason}"] if outcome.clean_reason else []
+    found = outcome.audit
+    if outcome.n_clean == found["rows"]:
         return []
-    found = first.outcome.audit
-    learned = "train or validation" if first.setup.evaluated_on == "test" else "train"
+    learned = "train or validation" if setup.evaluated_on == "test" else "train"
     lines = [
-        f"of {found['rows']} {first.setup.evaluated_on} rows {found['same']} are in {learned}, "
+        f"of {found['rows']} {setup.evaluated_on} rows {found['same']} are in {learned}, "
         f"{found['reverse_complement']} as reverse complement, and {found['near']} have a "
-        f"near-duplicate there; {first.outcome.n_clean} are clean"
+        f"near-duplicate there; {outcome.n_clean} are clean"
     ]
-    metric = TASK_KINDS[first.setup.kind].metrics[0]
+    metric = TASK_KINDS[setup.kind].metrics[0]
     for report in reports:
         if report.outcome.clean_metrics is not None:
-            one = report.outcome.clean_metrics[metric]
             lines.append(
                 f"{report.setup.method}, seed {report.setup.seed}, {metric} on the clean rows: "
-                f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+                f"{report.outcome.clean_metrics[metric]}"
             )
     return lines

@@ -102,6 +102,7 @@ class Outcome:
             near. None where no relatives were searched for.
         n_clean: Evaluated rows without a relative, or None.
         clean_metrics: As `metrics`, on these rows alone; None if there are none.
+        clean_reason: Why there are no clean metrics; empty where there are some.
     """
 
     metrics: dict[str, Estimate]
@@ -113,6 +114,7 @@ class Outcome:
     audit: dict[str, int] | None = None
     n_clean: int | None = None
     clean_metrics: dict[str, Estimate] | None = None
+    clean_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ class Report:
         Raises:
             InputError: If a field is missing, or of another type than it must be.
         """
+        values = DEFAULTS | dict(values)
         missing = [name for name in TYPES if name not in values]
         if missing:
             raise InputError(f"is no report: it has no {', '.join(missing)}")
@@ -188,6 +191,11 @@ class Report:
             known["validation"] = {n: math.nan if v is None else v for n, v in figures}
         except (TypeError, AttributeError) as error:
             raise InputError(f"is no report: {error}") from error
+        config = known["config"]
+        for name in ("task", "method"):
+            own = config.get(name) if isinstance(config, dict) else None
+            if not isinstance(own, dict) or not isinstance(own.get("name"), str):
+                raise InputError(f"is no report: its config has no {name}")
         for name, kind in TYPES.items():
             if not _is_of(known[name], kind):
                 raise InputError(f"is no report: its {name} cannot be {known[name]!r:.40}")
@@ -208,6 +216,13 @@ class Report:
 GROUPS: dict[str, type[Any]] = {"setup": Setup, "outcome": Outcome, "environment": Environment}
 TYPES = {name: kind for group in GROUPS.values() for name, kind in get_type_hints(group).items()}
 """Type of each field, by its name."""
+
+DEFAULTS: dict[str, Any] = {
+    field.name: field.default
+    for group in GROUPS.values()
+    for field in dataclasses.fields(group)
+    if field.default is not dataclasses.MISSING
+}
 
 
 def _is_of(value: Any, kind: Any) -> bool:
@@ -238,13 +253,12 @@ def _without_groups(values: Mapping[str, Any]) -> dict[str, Any]:
 def _of_this_version(values: dict[str, Any]) -> dict[str, Any]:
     """Return the fields with those that earlier versions did not have.
 
-    These are the audit, the kind of the task, the threads, and the controls, of which
-    `shuffle_labels` was the only one.
+    These are the kind of the task, the threads, and the controls, of which `shuffle_labels` was
+    the only one.
     """
     config = values.get("config")
     config = config if isinstance(config, dict) else {}
-    unaudited = dict.fromkeys(("audit", "n_clean", "clean_metrics"))
-    values = {"kind": "classes", "threads": config.get("threads")} | unaudited | values
+    values = {"kind": "classes", "threads": config.get("threads")} | values
     if "control" in values:
         return values
     control = "train_labels_shuffled" if config.get("shuffle_labels") else None

@@ -7,7 +7,6 @@ it), and `clean_NAME.tsv` with the rows of the clean split, numbered from 0 in e
 
 import csv
 import io
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backbone.common.errors import InputError
-from backbone.common.files import write_text
+from backbone.common.files import json_text, write_text
 from backbone.common.options import help_text, option, read_options
 from tasks.audit.exposure import BUNDLED
 from tasks.audit.findings import Audit, audit
@@ -130,7 +129,7 @@ def _write(out: Path, task: Task, splits: Splits, found: Audit) -> list[Path]:
 
 def _json(found: Audit) -> str:
     said = {"lines": [asdict(line) for line in lines(found)], "verdict": verdict(found)}
-    return json.dumps(asdict(found) | said, indent=2) + "\n"
+    return json_text(asdict(found) | said)
 
 
 def _csv(found: Audit) -> str:

@@ -4,9 +4,13 @@ A division of 30,000 rows takes seconds, and the many runs of a sweep share one,
 is kept: in memory, and in the user's cache folder under the hash of the rows.
 """
 
+import sys
+import threading
+import time
 import zipfile
-from collections.abc import Sequence
-from contextlib import suppress
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +27,10 @@ NONE, NEAR, OPPOSITE, SAME = range(4)
 the same sequence."""
 
 _VERSION = 1
-"""Goes up whenever the same rows would be found to be related otherwise."""
+"""Raised whenever the search would find other relatives among the same rows."""
+
+PATIENCE = 2.0
+"""Seconds of silence before a search says that it works."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,27 @@ def _kept(rows: _Rows) -> Kinship:
     file = cache_folder("kinship") / f"{splits.sha256}.{_VERSION}.npz"
     found = _read(file, splits)
     if found is None:
-        found = find_kinship(splits.train, splits.val, splits.test)
+        with _announced(sum(map(len, (splits.train, splits.val, splits.test)))):
+            found = find_kinship(splits.train, splits.val, splits.test)
         _write(file, found)
     return found
+
+
+@contextmanager
+def _announced(rows: int) -> Iterator[None]:
+    """Say on standard error that a long search works, and at its end how long it took."""
+    said = f"searching for relatives among {rows:,} rows"
+    begin = time.monotonic()
+    timer = threading.Timer(PATIENCE, lambda: print(f"{said} ...", file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    seconds = time.monotonic() - begin
+    if seconds > PATIENCE:
+        print(f"{said}: {seconds:.1f} s, kept for later runs", file=sys.stderr)
 
 
 def find_kinship(
@@ -174,7 +199,7 @@ def _read(file: Path, splits: Splits) -> Kinship | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             found = Kinship(**arrays)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None  # it is a cache: what cannot be read is found again
     sizes = [len(rows) for rows in (splits.train, splits.val, splits.test)]
     whole = [len(found.train), len(found.val), len(found.test)] == sizes

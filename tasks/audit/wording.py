@@ -23,6 +23,10 @@ NAMED = ("GC content", *NUMBERS)
 among them: they are what a model of DNA is compared with."""
 
 
+COUNTS = ("dinucleotides", WORDS)
+"""Features that are counts of words."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One question and its answer.
@@ -76,9 +80,12 @@ def verdict(audit: Audit) -> list[str]:
         sentences.append(f"SHORTCUT. {line.question}: {line.answer}. Show it beside any result.")
     if not named:
         sentences.append("No shortcut: length, GC content and odd letters say no more than chance.")
-    for one in (one for one in audit.shortcuts if one.name == WORDS):
+    scored = [one for one in audit.shortcuts if one.score.is_defined]
+    if scored:
+        best = max(scored, key=lambda one: one.score.value)
         what = TASK_KINDS[audit.kind].validation
-        sentences.append(f"To beat: counts of {one.name} letters, {what} {one.score}.")
+        name = f"counts of {best.name}" if best.name in COUNTS else best.name
+        sentences.append(f"To beat: {name}, {what} {best.score}, the best of these baselines.")
     return sentences
 
 

@@ -51,8 +51,5 @@ def report(method="soft_prompt", tokens=None, accuracy=0.7, **changes):
         git_commit=None,
         versions={},
         config=config,
-        audit=None,
-        n_clean=None,
-        clean_metrics=None,
     )
     return Report.from_fields(fields | changes)

@@ -206,6 +206,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(runs, capsys, arguments, words):
         assert word in captured.err
 
 
+def test_a_damaged_report_is_named_in_one_line_and_the_rest_is_drawn(runs, capsys):
+    folder = runs(report(tokens=4), report("gc_only"))
+    damaged = next(folder.rglob("gc_only/*/report.json"))
+    damaged.write_text(damaged.read_text().replace('"method": {', '"methods": {'))
+    assert curve.main([f"runs={folder}"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        f"left out: {damaged}: is no report: its config has no method; delete its folder and run "
+        "again"
+    )
+
+
 def test_no_reports_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert curve.main([f"runs={tmp_path}"]) == 2
     assert "no report.json under" in capsys.readouterr().err

@@ -83,6 +83,7 @@ def test_nothing_clean_is_no_metric(call, tiny, monkeypatch, tmp_path):
     call(*RUN)
     report, _ = only_report(tmp_path)
     assert (report.outcome.n_clean, report.outcome.clean_metrics) == (0, None)
+    assert report.outcome.clean_reason == "every evaluated row has a relative"
     frame = results(tmp_path)
     assert frame["n_clean"].tolist() == [0] and "clean_accuracy" not in frame
 
@@ -119,6 +120,8 @@ def test_by_cluster_divides_all_rows_anew(call, leaky, tmp_path):
     [
         (["strict=true"], "3 of 30 test rows of tiny_rows are in train"),
         (["split=by_chromosome"], "coordinates of 90 of 90 rows"),
+        (["strict=true", "audit=none"], "strict=true needs the search for relatives"),
+        (["split=clean", "audit=none"], "split=clean needs the search for relatives"),
         (["split=cleen"], "official, clean, by_cluster, by_chromosome"),
     ],
 )
@@ -127,6 +130,18 @@ def test_a_mistake_is_one_line_and_exit_code_2(call, leaky, tmp_path, words, mes
     assert (code, out) == (2, "")
     assert message in err and err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_without_the_search_for_relatives_there_are_no_clean_metrics(
+    call, leaky, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tasks.audit.kinship.find_kinship", None)
+    code, out, _ = call(*RUN, "audit=none")
+    assert code == 0 and "clean rows: not known, no relatives were searched for" in out
+    report, _ = only_report(tmp_path)
+    assert (report.outcome.audit, report.outcome.n_clean) == (None, None)
+    assert report.outcome.clean_metrics is None and "audit=none" in report.outcome.clean_reason
+    assert report.setup.config["audit"] == "none"
 
 
 def test_strict_passes_where_no_test_row_is_in_train(call, tiny):
@@ -138,7 +153,8 @@ def test_only_another_division_changes_the_name_of_a_run(call, tiny, tmp_path):
     report, _ = only_report(tmp_path)
     config = resolve(from_dict(report.setup.config))
     settings = identity(config)
-    assert not {"split", "strict"} & settings.keys()  # as before there were such options
+    assert not {"split", "strict", "audit"} & settings.keys()  # as before these options
+    assert identity(dataclasses.replace(config, audit="none")) == settings | {"audit": "none"}
     assert identity(dataclasses.replace(config, strict=True)) == settings
     assert identity(dataclasses.replace(config, split="clean")) == settings | {"split": "clean"}
 
@@ -192,3 +208,9 @@ def test_chromosomes_seen_in_pretraining_and_others_are_told_apart(
     right = (table["label"] == table["predicted"]).to_numpy()
     assert details["seen_accuracy"] == pytest.approx(right[::3].mean())
     assert details["unseen_accuracy"] == pytest.approx(np.delete(right, slice(0, 30, 3)).mean())
+
+    # Random weights have seen nothing.
+    control = (f"backbone={tmp_path}/model", "control=random_backbone", "out=control")
+    assert call(*run, *control)[0] == 0
+    (path,) = find_reports(tmp_path / "control")
+    assert "seen_rows" not in read_report(path).outcome.details

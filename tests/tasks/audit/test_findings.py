@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from backbone.sequence.dna import reverse_complement
 from tasks.audit import command as check
 from tasks.audit.findings import audit, find_conflicts
+from tasks.audit.shortcuts import WORDS, Shortcut
 from tasks.audit.wording import lines, verdict
+from tasks.metrics.bootstrap import Estimate
 from tasks.registry import TASKS
 from tasks.task import Example
 from tests.tasks.rows import Given, dna, labelled, splits_of, task_of
@@ -81,7 +84,14 @@ def test_gc_content_alone_is_named_and_composition_is_what_a_model_must_beat():
     rows = by_class(dna(300, 80, 2, POOR), dna(300, 80, 3, RICH))
     found = audit(task_of(), splits_of(rows[:400], rows[400:420], rows[420:]))
     assert findings(found) == {("shortcut", "GC content alone")}
-    assert verdict(found)[-1].startswith("To beat: counts of words of 5 letters, accuracy 0.")
+    # GC content decides the class here, and so it is the best of the baselines.
+    assert verdict(found)[-1].startswith("To beat: GC content, accuracy 0.")
+    scores = {"majority": 0.5, "dinucleotides": 0.8, WORDS: 0.7}
+    made = tuple(Shortcut(n, Estimate(v, v - 0.1, v + 0.1), 0.5, 60) for n, v in scores.items())
+    assert verdict(replace(found, shortcuts=made))[-1] == (
+        "To beat: counts of dinucleotides, accuracy 0.800 [0.700, 0.900], the best of these "
+        "baselines."
+    )
 
 
 def test_n_and_lower_case_by_class_are_named(tmp_path):

@@ -1,4 +1,5 @@
 import errno
+import re
 
 import numpy as np
 import pytest
@@ -97,6 +98,20 @@ def test_one_division_is_compared_once_in_a_process_and_once_on_a_machine(cache)
         np.testing.assert_array_equal(getattr(again, name), array)
     kinship(splits_of(rows[0], rows[1], labelled([B, E])))
     assert len(computed) == 2
+
+
+def test_a_long_search_says_that_it_works_and_how_long(cache, monkeypatch, capsys):
+    splits = splits_of(labelled([A, B]), labelled([C, D]), labelled([A, E]))
+    kinship(splits)
+    assert capsys.readouterr().err == ""
+    module._kept.cache_clear()
+    monkeypatch.setattr(module, "_read", lambda *_: None)
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    kinship(splits)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        r"searching for relatives among 6 rows: \d+\.\d s, kept for later runs", line
+    )
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", None])
