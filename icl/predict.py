@@ -3,6 +3,7 @@
 Scores every record of the FASTA files, or every interval of the BED file, as a table.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -216,11 +217,11 @@ COMMAND = Command(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command line."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
     ConfigStore.instance().store(name=COMMAND.config_name, node=PredictConfig)
-    launch(COMMAND, argv)
+    return launch(COMMAND, argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

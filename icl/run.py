@@ -6,6 +6,7 @@ Nothing is written before everything that can be checked has been.
 
 import functools
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -348,11 +349,11 @@ COMMAND = Command(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command line."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
     options.register()
-    launch(COMMAND, argv)
+    return launch(COMMAND, argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

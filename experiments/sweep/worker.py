@@ -229,7 +229,7 @@ COMMAND = Command(
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
     ConfigStore.instance().store(name=COMMAND.config_name, node=WorkerOptions)
-    launch(COMMAND, arguments)
+    return launch(COMMAND, arguments)

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, NoReturn, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import hydra
 from hydra import compose, initialize
@@ -25,11 +25,10 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import not_an_option
-
-USER_ERRORS = (InputError, HydraException, OmegaConfBaseException, OSError)
 
 
 @dataclass(frozen=True)
@@ -68,21 +67,22 @@ class Command:
     job: Callable[[DictConfig], None]
 
 
-def launch(command: Command, argv: Sequence[str] | None = None) -> None:
-    """Run a command line to its end; a user's mistake leaves with SystemExit(2)."""
+def launch(command: Command, argv: Sequence[str] | None = None) -> int:
+    """Run a command line to its end and return its exit code; see `backbone.common.command`."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return exit_code(lambda: _launch(command, words))
+
+
+def _launch(command: Command, words: list[str]) -> Sequence[str]:
     if not words or "--help" in words or "-h" in words:
-        print(command.help_text())
-        return
+        return [command.help_text()]
     try:
         words = _prepare(command, words)
         with tempfile.TemporaryDirectory(prefix="icl-") as scratch:
             _run_hydra(command, [*words, *_no_files(words, scratch)])
-    except USER_ERRORS as error:
-        _fail(error)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(one_line(error)) from error
+    return []
 
 
 def composed(command: Command, words: Sequence[str]) -> DictConfig:
@@ -103,7 +103,7 @@ def composed(command: Command, words: Sequence[str]) -> DictConfig:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return what an error of Hydra or OmegaConf says, in one line."""
     root: BaseException = error
     while isinstance(root.__cause__, OmegaConfBaseException):
         root = root.__cause__
@@ -112,30 +112,30 @@ def one_line(error: Exception) -> str:
         return f"{root.full_key}: {first}" if root.full_key else first
     if isinstance(root, OverrideParseException):
         return f"cannot read {root.override}: {str(root).partition(chr(10))[0]}"
-    if isinstance(root, OSError) and root.strerror:
-        return f"{root.filename}: {root.strerror}" if root.filename else root.strerror
     return " ".join(str(root).split()) or repr(root)
 
 
-def _fail(error: Exception) -> NoReturn:
-    print(f"error: {one_line(error)}", file=sys.stderr)
-    raise SystemExit(2) from None
-
-
 def _run_hydra(command: Command, words: list[str]) -> None:
+    failed: list[BaseException] = []
+
     @functools.wraps(command.job)
     def job(cfg: DictConfig) -> None:
-        # Leave with SystemExit from inside: an exception would make Hydra add a line of its own.
+        # An exception that passes through Hydra makes it print lines of its own.
         try:
             command.job(cfg)
-        except USER_ERRORS as error:
-            _fail(error)
+        except (InputError, HydraException, OmegaConfBaseException, OSError) as error:
+            failed.append(error)
+            raise SystemExit from None
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting
     argv = sys.argv
     sys.argv = [argv[0], *words]
     try:
         hydra.main(version_base="1.3", config_path=None, config_name=command.config_name)(job)()
+    except SystemExit:
+        if failed:
+            raise failed[0] from None
+        raise
     finally:
         sys.argv = argv
 

@@ -51,11 +51,8 @@ def call(tmp_path, monkeypatch, capsys):
     threads = torch.get_num_threads()
 
     def one(*words: str) -> tuple[int, str, str]:
-        code = 0
         try:
-            run.main(list(words))
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
+            code = run.main(list(words))
         finally:
             torch.use_deterministic_algorithms(False)
             torch.set_num_threads(threads)

@@ -28,12 +28,7 @@ def finished(call, tiny, tmp_path):
 @pytest.fixture
 def ask(capsys):
     def one(*words):
-        code = 0
-        try:
-            predict.main(list(words))
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr().err
+        return predict.main(list(words)), capsys.readouterr().err
 
     return one
 
