@@ -164,8 +164,8 @@ class Method(ABC, Generic[ConfigT]):
     def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Draw from the training rows what `fit` will need, before anything is written.
 
-        `fit` does the same again; this comes first so that what cannot be drawn, or does not fit,
-        is refused early.
+        What cannot be drawn, or does not fit, is refused here. `fit` calls it too, for callers that
+        did not; the second call with the same rows must cost nothing and change nothing.
 
         Raises:
             InputError: If there are too few rows to draw from, or the drawn ones do not fit.
@@ -242,6 +242,7 @@ class MethodEntry:
         also: Numbers beside the budget, given by their own names; 0 where they are not.
         label_words: Whether the backbone answers with label words, so that they matter.
         kinds: Kinds of tasks that it can do.
+        version: Of its results; part of the name of a run.
     """
 
     cls: type[Method]
@@ -253,6 +254,7 @@ class MethodEntry:
     also: tuple[Budget, ...] = ()
     label_words: bool = True
     kinds: tuple[Kind, ...] = ("classes",)
+    version: int = 1
 
 
 METHODS: Registry[MethodEntry] = Registry("method")
@@ -268,6 +270,7 @@ def method(
     also: tuple[Budget, ...] = (),
     label_words: bool = True,
     kinds: tuple[Kind, ...] = ("classes",),
+    version: int = 1,
 ) -> Callable[[MethodT], MethodT]:
     """Register the decorated class as `method=NAME`; its docstring's first line is the summary.
 
@@ -281,6 +284,9 @@ def method(
             whose budget is prompt tokens.
         label_words: False for methods that use the backbone without label words, as its states.
         kinds: Kinds of tasks that it can do.
+        version: Raise it whenever the method's results change for the same options, seed and data;
+            finished runs of another version are then repeated. A change that concerns all methods
+            raises `icl.config.options.RESULT_VERSION` instead.
 
     Raises:
         ValueError: If the name is taken, or the class has no docstring.
@@ -290,9 +296,17 @@ def method(
         if not cls.__doc__:
             raise ValueError(f"method {name}: its class needs a docstring for the help")
         summary = cls.__doc__.strip().splitlines()[0]
-        speaks = uses_backbone and label_words
         entry = MethodEntry(
-            cls, config, summary, budget, default_budget, uses_backbone, also, speaks, kinds
+            cls,
+            config,
+            summary,
+            budget,
+            default_budget,
+            uses_backbone,
+            also,
+            uses_backbone and label_words,
+            kinds,
+            version,
         )
         METHODS.add(name, entry)
         cls.name = name

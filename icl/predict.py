@@ -25,7 +25,7 @@ from icl.controls import controlled_words
 from icl.environment import prepare_arithmetic
 from icl.method import Context, Method
 from icl.methods.catalog import METHODS
-from icl.reporting.report import LEARNED, Report, read_report
+from icl.reporting.report import Report, read_learned, read_report
 from icl.run import other_rows
 from icl.truncation import Cut
 from tasks.kinds import TASK_KINDS
@@ -105,7 +105,7 @@ def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tupl
         other_rows=other_rows(config),
     )
     method = METHODS.get(report.setup.method).cls(config.method, context)
-    method.load_state(_read_learned(run / LEARNED))
+    method.load_state(read_learned(run))
     return method, report
 
 
@@ -119,18 +119,6 @@ def _same_backbone(report: Report, device: str) -> "HyenaDNA":
             f"restore them or run again"
         )
     return model
-
-
-def _read_learned(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    if not path.exists():
-        return {}
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: is damaged ({error}); run again with force=true") from error
 
 
 def _read(interval: Interval, cut: Cut) -> Interval:

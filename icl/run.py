@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
 from omegaconf import DictConfig
 from rich.console import Console
 
 from backbone.common.errors import InputError
 from backbone.common.files import save_arrays, write_text
+from backbone.common.streams import stream
 from icl.config import options
 from icl.config.help import help_text
 from icl.config.hydra_cli import Command, Group, launch
@@ -45,6 +45,7 @@ from icl.reporting.report import (
     Outcome,
     Report,
     Setup,
+    damage_of,
     read_report,
     run_hash,
     write_report,
@@ -86,13 +87,15 @@ class _Rows:
 
 
 def run(config: RunConfig, watch: Watch = ALONE) -> list[Finished]:
-    """Do what a resolved configuration asks for: `seeds` runs, then as many of every control.
+    """Do what a configuration asks for: `seeds` runs, then as many of every control.
 
-    A finished run is not repeated.
+    A finished run is not repeated, unless the code has changed its results since, or one of its
+    files is missing or damaged; then a line on standard error says so.
 
     Raises:
         InputError: If options, data or backbone cannot be used; nothing is then written.
     """
+    config = options.resolve(config)
     prepare_arithmetic(config.threads, config.device)
     task = build_task(config.task)
     check_kind(config, task)
@@ -123,19 +126,35 @@ def _run_once(
     method = _method(config, task, load_backbone, rows)
     method.check([*rows.train, *rows.val, *rows.evaluated])
     weights = _weights_sha256(config, load_backbone)
-    name = run_hash(
-        options.identity(config if cut is None else replace(config, max_bases=cut.most)),
+    named = functools.partial(
+        run_hash,
         data_sha256=splits.sha256,
         data_revision=splits.revision,
         weights_sha256=weights,
     )
-    folder = Path(config.out).expanduser() / task.name / method.name / name
+    hashed = config if cut is None else replace(config, max_bases=cut.most)
+    name = named(options.identity(hashed))
+    runs = Path(config.out).expanduser() / task.name / method.name
     with watch.claim(name):
-        if (folder / REPORT).exists() and not config.force:
-            return Finished(read_report(folder), folder, was_there=True)
+        if (runs / name / REPORT).exists() and not config.force:
+            damage = damage_of(runs / name, len(rows.evaluated))
+            if damage is None:
+                return Finished(read_report(runs / name), runs / name, was_there=True)
+            _say(f"{damage}; the run is repeated")
+        elif not config.force:
+            for earlier in map(named, options.earlier_identities(hashed)):
+                if (runs / earlier / REPORT).exists():
+                    _say(
+                        f"{runs / earlier} is of an earlier version of the code, whose results may "
+                        f"differ; the run is done again in {runs / name}"
+                    )
         method.prepare(rows.train, rows.val)
-        report = _learn(config, task, splits, rows, method, weights, folder, facts, watch)
-        return Finished(report, folder, was_there=False)
+        report = _learn(config, task, splits, rows, method, weights, runs / name, facts, watch)
+        return Finished(report, runs / name, was_there=False)
+
+
+def _say(line: str) -> None:
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _learn(
@@ -149,15 +168,14 @@ def _learn(
     facts: dict[str, Any],
     watch: Watch,
 ) -> Report:
-    """Fits, scores and writes; the report, with the `facts` that are known, comes last."""
+    """Fit, score and write; the report, with the `facts` known before, comes last."""
     console = Console(stderr=True)
     budget = "" if config.k is None else f" k={config.k}"
     changed = "" if config.control is None else f", {config.control}"
     title = f"{method.name}{budget} on {task.name}, seed {config.seed}{changed}"
     relation = relations(config, splits)
     with _folder(folder, config) as resume, shown(title, console, watch) as show:
-        context = replace(method.context, run_dir=resume, progress=show)
-        method = options.entry(config).cls(config.method, context)
+        method.context = replace(method.context, run_dir=resume, progress=show)
         start = time.perf_counter()
         method.fit(rows.train, rows.val)
         scores = method.scores(rows.evaluated)
@@ -207,7 +225,7 @@ def _learn(
                 seconds=seconds,
                 peak_memory_bytes=peak_memory_bytes(config.device),
                 git_commit=git_commit(),
-                versions=versions(),
+                versions=versions() | {"results": result_version(config)},
             ),
         )
         # An older report must not stand beside newer predictions, not even for a moment.
@@ -228,6 +246,11 @@ def _uncalibrated(method: Method, examples: Sequence[Example]) -> dict[str, Any]
     return {"ece_before_calibration": evaluate(truth(examples), scores)["ece"].value}
 
 
+def result_version(config: RunConfig) -> str:
+    """Return the version of the results of all methods and of the run's own, as `2.1`."""
+    return f"{options.RESULT_VERSION}.{options.entry(config).version}"
+
+
 def _rows(config: RunConfig, splits: Splits) -> _Rows:
     train: Sequence[Example] = splits.train
     val: Sequence[Example] = splits.val
@@ -235,7 +258,7 @@ def _rows(config: RunConfig, splits: Splits) -> _Rows:
     if config.n_train is not None:
         train = subset(train, config.n_train, config.seed)
     if config.control == TRAIN_LABELS:
-        generator = np.random.default_rng(config.seed)
+        generator = stream(config.seed, "shuffled labels")
         train, val = shuffled_labels(train, generator), shuffled_labels(val, generator)
     return _Rows(train, val, evaluated)
 

@@ -83,13 +83,11 @@ def json_text(value: Any) -> str:
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays as safetensors, whole or not at all; no file where there are none.
+    """Write arrays as safetensors, whole or not at all.
 
     Raises:
         InputError: If the file cannot be written.
     """
-    if not arrays:
-        return
     from safetensors.numpy import save_file
 
     with written_whole(path) as temporary:

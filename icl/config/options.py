@@ -4,6 +4,8 @@ Hydra reads two groups, `task` and `method`, with one entry per registered task 
 other options are fields of `RunConfig`.
 """
 
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -26,6 +28,14 @@ from tasks.registry import (
     result_options,
 )
 from tasks.task import Task
+
+RESULT_VERSION = 2
+"""Version of the results of all methods, part of the name of every run.
+
+Raise it whenever results change for the same options, seed and data whatever the method: how rows
+are divided, subsets and shuffled labels drawn, scores turned into metrics. What changes the results
+of one method alone raises the version in its decorator. 1 stands for reports without a version.
+"""
 
 CONFIG_NAME = "run"
 GROUPS = ("task", "method")
@@ -139,7 +149,9 @@ def from_dict(values: dict[str, Any]) -> RunConfig:
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """Check every option on its own, turn `k` into the method's budget, and name all controls.
+    """Check every option, turn `k` into the method's budget, and name all controls.
+
+    Task and method may be given by their names alone, with their options at the defaults.
 
     Returns:
         A copy in which `k` equals the one of `prompt_tokens` and `shots` that is the method's
@@ -147,17 +159,20 @@ def resolve(config: RunConfig) -> RunConfig:
         a method without a budget.
 
     Raises:
-        InputError: For a value that no run can have, budgets that disagree, or a control that does
-            not apply to the method.
+        InputError: If a value is none that a run can have, budgets disagree, or the method ignores
+            an option that is given.
     """
+    config = _with_objects(config)
     check_options(config)
     if config.max_bases is not None and config.truncate == "none":
         raise InputError(
             f"max_bases={config.max_bases}: say which bases of longer rows are dropped, with "
             f"truncate=right (the end), left or center"
         )
-    prompt_tokens, shots = resolve_budget(entry(config), config)
     made = entry(config)
+    prompt_tokens, shots = resolve_budget(made, config)
+    if config.verbalizer.words is not None and not made.label_words:
+        raise InputError(f"verbalizer.words: method {made.cls.name} reads no label words; drop it")
     config = replace(
         config,
         k={"prompt_tokens": prompt_tokens, "shots": shots, None: None}[made.budget],
@@ -167,10 +182,33 @@ def resolve(config: RunConfig) -> RunConfig:
     return replace(config, controls=_controls(config))
 
 
+def _with_objects(config: RunConfig) -> RunConfig:
+    """Return a configuration whose task and method are dataclasses of options, not names."""
+    for name in GROUPS:
+        if getattr(config, name) == MISSING:
+            raise InputError(f"{name}= is missing; it must be given")
+    if isinstance(config.task, str):
+        config = replace(config, task=default_options(config.task))
+    if isinstance(config.method, str):
+        made = METHODS.get(config.method)
+        config = replace(config, method=made.config(name=made.cls.name))
+    return config
+
+
 def resolve_budget(method: MethodEntry, config: RunConfig) -> tuple[int | None, int | None]:
-    """What `k`, `prompt_tokens` and `shots` together ask of a method: (prompt_tokens, shots)."""
+    """Return what `k`, `prompt_tokens` and `shots` ask of a method: (prompt_tokens, shots).
+
+    Raises:
+        InputError: If they disagree, or the method has no such budget.
+    """
     name = method.cls.name
     if method.budget is None:
+        for option_name in ("k", "prompt_tokens", "shots"):
+            if getattr(config, option_name) is not None:
+                raise InputError(
+                    f"{option_name}={getattr(config, option_name)}: method {name} has neither "
+                    f"prompt tokens nor shots; drop it"
+                )
         return None, None
     other: Budget = "shots" if method.budget == "prompt_tokens" else "prompt_tokens"
     beside = getattr(config, other)
@@ -189,21 +227,38 @@ def resolve_budget(method: MethodEntry, config: RunConfig) -> tuple[int | None, 
 
 
 def _controls(config: RunConfig) -> list[str]:
-    """The controls that a run with a resolved budget asks for, each once."""
-    fitting = applicable(entry(config), config.shots)
+    """Return the controls that a run with a resolved budget asks for, each once.
+
+    Of `all`, those that cannot be run are left out, with a line on standard error.
+    """
     if config.control is not None and config.controls:
         raise InputError("give control=NAME for one control alone, or controls=[...], not both")
-    controls = fitting if config.controls == ["all"] else list(dict.fromkeys(config.controls))
-    for name in [*controls, *([] if config.control is None else [config.control])]:
-        check_control(name, config.method.name, fitting)
-        controlled_backbone(config.backbone, name)
-        if name == OTHER_TASK:
-            _check_other_task(config)
+    fitting = applicable(entry(config), config.shots)
+    named = config.controls if config.control is None else [config.control]
+    if named != ["all"]:
+        for name in named:
+            _check_control(name, config, fitting)
+        return list(dict.fromkeys(config.controls))
+    controls = []
+    for name in fitting:
+        try:
+            _check_control(name, config, fitting)
+        except InputError as reason:
+            print(f"control {name} is left out: {reason}", file=sys.stderr)
+        else:
+            controls.append(name)
     return controls
 
 
+def _check_control(name: str, config: RunConfig, fitting: list[str]) -> None:
+    check_control(name, config.method.name, fitting)
+    controlled_backbone(config.backbone, name)
+    if name == OTHER_TASK:
+        _check_other_task(config)
+
+
 def _check_other_task(config: RunConfig) -> None:
-    """Its demonstrations stand for those of the task, so it must speak of as many classes."""
+    """Refuse another task that has too few classes for demonstrations of this one."""
     task, other = build_task(config.task), build_task(default_options(config.other_task))
     if other.name == task.name:
         raise InputError(f"other_task={other.name} is the task itself; give another one")
@@ -244,31 +299,48 @@ def entry(config: RunConfig) -> MethodEntry:
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
-    """The settings that can change the result of a resolved configuration, as plain values.
+    """Return what can change the result of a resolved configuration, as plain values.
 
-    Where things are kept (`out`, `data`, `backbone`, paths of the task: their contents count, by
-    their sha256), how often (`seeds`, `force`), what is run beside (`controls`), what is refused
-    (`strict`), the official division and, for a method that reads the sequence alone, everything
-    about the backbone, are not among them.
+    That is the version of the code and every setting but these: where things are kept (`out`,
+    `data`, `backbone`, paths of the task: their contents count, by their sha256), how often
+    (`seeds`, `force`), how many rows at once (`batch_size`), what is run beside (`controls`), what
+    is refused (`strict`), the official division and, for a method that reads the sequence alone,
+    everything about the backbone.
     """
     settings = asdict(config) | {"task": result_options(config.task)}
     left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict"]
+    left_out += ["batch_size"]
     if config.split == "official":
         left_out += ["split"]
     if config.audit == "relatives":
         left_out += ["audit"]
     if not entry(config).uses_backbone:
-        left_out += ["device", "precision", "batch_size", "keep_gb", "verbalizer"]
+        left_out += ["device", "precision", "keep_gb", "verbalizer"]
     if config.keep_gb is None:
         left_out += ["keep_gb"]
     if config.control != OTHER_TASK:
         left_out += ["other_task"]
     if config.truncate == "none":
         left_out += ["truncate", "max_bases"]
-    return {name: value for name, value in settings.items() if name not in left_out}
+    kept = {name: value for name, value in settings.items() if name not in left_out}
+    return kept | {"version": [RESULT_VERSION, entry(config).version]}
+
+
+def earlier_identities(config: RunConfig) -> Iterator[dict[str, Any]]:
+    """Yield what `identity` returned for the same settings in earlier versions of the code."""
+    now = identity(config)
+    for shared in range(1, RESULT_VERSION + 1):
+        for own in range(1, entry(config).version + 1):
+            if [shared, own] != now["version"]:
+                yield now | {"version": [shared, own]}
+    unversioned = {name: value for name, value in now.items() if name != "version"}
+    if entry(config).uses_backbone:
+        unversioned["batch_size"] = config.batch_size
+    yield unversioned
 
 
 __all__ = [
+    "RESULT_VERSION",
     "CONFIG_NAME",
     "GROUPS",
     "MethodConfig",
@@ -278,6 +350,7 @@ __all__ = [
     "entry",
     "from_dict",
     "from_hydra",
+    "earlier_identities",
     "identity",
     "register",
     "resolve",

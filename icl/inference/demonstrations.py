@@ -92,6 +92,8 @@ class DemonstrationSet:
         self._chosen: tuple[Demonstration, ...] = ()
         self._own: dict[str, Selection] = {}
         self._demonstrator: DemonstrationChooser | None = None
+        self._pool: Sequence[Example] | None = None
+        self._longest = 0
 
     def template(self, verbalizer: Verbalizer) -> Template:
         """How demonstrations are written with these label words."""
@@ -99,7 +101,9 @@ class DemonstrationSet:
         return Template(verbalizer, strands)
 
     def draw(self, pool: Sequence[Example], verbalizer: Verbalizer, longest: int) -> None:
-        """Draws the one set of the run; sets per query are chosen when they are asked for.
+        """Draw the one set of the run; sets per query are chosen when they are asked for.
+
+        A second call with the same rows changes nothing.
 
         Args:
             pool: the training rows.
@@ -109,14 +113,14 @@ class DemonstrationSet:
         Raises:
             InputError: if there are too few rows to choose from, or the set does not fit.
         """
+        if not self._shots or (self._pool is pool and self._longest == longest):
+            return
         self._own.clear()
-        if not self._shots:
-            return
         self._demonstrator = self._over(pool)
-        if self.per_query:
-            return
-        self._chosen = self._demonstrator.fixed(avoid=self._context.queries)
-        self._shared = self._fit(self._chosen, "", self.template(verbalizer), longest)
+        if not self.per_query:
+            self._chosen = self._demonstrator.fixed(avoid=self._context.queries)
+            self._shared = self._fit(self._chosen, "", self.template(verbalizer), longest)
+        self._pool, self._longest = pool, longest
 
     def shared(self, template: Template) -> np.ndarray:
         """Token ids (S,) of the set that all queries are shown; none if each has its own."""

@@ -300,6 +300,46 @@ def correct_rows(folder: Path) -> np.ndarray:
         raise InputError(f"{file}: cannot be read; delete its folder and run again") from error
 
 
+def read_learned(folder: Path) -> dict[str, np.ndarray]:
+    """Read what the method of a finished run has learned.
+
+    Raises:
+        InputError: If the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    file = folder / LEARNED
+    try:
+        return load_file(file)
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: is missing; run again with force=true") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file}: is damaged ({error}); run again with force=true") from error
+
+
+def damage_of(folder: Path, rows: int) -> str | None:
+    """Return which file of a finished run is missing or damaged, None if they are complete.
+
+    Args:
+        folder: The folder of the run.
+        rows: Evaluated rows, each of which must have a prediction.
+    """
+    file = folder / PREDICTIONS
+    try:
+        read_report(folder)
+        read_learned(folder)
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    except InputError as error:
+        return str(error)
+    except (OSError, UnicodeDecodeError):
+        return f"{file}: is missing or damaged"
+    tabs = {line.count("\t") for line in lines}
+    if len(lines) != rows + 1 or len(tabs) != 1 or not lines[-1].endswith("\n"):
+        return f"{file}: is damaged"
+    return None
+
+
 def write_report(folder: Path, report: Report) -> Path:
     """Write report.json into a run's folder, whole or not at all."""
     write_text(folder / REPORT, report.to_json())

@@ -9,9 +9,13 @@ import pytest
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
+from icl import run
+from icl.config.options import RESULT_VERSION, RunConfig
+from icl.methods.few_shot import FewShot
 from icl.methods.majority import Majority
 from icl.reporting.report import find_reports, read_report
 from icl.results import results
+from prompts.demonstrations import DemonstrationChooser
 from tasks.catalog import TASKS
 from tasks.metrics.classification import evaluate
 
@@ -59,6 +63,67 @@ def test_a_finished_run_is_not_repeated_unless_forced(call, tiny, tmp_path):
     assert code == 0 and "already there" in out and path.read_text() == marked
     assert call(*RUN, "force=true")[0] == 0
     assert only_report(tmp_path) == path and path.read_text() != marked
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "predictions.tsv").unlink(),
+        lambda folder: (folder / "predictions.tsv").write_text("row\tlabel\n0\tpoor\n"),
+        lambda folder: (folder / "learned.safetensors").unlink(),
+        lambda folder: (folder / "learned.safetensors").write_bytes(b"half"),
+        lambda folder: (folder / "report.json").write_text("{"),
+    ],
+)
+def test_a_finished_run_with_a_damaged_file_is_repeated(call, tiny, tmp_path, damage):
+    call(*RUN)
+    folder = only_report(tmp_path).parent
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    damage(folder)
+    code, out, err = call(*RUN)
+    assert code == 0 and "already there" not in out and "the run is repeated" in err
+    for name in ("predictions.tsv", "learned.safetensors"):
+        assert (folder / name).read_bytes() == before[name]
+    assert "already there" in call(*RUN)[1]
+
+
+def test_a_run_of_an_earlier_version_of_the_code_is_done_again_beside_it(
+    call, tiny, tmp_path, monkeypatch
+):
+    call(*RUN)
+    earlier = only_report(tmp_path).parent
+    monkeypatch.setattr("icl.config.options.RESULT_VERSION", RESULT_VERSION + 1)
+    code, out, err = call(*RUN)
+    assert code == 0 and f"{earlier.name} is of an earlier version of the code" in err
+    assert "already there" not in out and len(list(find_reports(tmp_path))) == 2
+    assert read_report(earlier).environment.versions["results"] == f"{RESULT_VERSION}.1"
+
+
+def test_a_run_builds_its_method_and_draws_its_demonstrations_once(
+    call, tiny, tmp_path, monkeypatch
+):
+    counts = {"built": 0, "drawn": 0}
+    build, draw = FewShot.__init__, DemonstrationChooser.fixed
+
+    def counted_build(self, config, context):
+        counts["built"] += 1
+        build(self, config, context)
+
+    def counted_draw(self, *args, **kwargs):
+        counts["drawn"] += bool(self.pool)
+        return draw(self, *args, **kwargs)
+
+    monkeypatch.setattr(FewShot, "__init__", counted_build)
+    monkeypatch.setattr(DemonstrationChooser, "fixed", counted_draw)
+    assert call("task=tiny_rows", "method=few_shot", "k=1")[0] == 0
+    assert counts == {"built": 1, "drawn": 1}
+
+
+def test_the_python_call_takes_names_and_raises_input_errors(tiny, tmp_path):
+    (done,) = run.run(RunConfig(task="tiny_rows", method="gc_only", out=str(tmp_path)))
+    assert done.report.setup.task == "tiny_rows"
+    with pytest.raises(InputError, match="k=3: method gc_only"):
+        run.run(RunConfig(task="tiny_rows", method="gc_only", k=3))
 
 
 def test_the_same_run_gives_the_same_files(call, tiny, tmp_path):

@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from backbone.common.errors import InputError
+from icl.config import options
 from icl.config.options import (
     RunConfig,
     TaskConfig,
@@ -54,8 +55,7 @@ def config(named="with_tokens", **changes):
         ("with_both", {"prompt_tokens": 16, "shots": 2}, (16, 16, 2)),
         ("with_shots", {"k": 3}, (3, None, 3)),
         ("with_shots", {"shots": 0}, (0, None, 0)),
-        ("majority", {"k": 16}, (None, None, None)),
-        ("majority", {"k": 16, "prompt_tokens": 3}, (None, None, None)),
+        ("majority", {}, (None, None, None)),
     ],
 )
 def test_k_becomes_the_budget_of_the_method(method, given, expected):
@@ -74,6 +74,9 @@ def test_k_becomes_the_budget_of_the_method(method, given, expected):
         ("with_both", {"k": 3, "prompt_tokens": 4, "shots": 4}, "k=3 and prompt_tokens=4"),
         ("with_shots", {"prompt_tokens": 2}, "with_shots has none"),
         ("majority", {"k": -1}, "k=-1"),
+        ("majority", {"k": 4, "shots": 3}, "k=4: method majority has neither"),
+        ("majority", {"shots": 3}, "shots=3: method majority has neither"),
+        ("majority", {"verbalizer": VerbalizerConfig(["A", "C"])}, "majority reads no label words"),
         ("with_tokens", {"prompt_tokens": -3}, "prompt_tokens=-3"),
     ],
 )
@@ -106,7 +109,6 @@ def hashed(made, data="d", weights="w", revision=None):
         {"device": "cuda"},
         {"threads": 1},
         {"precision": "bf16"},
-        {"batch_size": 3},
         {"keep_gb": 8},
         {"verbalizer": VerbalizerConfig(["A", "N"])},
     ],
@@ -120,10 +122,49 @@ def test_every_setting_that_changes_the_result_changes_the_hash(change):
     [
         *({"out": "x"}, {"force": True}, {"seeds": 4}, {"data": "x"}, {"backbone": "x"}),
         *({"controls": ["random_backbone"]}, {"other_task": "synthetic_hard"}),
+        {"batch_size": 3},
     ],
 )
 def test_where_and_how_often_do_not_change_the_hash(change):
     assert hashed(config(**change)) == hashed(config())
+
+
+def test_the_version_of_the_code_changes_the_hash(monkeypatch):
+    before = hashed(config())
+    monkeypatch.setattr(options, "RESULT_VERSION", options.RESULT_VERSION + 1)
+    shared = hashed(config())
+    monkeypatch.setitem(
+        METHODS._values, "with_tokens", replace(METHODS.get("with_tokens"), version=2)
+    )
+    assert len({before, shared, hashed(config())}) == 3
+
+
+def test_earlier_identities_are_those_that_earlier_versions_gave(monkeypatch):
+    made = resolve(config())
+    monkeypatch.setattr(options, "RESULT_VERSION", 2)
+    now = identity(made)
+    unversioned = {n: v for n, v in now.items() if n != "version"} | {"batch_size": 64}
+    assert list(options.earlier_identities(made)) == [now | {"version": [1, 1]}, unversioned]
+
+
+def test_task_and_method_may_be_given_by_name():
+    made = resolve(RunConfig(task="human_enhancers_cohn", method="majority"))
+    assert (made.task.name, made.method.name) == ("enhancer_cohn", "majority")
+    with pytest.raises(InputError, match="task= is missing"):
+        resolve(RunConfig(method="majority"))
+    with pytest.raises(InputError, match="unknown method 'majorty'; did you mean majority?"):
+        resolve(RunConfig(task="synthetic_easy", method="majorty"))
+
+
+def test_all_controls_are_those_that_can_be_run(capsys):
+    every = resolve(config("with_shots", controls=["all"], k=2)).controls
+    assert "demos_other_task" not in every and "random_backbone" in every
+    assert "demos_other_task is left out: other_task=synthetic_easy is the task itself" in (
+        capsys.readouterr().err
+    )
+    other = config("with_shots", controls=["all"], k=2, other_task="synthetic_hard")
+    assert set(resolve(other).controls) == {*every, "demos_other_task"}
+    assert not capsys.readouterr().err
 
 
 def test_the_other_task_counts_where_its_rows_are_shown():
@@ -162,7 +203,7 @@ def test_k_and_its_resolved_name_give_the_same_hash():
 def test_a_method_without_backbone_is_one_run_whatever_the_backbone():
     one = config("majority")
     assert hashed(one) == hashed(
-        replace(one, batch_size=1, precision="bf16", keep_gb=8, k=5), weights="x"
+        replace(one, batch_size=1, precision="bf16", keep_gb=8), weights="x"
     )
     assert hashed(one) != hashed(replace(one, seed=1))
 
@@ -170,7 +211,7 @@ def test_a_method_without_backbone_is_one_run_whatever_the_backbone():
 def test_a_configuration_comes_back_from_a_report():
     from dataclasses import asdict
 
-    made = resolve(config("linear_probe", verbalizer=VerbalizerConfig(["A", "C"])))
+    made = resolve(config("linear_probe", n_train=5))
     back = from_dict(asdict(made))
     assert back == made and type(back.method) is LinearProbeConfig
     with pytest.raises(InputError, match="lr"):
