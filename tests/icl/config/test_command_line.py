@@ -75,7 +75,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(call, tiny, tmp_path, words, p
 
 
 def test_a_programming_error_keeps_its_traceback(call, tiny, monkeypatch):
-    monkeypatch.setattr("icl.run.measured", lambda *_: 1 / 0)
+    monkeypatch.setattr("icl.run.write_report", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call("task=tiny_rows", "method=majority")
 
