@@ -11,25 +11,26 @@ not seen. The table is in the folder of runs, beside the workers' output.
 import sys
 from collections.abc import Sequence
 
-from backbone.common.options import help_text
+from backbone.common.options import aligned, option_lines
 from experiments.common.command import exit_code
 from experiments.sweep.driver import sweep
 from experiments.sweep.request import SPACE, Options, read_request
 
 COMMAND = "python -m experiments.sweep"
 
-VALUES = f"""\
-  {SPACE + "OPTION=VALUES":<32} values of an option of a run: [0,4,16], or
-  {"":<32} uniform, log, int or logint of (low,high)
-  {"OPTION=VALUE":<32} an option of all runs, see python -m icl.run --help"""
+RUN_OPTIONS = {
+    f"{SPACE}OPTION=VALUES": "values of an option of a run: [0,4,16], or",
+    "": "uniform, log, int or logint of (low,high)",
+    "OPTION=VALUE": "an option of all runs, see python -m icl.run --help",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, or 2 after one line about a mistake."""
     words = sys.argv[1:] if arguments is None else arguments
     if not words or {"-h", "--help"} & set(words):
-        print(help_text(Options, COMMAND))
-        print(VALUES)
+        print(f"{COMMAND} key=value ...\n")
+        print("\n".join(aligned(option_lines(Options) | RUN_OPTIONS)))
         return 0
     return exit_code(lambda: sweep(read_request(words)))
 

@@ -50,9 +50,8 @@ Start = Callable[[WorkerOptions, int], Process]
 def start_worker(options: WorkerOptions, number: int) -> Process:
     """Start `python -m experiments.sweep_worker` in a session of its own.
 
-    The terminal's Ctrl-C then reaches the parent alone. The worker stops after its running trial
-    when its standard input ends: when the parent says so, or is dead. The address of the database
-    may hold a password; it is passed where other users of the machine cannot read it.
+    The terminal's Ctrl-C then reaches the parent alone. The address of the database may hold a
+    password, and is passed where other users of the machine cannot read it.
     """
     given = {one.name: getattr(options, one.name) for one in fields(options)}
     given |= {"number": number, "storage": None}
@@ -62,7 +61,7 @@ def start_worker(options: WorkerOptions, number: int) -> Process:
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "experiments.sweep_worker", *words],
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, STORAGE: options.storage or ""},
@@ -75,7 +74,7 @@ def sweep(request: Request, start: Start = start_worker) -> list[Path]:
 
     Args:
         request: The sweep.
-        start: Starts the worker of a number, its standard input a pipe.
+        start: Starts the worker of a number.
 
     Raises:
         InputError: If nothing can be run as asked, the storage or a worker cannot work, or the
@@ -83,14 +82,14 @@ def sweep(request: Request, start: Start = start_worker) -> list[Path]:
         SystemExit: With code 130 after Ctrl-C.
     """
     options, plan = request.options, request.plan
-    cells, title = cells_of(request)
-    folder = sweeps_folder(request.out)
+    cells, config = cells_of(request)
+    folder = sweeps_folder(config.out)
     url = options.storage or os.environ.get(STORAGE) or f"sqlite:///{folder / 'sweeps.sqlite'}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"out={request.out}: cannot write there ({error.strerror})") from error
-    name = options.study or f"{options.recipe or plan.mode}-{title}-{plan.digest()}"
+        raise InputError(f"out={config.out}: cannot write there ({error.strerror})") from error
+    name = options.study or f"{options.recipe or plan.mode}-{config.task.name}-{plan.digest()}"
     until = time.time() + (options.budget_seconds or math.inf)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with reached(url), Interrupts() as interrupts:
@@ -100,7 +99,9 @@ def sweep(request: Request, start: Start = start_worker) -> list[Path]:
             study = create(name, storage, plan, claim)
             study.add(cells)
             print(f"study {name} in {without_password(url)}: {len(cells)} cells", flush=True)
-            worker = WorkerOptions(name, url, request.data, request.out, until=until, leash=True)
+            worker = WorkerOptions(
+                name, url, config.data, config.out, until=until, parent=os.getpid()
+            )
             with closing(Pool(start, worker, options.workers)) as pool:
                 watch(study, pool, interrupts, until)
             write_text(folder / f"{name}.csv", table(study).to_csv(index=False))
@@ -113,7 +114,7 @@ def sweep(request: Request, start: Start = start_worker) -> list[Path]:
         is_whole = is_done(found) or options.budget_seconds is not None
         if not (chosen and options.test_seeds and is_whole):
             return [folder / f"{name}.csv"]
-        first = request.seed + request.seeds
+        first = config.seed + config.seeds
         seeds = range(first, first + options.test_seeds)
         cells = {t.number * APART + n: {**t.params, "seed": n} for t in chosen for n in seeds}
         do(f"{name}-test", plan.for_test_rows(), cells, math.inf)
@@ -143,13 +144,12 @@ def watch(study: Cells, pool: Pool, interrupts: Interrupts, until: float) -> Non
         screen.show(line(last, study.plan, datetime.now(), until))
         if interrupts.count and not is_told:
             screen.keep("stops after the running trials; Ctrl-C again stops at once")
+            pool.interrupt()
             is_told = True
         if not is_told and time.time() < until:
             pool.fill()
-        else:
-            pool.let_finish()
-            if not pool.is_working():
-                break
+        elif not pool.living():
+            break
         interrupts.wait(max(PAUSE, (time.monotonic() - began) / SHARE))
     if interrupts.count > 1:
         pool.close()
@@ -189,28 +189,25 @@ class Pool:
             if worker is None or code is not None:
                 self._workers[number] = self._start(self._options, number)
 
-    def is_working(self) -> bool:
-        """Return whether a worker lives."""
-        return any(worker.poll() is None for worker in self._workers.values())
+    def living(self) -> list[Process]:
+        """Return the workers that live."""
+        return [worker for worker in self._workers.values() if worker.poll() is None]
 
-    def let_finish(self) -> None:
-        """Tell the workers to stop after their running trial."""
-        for worker in self._workers.values():
-            if worker.stdin is not None and not worker.stdin.closed:
-                worker.stdin.close()
+    def interrupt(self) -> None:
+        """Let the workers stop after their running trial."""
+        for worker in self.living():
+            worker.send_signal(signal.SIGINT)
 
     def close(self) -> None:
         """End the workers at once."""
-        self.let_finish()
-        living = [worker for worker in self._workers.values() if worker.poll() is None]
-        for worker in living:
+        for worker in self.living():
             worker.terminate()
         deadline = time.monotonic() + PATIENCE
-        while self.is_working() and time.monotonic() < deadline:
+        while self.living() and time.monotonic() < deadline:
             time.sleep(0.05)
-        for worker in living:
-            if worker.poll() is None:
-                worker.kill()
+        for worker in self.living():
+            worker.kill()
+        for worker in self._workers.values():
             worker.wait()
 
 

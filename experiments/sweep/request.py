@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from optuna.distributions import CategoricalDistribution
+
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import not_an_option, option, read_options
@@ -36,7 +38,7 @@ class Options:
     """Options of a sweep, beside those of `python -m icl.run`."""
 
     recipe: str | None = option(None, "a command line kept in a file; other options override it")
-    mode: str = option("grid", "grid: every cell; tpe or random: a search", choices=MODES)
+    mode: str = option("grid", "every cell of a grid, or a search", choices=MODES)
     study: str | None = option(None, "its name; by default one made from the settings")
     storage: str | None = option(
         None, "address of a database; else the variable ICL_STORAGE, else SQLite in out"
@@ -46,14 +48,12 @@ class Options:
     budget_seconds: float | None = option(None, "takes no further cell after so long", above=0)
     objective: str = option(
         "validation_accuracy",
-        "of a search; validation_loss; validation_auroc or _r2 by the kind of task",
+        "what a search is for",
         choices=TARGETS,
     )
-    against: str | None = option(
-        None, f"second objective, for a Pareto front: {', '.join(COSTS)}", choices=COSTS
-    )
+    against: str | None = option(None, "a second objective, for a Pareto front", choices=COSTS)
     pruner: str | None = option(
-        None, "median (default of a search for one objective), hyperband, none", choices=PRUNERS
+        None, "ends runs that fall behind; median in a search for one objective", choices=PRUNERS
     )
     test_seeds: int = option(3, "seeds at which chosen settings are run on test rows", least=0)
     search_seed: int = option(0, "moves what a search draws", least=0)
@@ -67,19 +67,11 @@ class Request:
         options: Of the sweep itself.
         plan: What all who take part must agree on.
         places: Arguments that say where data are and where runs are written.
-        data: Folder of tables, or None.
-        out: Folder of runs.
-        seed: The first seed.
-        seeds: How many seeds there are.
     """
 
     options: Options
     plan: Plan
     places: Sequence[str]
-    data: str | None
-    out: str
-    seed: int
-    seeds: int
 
 
 def read_request(arguments: Sequence[str]) -> Request:
@@ -97,11 +89,11 @@ def read_request(arguments: Sequence[str]) -> Request:
     recipe = read_recipe(given["recipe"]) if "recipe" in given else {}
     # A value replaces the recipe's values to search, and the other way round.
     words = {name: text for name, text in recipe.items() if _twin(name) not in given} | given
-    own = {f.name for f in fields(Options)}
+    own = [f.name for f in fields(Options)]
     options = read_options(Options, [f"{n}={t}" for n, t in words.items() if n in own])
     space = {n.removeprefix(SPACE): t for n, t in words.items() if n.startswith(SPACE)}
     rest = {n: t for n, t in words.items() if n not in own and not n.startswith(SPACE)}
-    of_run = {f.name for f in fields(RunConfig)}
+    of_run = [f.name for f in fields(RunConfig)]
     for name in rest:
         if "." not in name and name not in of_run:  # a dotted name is checked with the run's
             raise unknown("option", name, [*own, *of_run])
@@ -115,7 +107,6 @@ def _twin(name: str) -> str:
 
 
 def _request(options: Options, rest: dict[str, str], space: dict[str, str]) -> Request:
-    seed, seeds = _integer(rest, "seed", 0), _integer(rest, "seeds", 1)
     values = {name: read_values(name, text) for name, text in space.items()}
     is_search, pruner = options.mode != "grid", options.pruner
     if is_search:
@@ -131,10 +122,10 @@ def _request(options: Options, rest: dict[str, str], space: dict[str, str]) -> R
             raise InputError("against= is for a search: give mode=tpe or mode=random")
         if pruner not in (None, "none"):
             raise InputError(f"pruner={pruner}: a grid cannot prune; drop it")
-        if seeds > 1 and "seed" not in values:  # each seed a cell of its own
+        first, count = _integer(rest, "seed", 0), _integer(rest, "seeds", 1)
+        if count > 1 and "seed" not in values:  # each seed a cell of its own
             rest = {n: t for n, t in rest.items() if n not in ("seed", "seeds")}
-            every = list(range(seed, seed + seeds))
-            values = {"seed": read_values("seed", str(every)), **values}
+            values = {"seed": CategoricalDistribution(range(first, first + count)), **values}
     plan = Plan(
         mode=options.mode,
         words=tuple(f"{n}={t}" for n, t in rest.items() if n not in PLACES),
@@ -143,9 +134,7 @@ def _request(options: Options, rest: dict[str, str], space: dict[str, str]) -> R
         pruner=pruner or ("median" if is_search and options.against is None else "none"),
         seed=options.search_seed,
     )
-    places = [f"{n}={rest[n]}" for n in PLACES if n in rest]
-    data, out = rest.get("data"), rest.get("out", "runs")
-    return Request(options, plan, places, data, out, seed, max(1, seeds))
+    return Request(options, plan, [f"{n}={rest[n]}" for n in PLACES if n in rest])
 
 
 def _integer(rest: Mapping[str, str], name: str, default: int) -> int:
@@ -155,8 +144,8 @@ def _integer(rest: Mapping[str, str], name: str, default: int) -> int:
         raise InputError(f"{name}={rest[name]}: must be an integer") from error
 
 
-def cells_of(request: Request) -> tuple[Mapping[int, Cell], str]:
-    """Return the cells of a sweep, without values where these are drawn, and the task's name.
+def cells_of(request: Request) -> tuple[Mapping[int, Cell], RunConfig]:
+    """Return the cells of a sweep, without values where these are drawn, and one's configuration.
 
     Cells that are the same run, as of a method without the budget that differs, are one.
 
@@ -166,10 +155,10 @@ def cells_of(request: Request) -> tuple[Mapping[int, Cell], str]:
     plan = request.plan
     if plan.mode != "grid":
         configs = [plan.config(cell, request.places) for cell in corners(plan.space)]
-        return {number: {} for number in range(request.options.trials)}, configs[0].task.name
+        return {number: {} for number in range(request.options.trials)}, configs[0]
     unique: dict[str, Cell] = {}
     for cell in grid(plan.space):
         config = plan.config(cell, request.places)
         identity = [run_options.identity(config), config.backbone, config.seeds, config.controls]
         unique.setdefault(json.dumps(identity, sort_keys=True), cell)
-    return dict(enumerate(unique.values())), config.task.name
+    return dict(enumerate(unique.values())), config

@@ -11,6 +11,7 @@ import operator
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import optuna
@@ -30,30 +31,27 @@ RETRIES = 5
 """How often a cell is tried again whose workers died."""
 
 
+@dataclass
 class Attempt:
     """A worker's turn at a cell, a context that tells the study how it ends.
 
     An exception other than KeyboardInterrupt fails the trial, with its reason, and goes no further.
 
     Attributes:
+        study: The study.
         trial: The trial, running.
         cell: Its values, in the order of the space.
         reported: Steps that an earlier attempt at the cell has reported.
+        claim: Held until the end.
         values: Of the objectives; to be filled before the end.
     """
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        trial: Trial,
-        cell: Cell,
-        reported: Collection[int],
-        claim: ExitStack,
-    ) -> None:
-        """Begin an attempt; `claim` is held until its end."""
-        self.trial, self.cell, self.reported = trial, cell, reported
-        self.values: list[float] = []
-        self._study, self._claim = study, claim
+    study: optuna.Study
+    trial: Trial
+    cell: Cell
+    reported: Collection[int]
+    claim: ExitStack
+    values: list[float] = field(default_factory=list)
 
     def __enter__(self) -> Attempt:
         """Return itself."""
@@ -63,9 +61,9 @@ class Attempt:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> bool:
         """Tell the study, unless it has given the trial to another worker meanwhile."""
-        with self._claim:
+        with self.claim:
             if error is None:
-                self._study.tell(self.trial, self.values, skip_if_finished=True)
+                self.study.tell(self.trial, self.values, skip_if_finished=True)
                 return False
             is_pruned = isinstance(error, optuna.TrialPruned)
             if isinstance(error, Exception) and (is_pruned or not isinstance(error, OptunaError)):
@@ -76,7 +74,7 @@ class Attempt:
                 with suppress(UpdateFinishedTrialError):
                     self.trial.set_user_attr(WHY, reason)
             state = TrialState.PRUNED if is_pruned else TrialState.FAIL
-            self._study.tell(self.trial, state=state, skip_if_finished=True)
+            self.study.tell(self.trial, state=state, skip_if_finished=True)
             return isinstance(error, Exception)
 
 
@@ -124,9 +122,9 @@ class Cells:
                     self._study.add_trial(
                         create_trial(
                             state=TrialState.WAITING,
+                            user_attrs={CELL: cell},
                             params=dict(values),
                             distributions=dict(space),
-                            user_attrs={CELL: cell},
                         )
                     )
 
@@ -162,9 +160,9 @@ class Cells:
                     self._study.add_trial(
                         create_trial(
                             state=TrialState.WAITING,
+                            user_attrs={CELL: cell, TRIES: _tries(trial) + 1},
                             params=trial.params,
                             distributions=trial.distributions,
-                            user_attrs={CELL: cell, TRIES: _tries(trial) + 1},
                             intermediate_values=trial.intermediate_values,
                         )
                     )

@@ -19,8 +19,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -61,41 +59,32 @@ class WorkerOptions:
     out: str = option("runs", "folder in which runs are written")
     number: int = option(1, "of this worker, for a launcher to count")
     until: float = option(math.inf, "takes no cell after this time, in seconds since 1970")
-    leash: bool = option(False, "stops when its standard input ends")
+    parent: int | None = option(None, "id of the process whose end it heeds")
 
 
 class Stop:
     """Whether to take no further cell: after a deadline, a signal, or the end of the parent."""
 
-    def __init__(self, until: float = math.inf) -> None:
-        """Set the deadline, a time as `time.time` gives it."""
-        self._until = until
-        self._asked = threading.Event()
+    def __init__(self, until: float = math.inf, parent: int | None = None) -> None:
+        """Set the deadline, as `time.time` gives it, and the id of the parent process."""
+        self._until, self._parent = until, parent
+        self._is_asked = False
 
     def __call__(self) -> bool:
         """Return whether to take no further cell."""
-        return self._asked.is_set() or time.time() >= self._until
+        is_orphan = self._parent is not None and os.getppid() != self._parent
+        return self._is_asked or is_orphan or time.time() >= self._until
 
     def on_signals(self) -> None:
         """Stop after the running trial on Ctrl-C; at once on a second one, or on SIGTERM."""
 
         def stop(number: int, _frame: object) -> None:
-            if number == signal.SIGTERM or self._asked.is_set():
+            if number == signal.SIGTERM or self._is_asked:
                 raise KeyboardInterrupt
-            self._asked.set()
+            self._is_asked = True
 
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)
-
-    def on_end_of(self, handle: int) -> None:
-        """Stop after the running trial when a pipe ends, as it does when the parent dies."""
-
-        def wait() -> None:
-            while os.read(handle, 1):
-                pass
-            self._asked.set()
-
-        threading.Thread(target=wait, daemon=True).start()
 
 
 def work(options: WorkerOptions, stop: Callable[[], bool], do: Run = run) -> None:
@@ -117,15 +106,14 @@ def work(options: WorkerOptions, stop: Callable[[], bool], do: Run = run) -> Non
     with reached(url):
         claim = claims(url, sweeps_folder(options.out))
         cells = join(options.study, open_storage(url, create=False), claim)
+        plan = cells.plan
         while not stop():
             attempt = cells.take()
             if attempt is not None:
                 with attempt:
-                    config = cells.plan.config(attempt.cell, places)
-                    attempt.trial.set_user_attr("command", cells.plan.command(attempt.cell))
-                    _score(
-                        attempt, cells.plan, do(config, Watch(_Pruning(attempt, cells.plan), claim))
-                    )
+                    attempt.trial.set_user_attr("command", plan.command(attempt.cell))
+                    watch = Watch(_Pruning(attempt, plan), claim)
+                    _score(attempt, plan, do(plan.config(attempt.cell, places), watch))
                 continue
             cells.revive()
             if is_done(cells.last()):
@@ -212,10 +200,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def job(cfg: DictConfig) -> None:
     """Work as Hydra's configuration says."""
     options = WorkerOptions(**{one.name: cfg[one.name] for one in fields(WorkerOptions)})
-    stop = Stop(options.until)
+    stop = Stop(options.until, options.parent)
     stop.on_signals()
-    if options.leash:
-        stop.on_end_of(sys.stdin.fileno())
     work(options, stop)
 
 

@@ -85,29 +85,20 @@ def heard(out):
 class Forked:
     """A process that was forked, as `subprocess.Popen` would give it."""
 
-    started: list = []
-
     def __init__(self, work):
-        read, write = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
-                os.close(write)
-                for other in Forked.started:  # or it would keep their pipes open itself
-                    other.stdin.close()
                 # SQLite's connections must not be closed by a process that did not open them.
                 gc.freeze()
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
-                work(read)
+                work()
                 code = 0
             except KeyboardInterrupt:
                 code = 130
             finally:
                 os._exit(code)
-        os.close(read)
-        self.stdin = os.fdopen(write, "wb")
-        Forked.started.append(self)
         self.code = None
 
     def poll(self):
@@ -122,21 +113,23 @@ class Forked:
             time.sleep(0.01)
         return self.code
 
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
     def terminate(self):
-        os.kill(self.pid, signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self):
-        os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
 
 def forking(runs):
     """Starts workers that do these runs."""
 
     def start(options: WorkerOptions, number: int) -> Forked:
-        def live(leash):
-            stop = Stop(options.until)
+        def live():
+            stop = Stop(options.until, options.parent)
             stop.on_signals()
-            stop.on_end_of(leash)
             work(options, stop, runs)
 
         return Forked(live)
@@ -154,7 +147,7 @@ def until(is_so, seconds=120):
 
 def begun(words, runs, url):
     """A parent in a process of its own."""
-    return Forked(lambda _: sweep(read_request([*words, f"storage={url}"]), forking(runs)))
+    return Forked(lambda: sweep(read_request([*words, f"storage={url}"]), forking(runs)))
 
 
 def done(words, runs, url):

@@ -15,7 +15,7 @@ from tests.experiments.sweep.sweeping import Forked, until
 def held_elsewhere(claim, tmp_path):
     """A process that holds the name `x` until it is killed."""
 
-    def hold(_):
+    def hold():
         with claim("x"):
             (tmp_path / "held").touch()
             time.sleep(600)
@@ -50,7 +50,7 @@ def test_a_claim_of_a_file_is_never_held_twice(tmp_path):
     number = tmp_path / "number"
     number.write_text("0")
 
-    def add(_):
+    def add():
         for _ in range(50):
             with file_claim(tmp_path / "claims", "x"):
                 value = int(number.read_text())

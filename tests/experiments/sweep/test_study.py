@@ -26,7 +26,7 @@ def url(request, tmp_path):
 def waiting_cells(url, folder, count):
     """A study with so many cells, made by a process of its own: connections must not be forked."""
 
-    def make(_):
+    def make():
         study = create("s", open_storage(url, create=True), PLAN, claims(url, folder))
         study.add(dict(enumerate(grid(PLAN.space)[:count])))
 
@@ -40,7 +40,7 @@ def joined(url, folder):
 def test_a_waiting_cell_is_taken_by_one_process(url, tmp_path):
     waiting_cells(url, tmp_path, 40)
 
-    def take(_):
+    def take():
         study, taken = joined(url, tmp_path), []
         while (attempt := study.take()) is not None:
             with attempt:
@@ -57,7 +57,7 @@ def test_a_waiting_cell_is_taken_by_one_process(url, tmp_path):
 def test_a_cell_waits_again_when_its_worker_dies_and_not_before(url, tmp_path):
     waiting_cells(url, tmp_path, 1)
 
-    def take(_):
+    def take():
         attempt = joined(url, tmp_path).take()
         attempt.trial.report(0.25, 1)
         (tmp_path / "taken").touch()

@@ -315,7 +315,7 @@ def test_workers_that_hydra_launches_join_a_study_without_workers(tmp_path, url)
 
     until(is_there)
     launched = ["-m", "study=s", f"storage={url}", f"out={tmp_path}", "number=1,2"]
-    joined = Forked(lambda _: worker_main(launched))
+    joined = Forked(lambda: worker_main(launched))
     assert (joined.wait(), parent.wait()) == (0, 0)
     assert [t.state for t in trials(url)] == [TrialState.COMPLETE] * 3
     assert len(pd.read_csv(tmp_path / "sweeps" / "s.csv")["run"].unique()) == 3
