@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.streams import stream
 from backbone.sequence.dna import reverse_complement
 
 DIVISIONS = ("official", "clean", "by_cluster", "by_chromosome")
@@ -67,7 +68,7 @@ def divide(
     Returns:
         For each part the ascending numbers of its rows.
     """
-    generator = np.random.default_rng(seed)
+    generator = stream(seed, "division")
     group_sizes = np.bincount(groups)
     group_class = np.full(len(group_sizes), np.iinfo(np.int64).max)
     np.minimum.at(group_class, groups, np.asarray(labels, dtype=np.int64))
@@ -104,7 +105,7 @@ def stratified_sample(labels: Sequence[int] | np.ndarray, n: int, seed: int) -> 
         )
     # One row a class is set aside first, and the rest shared out over the rest.
     wanted = [1 + more for more in apportion(n - len(values), np.maximum(counts - 1, 1e-12))]
-    generator = np.random.default_rng(seed)
+    generator = stream(seed, "subset")
     chosen = [
         generator.permutation(np.flatnonzero(np.asarray(labels) == value))[:count]
         for value, count in zip(values, wanted, strict=True)

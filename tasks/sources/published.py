@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.streams import stream
 from tasks.division import divide, same_sequence
 from tasks.sources.hub import HubDataset, HubUnavailable
 from tasks.sources.rows import PartRows
@@ -283,7 +284,7 @@ class GeneratedSource:
 
     def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
         """Draw the rows; `data` has nothing to say here."""
-        random = np.random.default_rng([self.seed, split_seed])
+        random = stream(self.seed, "generated rows", split_seed)
         sizes = (self.n_train, self.n_val, self.n_test)
         train, val, test = (self.generator.draw(size, random) for size in sizes)
         name = type(self.generator).__name__
