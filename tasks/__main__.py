@@ -1,4 +1,4 @@
-"""python -m tasks list | show NAME | check NAME: the tasks, one task's card, its audit."""
+"""The command `python -m tasks`: list all tasks, show the card of one, or audit it."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -6,37 +6,38 @@ from dataclasses import dataclass
 
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
-from backbone.common.options import option, read_options
+from backbone.common.options import aligned, option, option_lines, read_options
 from tasks.card import card
 from tasks.catalog import TASKS
 from tasks.kinds import kind_of
 from tasks.registry import TaskFamily, build_task, options_class
 from tasks.task import Task, data_folder
 
-HELP = """python -m tasks list                       all tasks, a line each
-python -m tasks show NAME [data=DIR]      one task's card; its rows where the data are
-python -m tasks check NAME [data=DIR]     what a classifier could exploit, and a verdict
+HELP = """python -m tasks list                      all tasks, a line each
+python -m tasks show NAME [data=DIR]     a task's card, its own options, and its rows
+python -m tasks check NAME [data=DIR]    its audit: leaks, shortcuts, and a verdict
 
-Options of a task are given as task.OPTION=VALUE, as in
-python -m tasks show table task.train=mine.csv task.label=y"""
+A task's own options are given as task.OPTION=VALUE:
+python -m tasks show table task.train=mine.csv task.label=y
+python -m tasks check --help             options of the audit"""
 
 
 @dataclass
 class Show:
-    """Options of `show`; a task's own are given as task.OPTION=VALUE."""
+    """Options of `show`; a task's own options are given as task.OPTION=VALUE."""
 
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
-    split_seed: int = option(0, "moves the division of the rows, where the task leaves it open")
+    split_seed: int = option(0, "seed of the division, where the task leaves it open")
 
 
 def show_list(words: Sequence[str]) -> list[str]:
-    """All tasks in a line each: name, what it asks, kind and classes, metric.
+    """Return a line per task: name, description, kind and number of classes, metric.
 
     Raises:
         InputError: If there are further words.
     """
     if words:
-        raise InputError(f"{words[0]!r}: list takes no options")
+        raise InputError(f"{words[0]!r}: list takes no options; show NAME is the card of a task")
     rows = []
     for name in TASKS.names():
         entry = TASKS.get(name)
@@ -47,7 +48,7 @@ def show_list(words: Sequence[str]) -> list[str]:
 
 
 def _size(entry: Task | TaskFamily) -> tuple[str, str]:
-    """Classes or labels, and the metric, of a task that can be built without options."""
+    """Return the number of classes or labels and the metric; a family may need options first."""
     if isinstance(entry, TaskFamily):
         try:
             entry = entry.build(entry.config(name=entry.name))
@@ -59,7 +60,7 @@ def _size(entry: Task | TaskFamily) -> tuple[str, str]:
 
 
 def show(words: Sequence[str]) -> list[str]:
-    """The card of the task that the words name.
+    """Return the card of the task that the words name.
 
     Raises:
         InputError: If the name or an option is wrong.
@@ -70,15 +71,16 @@ def show(words: Sequence[str]) -> list[str]:
     own = [word.removeprefix("task.") for word in rest if word.startswith("task.")]
     options = read_options(Show, [word for word in rest if not word.startswith("task.")])
     chosen = read_options(options_class(name), [f"name={TASKS.get(name).name}", *own])
-    data = data_folder(options.data)
-    return card(build_task(chosen), options.split_seed, data)
+    lines = card(build_task(chosen), options.split_seed, data_folder(options.data))
+    own_options = aligned(option_lines(type(chosen), "task."))
+    return [*lines, *(["", "  Options", *own_options] if own_options else [])]
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], list[str]]] = {"list": show_list, "show": show}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0, or 2 after one line about what is wrong."""
+    """Run the command line; return 0, or 2 after one line that says what is wrong."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or {"-h", "--help"} & {words[0]}:
         print(HELP)

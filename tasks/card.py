@@ -1,4 +1,4 @@
-"""One task's card: what it asks, where it comes from, what is wrong with it, and its rows."""
+"""A task's card: its question, source and known flaws, and statistics of its rows."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,18 +23,18 @@ SUITING: dict[Kind, str] = {
         "fine_tune, gc_only, ia3, kmer_logreg, length_only, linear_probe, lora, majority"
     ),
 }
-"""Methods by the kind of task that they can do, as `python -m icl.run` lists them."""
+"""Methods that suit a kind of task, as `python -m icl.run` lists them."""
 
-SHOWN = 12
-"""Labels that are listed one by one."""
+LISTED = 12
+"""Labels that a card lists; of more, the first ones."""
 
 
 def card(task: Task, split_seed: int, data: Path | None) -> list[str]:
-    """The lines of a task's card; rows only where the data can be had.
+    """Return the lines of a task's card, with its rows where the data are available.
 
     Args:
         task: The task.
-        split_seed: Moves the division, where the task leaves it open.
+        split_seed: Seed of the division, where the task leaves it open.
         data: As in `Task.splits`.
     """
     lines = [task.name, *_facts(task)]
@@ -46,8 +46,8 @@ def card(task: Task, split_seed: int, data: Path | None) -> list[str]:
 
 
 def _facts(task: Task) -> Iterator[str]:
-    labels = ", ".join(task.labels[:SHOWN])
-    more = f" and {len(task.labels) - SHOWN} more" if len(task.labels) > SHOWN else ""
+    labels = ", ".join(task.labels[:LISTED])
+    more = f" and {len(task.labels) - LISTED} more" if len(task.labels) > LISTED else ""
     facts = {
         "what": task.description,
         "kind": task.kind,
@@ -69,7 +69,7 @@ def _facts(task: Task) -> Iterator[str]:
 
 
 def _source(task: Task) -> str:
-    """Where the rows come from, as far as the source says."""
+    """Return where the rows come from, as far as the source says."""
     hub = getattr(task.source, "hub", None)
     layouts = getattr(task.source, "layouts", ())
     places = [f"Hub data set {hub.repository}"] if hub is not None else []
@@ -90,11 +90,13 @@ def _rows(task: Task, splits: Splits) -> Iterator[str]:
     yield from _field("GC", _gc(task, everything))
     if splits.ambiguous_letters:
         yield from _field("letters", f"{splits.ambiguous_letters:,} IUPAC letters read as N")
+    for note in splits.notes:
+        yield from _field("read", note)
     yield from _field("sha256", splits.sha256)
 
 
 def _gc(task: Task, rows: Sequence[Example]) -> str:
-    """Mean GC content and its spread, of each class where there are some."""
+    """Return the mean GC content and its spread, and the mean of each class."""
     shares = np.array([gc_content(example.sequence) for example in rows])
     whole = f"{shares.mean():.3f} (standard deviation {shares.std():.3f})"
     groups = kind_of(task).groups(task, rows)
@@ -103,6 +105,6 @@ def _gc(task: Task, rows: Sequence[Example]) -> str:
 
 
 def _field(name: str, text: str) -> list[str]:
-    """A name and its text, wrapped, with the text in one column."""
+    """Return the lines of a name and its text, wrapped in a column."""
     first, *rest = wrap(text, WIDTH - 12, break_long_words=False, break_on_hyphens=False) or [""]
     return [f"  {name:<10}{first}", *(f"{'':12}{line}" for line in rest)]

@@ -1,6 +1,6 @@
-"""How rows are divided: stratified by class, seeded, equal sequences never torn apart.
+"""Divisions of rows: stratified by class, seeded, equal sequences kept together.
 
-Works on labels and sequences alone and returns row numbers, so it knows nothing of tasks.
+The functions take labels and sequences and return row numbers; they know nothing of tasks.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ anew, relatives kept together; all rows anew, chromosomes kept together."""
 
 
 def same_strand(sequence: str) -> str:
-    """A sequence or its reverse complement, whichever comes first in the alphabet."""
+    """Return a sequence or its reverse complement, whichever sorts first."""
     return min(sequence, reverse_complement(sequence))
 
 
@@ -28,8 +28,8 @@ def same_sequence(sequences: Sequence[str]) -> np.ndarray:
         sequences: N cleaned sequences.
 
     Returns:
-        (N,) numbers from 0 on, by the alphabetical order of the strand that comes first in it, so
-        that they do not depend on the order of the rows.
+        (N,) numbers from 0 in the order of the strands that sort first, so that they do not depend
+        on the order of the rows.
     """
     strands = [same_strand(sequence) for sequence in sequences]
     number = {strand: i for i, strand in enumerate(sorted(set(strands)))}
@@ -37,10 +37,10 @@ def same_sequence(sequences: Sequence[str]) -> np.ndarray:
 
 
 def apportion(total: int, weights: Sequence[float] | np.ndarray) -> list[int]:
-    """Share out `total` in proportion to `weights`, by largest remainders; earlier ones win ties.
+    """Apportion `total` by `weights` with the method of largest remainders; earlier ones win ties.
 
     Returns:
-        One count per weight; each is its exact share rounded up or down, and they sum to `total`.
+        A count per weight: its exact share, rounded up or down. They sum to `total`.
     """
     exact = total * np.asarray(weights, dtype=np.float64) / np.sum(weights)
     # The sum of shares such as 0.7 + 0.1 + 0.2 is exact only to rounding: 7 may come as 6.999...
@@ -55,18 +55,18 @@ def divide(
 ) -> list[np.ndarray]:
     """Divide rows into parts with the same proportion of classes in each.
 
-    Rows of one group stay together, in the class of the smallest label among them. Where every
-    group is one row, each part gets exactly its share of each class, rounded. Which group goes
-    where depends on the seed and the groups' numbers, not on the order of the rows.
+    Rows of one group stay together, in the stratum of the smallest label among them. If every group
+    is one row, each part gets its exact share of each class, rounded. The draw depends on the seed
+    and the groups' numbers, not on the order of the rows.
 
     Args:
         labels: N class numbers.
         groups: (N,) numbers of `same_sequence`.
         shares: Share of each part; they sum to 1.
-        seed: Moves the draw.
+        seed: Seed of the draw.
 
     Returns:
-        For each part the ascending numbers of its rows.
+        The row numbers of each part, ascending.
     """
     generator = stream(seed, "division")
     group_sizes = np.bincount(groups)
@@ -84,18 +84,18 @@ def divide(
 
 
 def stratified_sample(labels: Sequence[int] | np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Draw `n` rows with the classes in their proportions, every class at least once.
+    """Draw `n` rows, stratified by class, with at least one of every class.
 
     Args:
         labels: N class numbers.
         n: Rows to draw.
-        seed: Moves the draw.
+        seed: Seed of the draw.
 
     Returns:
         (n,) ascending row numbers.
 
     Raises:
-        InputError: If `n` is more than there are rows or less than there are classes.
+        InputError: If there are fewer than `n` rows or more than `n` classes.
     """
     values, counts = np.unique(np.asarray(labels, dtype=np.int64), return_counts=True)
     if not len(values) <= n <= len(labels):
@@ -103,7 +103,7 @@ def stratified_sample(labels: Sequence[int] | np.ndarray, n: int, seed: int) -> 
             f"cannot take {n} of {len(labels)} rows of {len(values)} classes: "
             f"choose a number from {len(values)} to {len(labels)}"
         )
-    # One row a class is set aside first, and the rest shared out over the rest.
+    # One row of each class comes first; the others are apportioned over the remaining rows.
     wanted = [1 + more for more in apportion(n - len(values), np.maximum(counts - 1, 1e-12))]
     generator = stream(seed, "subset")
     chosen = [

@@ -69,7 +69,7 @@ class TaskConfig:
     A fixed task has only its name. The options of a family derive from this class: plain
     dataclasses (not frozen, as the command line fills them) in which every field has a default and
     a type that OmegaConf knows: bool, int, float, str, list, enumeration, or one of them `| None`.
-    An option's help is `field(metadata={"help": ...})`; see also `path_option`.
+    Options are declared by `backbone.common.options.option` and `path_option`.
     """
 
     name: str = ""
@@ -131,7 +131,10 @@ def build_task(options: TaskConfig) -> Task:
         InputError: If the name is unknown, or the options make no task.
     """
     entry = TASKS.get(options.name)
-    return entry.build(options) if isinstance(entry, TaskFamily) else entry
+    if not isinstance(entry, TaskFamily):
+        return entry
+    check_options(options, "task.")
+    return entry.build(options)
 
 
 def task_options(name: str, values: Mapping[str, Any]) -> TaskConfig:
@@ -142,8 +145,7 @@ def task_options(name: str, values: Mapping[str, Any]) -> TaskConfig:
         values: The options that are not left at their defaults; a path may be text or a `Path`.
 
     Raises:
-        InputError: If the name or an option is unknown, or a value is of the wrong type or out of
-            range.
+        InputError: If the name or an option is unknown, or a value is of the wrong type.
     """
     schema = options_class(name)
     known = [declared.name for declared in fields(schema) if declared.name != "name"]
@@ -156,7 +158,6 @@ def task_options(name: str, values: Mapping[str, Any]) -> TaskConfig:
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(options, schema)
-    check_options(options, "task.")
     return options
 
 

@@ -39,9 +39,9 @@ class Splits:
     """The rows of one division of a task.
 
     Attributes:
-        train: Rows that are learned from; demonstrations come from here.
-        val: Rows that choose between settings and moments.
-        test: Rows that are scored once, at the end.
+        train: Rows to learn from; demonstrations come from here.
+        val: Rows to choose settings and epochs by.
+        test: Rows to score once, at the end.
         origin: One sentence: which files or data set, and how they were divided.
         sha256: Hash of the cleaned rows of the three splits, in order.
         revision: Commit of the Hub data set, where the rows come from there.
@@ -72,15 +72,15 @@ class Task:
     """A question about DNA.
 
     Attributes:
-        name: Name in the registry, or of what a family built; reports carry it.
-        labels: Names in order: of the classes, of the labels that a row has or has not, or, alone,
-            of the number that is predicted.
+        name: Name in reports: that of the registry, or one that its family gives it.
+        labels: Names, in order: the classes, the labels of a multi-label task, or the one number
+            that is predicted.
         source: Where the rows come from.
         metric: The metric that its literature reports.
         description: One line for the help.
         citation: Paper or data set to cite.
         licence: Terms of the data, as their publisher states them.
-        best_accuracy: The accuracy that no classifier can beat on average, where it is known.
+        best_accuracy: Expected accuracy of the best possible classifier, where it is known.
         kind: What a row's label is.
         groups: Labels that are also reported together, by the name of their group.
         flaws: What is known to be wrong with the data, a sentence each, with how to find it again.
@@ -117,13 +117,13 @@ class Task:
         return self.source.splits(self, split_seed, data)
 
     def split(self, name: SplitName, seed: int, data: Path | None = None) -> tuple[Example, ...]:
-        """One of the three splits; see `splits`."""
+        """Return one of the three splits; see `splits`."""
         splits = self.splits(seed, data)
         return {"train": splits.train, "val": splits.val, "test": splits.test}[name]
 
 
 def data_folder(given: str | None) -> Path | None:
-    """Return where tables are read: what is given, else the variable ICL_DATA; None: the Hub."""
+    """Return the folder of the data: the one given, else ICL_DATA; None stands for the Hub."""
     folder = given or os.environ.get("ICL_DATA")
     return Path(folder).expanduser() if folder else None
 
@@ -138,7 +138,7 @@ def make_splits(
     ambiguous_letters: int = 0,
     notes: Sequence[str] = (),
 ) -> Splits:
-    """Put three lists of rows together, with their hash.
+    """Make splits of three lists of rows, with their hash.
 
     Raises:
         InputError: If a split has no rows, or lacks a class.
@@ -175,25 +175,25 @@ def _check_classes(
 
 
 def label_text(label: Any) -> str:
-    """A row's label as text, in one form for every kind: `1`, `0110` or `0.25`."""
+    """Return a row's label as text, in one form for every kind: `1`, `0110` or `0.25`."""
     return "".join(map(str, label)) if isinstance(label, tuple) else str(label)
 
 
 def strata(examples: Sequence[Example]) -> list[int]:
-    """Numbers by which rows are divided in proportion: their classes, or all alike, (N,)."""
+    """Return the class of each of N rows to stratify by; 0 for all where there are no classes."""
     return [int(e.label) if isinstance(e.label, int | np.integer) else 0 for e in examples]
 
 
 def truth(examples: Sequence[Example]) -> np.ndarray:
-    """The labels of rows of one task: classes or numbers (N,), or 0 and 1 for L labels (N, L)."""
+    """Return the labels of N rows: classes or numbers (N,), or zeros and ones (N, L)."""
     return np.array([example.label for example in examples])
 
 
 def subset(examples: Sequence[Example], n: int, seed: int) -> tuple[Example, ...]:
-    """Draw `n` rows with the classes in their proportions, in their old order.
+    """Draw `n` rows, stratified by class, and return them in their old order.
 
     Raises:
-        InputError: If `n` is more than there are rows or less than there are classes.
+        InputError: If there are fewer than `n` rows or more than `n` classes.
     """
     rows = stratified_sample(strata(examples), n, seed)
     return tuple(examples[row] for row in rows)

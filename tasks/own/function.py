@@ -1,4 +1,4 @@
-"""A task of one function: it yields rows, and a decorator registers it."""
+"""A task from one function that yields rows, registered by a decorator."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from tasks.sources.published import assemble
 from tasks.sources.rows import clean
 from tasks.task import Kind, Splits, Task
 
-Rows = Callable[[], Iterable[tuple[str, Any]]]
-RowsT = TypeVar("RowsT", bound=Rows)
+RowFunction = Callable[[], Iterable[tuple[str, Any]]]
+RowFunctionT = TypeVar("RowFunctionT", bound=RowFunction)
 
 
 @dataclass(frozen=True)
@@ -19,37 +19,37 @@ class FunctionSource:
     """Rows that a function yields, divided 70/10/20.
 
     Attributes:
-        rows: Gives the same pairs of sequence and label at every call.
-        origin: What they are, as it reads in the middle of a sentence.
+        rows: Yields the same pairs of sequence and label at every call.
+        origin: What they are, as a phrase for the middle of a sentence.
     """
 
-    rows: Rows
+    rows: RowFunction
     origin: str
 
     def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
-        """Call the function and divide its rows; `data` has nothing to say here."""
+        """Call the function and divide its rows; `data` is not used."""
         pool = clean(self.rows(), task, self.origin, self.origin)
         return assemble(task, {"pool": pool}, split_seed)
 
 
 def task(
     name: str, labels: tuple[str, ...], kind: Kind = "classes", **about: str
-) -> Callable[[RowsT], RowsT]:
-    """Register the decorated function as `task=NAME`; its docstring is the line of help.
+) -> Callable[[RowFunctionT], RowFunctionT]:
+    """Register the decorated function as `task=NAME`, with its docstring as the help.
 
     Args:
         name: Name on the command line.
         labels: As in `Task`, in order; the function yields one of them beside each sequence, or
             its number.
         kind: What a row's label is.
-        about: Further fields of `Task`: metric, citation, licence.
+        **about: Further fields of `Task`: metric, citation, licence.
 
     Raises:
         ValueError: If the name is taken.
-        TypeError: If `about` has what no task has.
+        TypeError: If `about` names no field of `Task`.
     """
 
-    def register(rows: RowsT) -> RowsT:
+    def register(rows: RowFunctionT) -> RowFunctionT:
         description = (rows.__doc__ or "").strip().partition("\n")[0]
         source = FunctionSource(rows, f"the rows of {rows.__name__}")
         made: dict[str, Any] = {"description": description, **about}

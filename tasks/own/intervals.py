@@ -5,19 +5,21 @@ no strand at all read forward.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast, get_args
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.fasta import Genome, find_fasta
-from tasks.own.table import checked_kind, own, own_task
+from tasks.own.table import own_task
 from tasks.registry import TASKS, TaskConfig, TaskFamily, path_option
 from tasks.sources.labels import find_labels
 from tasks.sources.published import assemble
 from tasks.sources.rows import PartRows, clean
 from tasks.sources.tables import stem
-from tasks.task import Splits, Task
+from tasks.task import Kind, Splits, Task
 
 
 @dataclass
@@ -26,15 +28,11 @@ class IntervalsConfig(TaskConfig):
 
     genome: str | None = path_option("FASTA file, plain or bgzip, a folder of them or a glob")
     bed: str | None = path_option("BED file of labelled intervals")
-    label: int = own(4, "column of the labels, counted from 1; the fourth is BED's name")
-    flank: int = own(0, "bases that are added on either side")
-    kind: str = own("classes", "classes (sorted values), multi_label (as 0110) or regression")
-    val_chromosomes: list[str] = field(
-        default_factory=list, metadata={"help": "records of validation, as [chr8]; else 10 %"}
-    )
-    test_chromosomes: list[str] = field(
-        default_factory=list, metadata={"help": "records of test, as [chr9,chr10]; else 20 %"}
-    )
+    label: int = option(4, "column of the labels, from 1; the fourth is BED's name")
+    flank: int = option(0, "bases to add on either side", least=0)
+    kind: str = option("classes", "what a label is", choices=get_args(Kind))
+    val_chromosomes: list[str] = option([], "records of validation, as [chr8]; else 10 %")
+    test_chromosomes: list[str] = option([], "records of test, as [chr9,chr10]; else 20 %")
 
 
 @dataclass(frozen=True)
@@ -85,12 +83,12 @@ class IntervalSource:
         if not self.test:
             return ["pool"] * len(intervals)
         there = {interval.record for interval in intervals}
-        for option, names in (("test", self.test), ("val", self.val)):
+        for split, names in (("test", self.test), ("val", self.val)):
             for name in names:
                 if name not in there:
                     some = ", ".join(sorted(there)[:5])
                     raise InputError(
-                        f"task.{option}_chromosomes: {self.bed} has no interval on {name}; "
+                        f"task.{split}_chromosomes: {self.bed} has no interval on {name}; "
                         f"it has {some}{' ...' if len(there) > 5 else ''}"
                     )
         of_record = dict.fromkeys(self.val, "dev") | dict.fromkeys(self.test, "test")
@@ -129,11 +127,9 @@ def build(options: IntervalsConfig) -> Task:
     Raises:
         InputError: If an option is missing or wrong, or the labels cannot be read.
     """
-    kind = checked_kind(options.kind)
+    kind = cast(Kind, options.kind)
     if options.genome is None or options.bed is None:
         raise InputError("task=intervals: give task.genome=FASTA and task.bed=FILE")
-    if options.flank < 0:
-        raise InputError(f"task.flank={options.flank}: must be 0 or more")
     if options.val_chromosomes and not options.test_chromosomes:
         raise InputError("task.val_chromosomes: give task.test_chromosomes too")
     both = sorted({*options.val_chromosomes} & {*options.test_chromosomes})

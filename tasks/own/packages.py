@@ -1,7 +1,7 @@
 """Tasks of other packages, through the entry point group `icl.tasks`.
 
-A package names in its pyproject.toml either a module, which registers what it has when it is
-imported, or a `Task` or `TaskFamily`:
+In its pyproject.toml a package names either a module that registers its tasks when imported, or a
+`Task` or `TaskFamily`:
 
     [project.entry-points."icl.tasks"]
     mine = "my_package.tasks"
@@ -18,9 +18,10 @@ GROUP = "icl.tasks"
 
 
 def load_packages() -> None:
-    """Register the tasks of every installed package; one that cannot be loaded is named and left.
+    """Register the tasks of every installed package.
 
-    A broken package of somebody else's must not keep the other tasks from being used.
+    A package that cannot be loaded is left out with a warning: it must not keep the other tasks
+    from being used.
     """
     for point in metadata.entry_points(group=GROUP):
         try:

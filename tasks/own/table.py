@@ -1,11 +1,12 @@
 """A task from your own tables: `task=table task.train=a.csv task.test=b.csv`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from tasks.kinds import TASK_KINDS
 from tasks.registry import TASKS, TaskConfig, TaskFamily, path_option
 from tasks.sources.labels import as_number, check_labels, find_labels
@@ -21,11 +22,6 @@ from tasks.sources.tables import (
 from tasks.task import Kind, LabelOrder, Splits, Task
 
 
-def own(default: Any, text: str) -> Any:
-    """Declare an option with its help."""
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass
 class TableConfig(TaskConfig):
     """Options of `task=table`."""
@@ -33,14 +29,11 @@ class TableConfig(TaskConfig):
     train: str | None = path_option("table of sequences and labels; alone it is divided 70/10/20")
     dev: str | None = path_option("table of validation rows; else 10 % of train")
     test: str | None = path_option("table of test rows")
-    sequence: str = own("sequence", "column of the sequences")
-    label: str = own("label", "column of the labels")
-    kind: str = own("classes", "classes, multi_label (0110, or a column a label) or regression")
-    labels: list[str] = field(
-        default_factory=list,
-        metadata={"help": "names in order; numbers in a table are then positions, from 0"},
-    )
-    missing: str = own("error", "rows without a label or sequence: error, or drop (and count)")
+    sequence: str = option("sequence", "column of the sequences")
+    label: str = option("label", "column of the labels")
+    kind: str = option("classes", "what a label is", choices=get_args(Kind))
+    labels: list[str] = option([], "names in order; numbers in a table are then positions, from 0")
+    missing: str = option("error", "rows without label or sequence", choices=get_args(Missing))
 
 
 @dataclass(frozen=True)
@@ -80,9 +73,7 @@ def build(options: TableConfig) -> Task:
     Raises:
         InputError: If an option is missing or wrong, or the labels cannot be read.
     """
-    kind = checked_kind(options.kind)
-    if options.missing not in get_args(Missing):
-        raise InputError(f"task.missing={options.missing}: must be one of error, drop")
+    kind = cast(Kind, options.kind)
     files = _files(options)
     declared = check_labels(options.labels, kind) if options.labels else ()
     train = files.get("train") or files["pool"]
@@ -148,17 +139,6 @@ def own_task(
         name, labels, source, metric=metric, description="your own data", kind=kind,
         label_order=order,
     )  # fmt: skip
-
-
-def checked_kind(text: str) -> Kind:
-    """Return the kind of a task, as it was given.
-
-    Raises:
-        InputError: If there is no such kind.
-    """
-    if text not in get_args(Kind):
-        raise InputError(f"task.kind={text}: must be one of {', '.join(get_args(Kind))}")
-    return cast(Kind, text)
 
 
 TASKS.add(

@@ -7,7 +7,7 @@ names here.
 """
 
 from tasks.registry import TASKS
-from tasks.sets.one_label import multi_label_family
+from tasks.sources.one_label import multi_label_family
 from tasks.sources.published import Layout, Part, PublishedSource
 from tasks.task import Task
 

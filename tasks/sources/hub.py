@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face Hub, through the `datasets` library and its cache."""
+"""Data sets of the Hugging Face Hub, through the library `datasets` and its cache."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tasks.task import Task
 
 
 class HubUnavailable(Exception):
-    """The data set is neither in the cache nor can it be fetched; the text says why."""
+    """Raised when a data set is neither in the cache nor can be fetched, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class HubDataset:
         repository: Its name, as `owner/name`.
         sequence: Column of the sequences.
         label: Column of the labels.
-        config: Which configuration, where it has several.
-        only: A column and its value, where rows of several tasks lie in one set.
+        config: Its configuration, where it has several.
+        only: A column and its value, where one set holds the rows of several tasks.
     """
 
     repository: str
@@ -42,7 +42,7 @@ class HubDataset:
             PartRows by split name (train, validation, test), and the commit they belong to.
 
         Raises:
-            HubUnavailable: If it cannot be had.
+            HubUnavailable: If it is neither in the cache nor can be fetched.
             InputError: If its columns or rows are not what the task declares.
         """
         import datasets
@@ -77,9 +77,9 @@ class HubDataset:
 
 @contextmanager
 def _offline_if_unreachable() -> Iterator[None]:
-    """Keep `datasets` to its cache when the Hub does not answer.
+    """Restrict `datasets` to its cache while the Hub does not answer.
 
-    By itself it asks six times with pauses, some 25 seconds, before it looks into its cache.
+    Otherwise it retries six times, for some 25 seconds, before it looks into its cache.
     """
     import datasets
 
@@ -97,7 +97,7 @@ def _offline_if_unreachable() -> Iterator[None]:
 
 
 def _reachable() -> bool:
-    """Whether the Hub answers at all, whatever it says."""
+    """Whether the Hub answers at all, with whatever status."""
     from huggingface_hub import constants
 
     try:
@@ -110,7 +110,7 @@ def _reachable() -> bool:
 
 
 def _commit(loaded) -> str | None:
-    """The commit of a loaded data set: `datasets` names the folder in its cache after it."""
+    """Return the commit of a loaded data set, which names its folder in the cache."""
     for table in loaded.values():
         for file in table.cache_files:
             folder = Path(file["filename"]).parent.name

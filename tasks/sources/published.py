@@ -1,7 +1,7 @@
-"""Where the rows of a task come from, and how they become train, validation and test."""
+"""Published and generated sources, and how their rows become train, validation and test."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -16,10 +16,10 @@ from tasks.sources.tables import SPLIT_NAMES, read_intervals, read_table, saved_
 from tasks.task import Example, Splits, Task, make_splits, strata
 
 POOL_SHARES = (0.7, 0.1, 0.2)
-"""Train, validation and test of a source that comes in one piece."""
+"""Shares of train, validation and test where a source has no split of its own."""
 
 TRAIN_SHARES = (0.9, 0.1)
-"""Train and validation of a source that has a test split and nothing for validation."""
+"""Shares of train and validation where a source has only a test split."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Part:
 
     Attributes:
         file: Path below the data folder.
-        what: What it holds, as it reads in the middle of a sentence.
+        what: Its content, as a phrase for the middle of a sentence.
         genome: FASTA file below the data folder, where the table holds intervals.
-        only: A column and its value, where rows of several tasks lie in one table.
+        only: A column and its value, where one table holds the rows of several tasks.
     """
 
     file: str
@@ -39,11 +39,11 @@ class Part:
     only: tuple[str, str] | None = None
 
     def files(self) -> tuple[str, ...]:
-        """What must be there."""
+        """Return the files that must exist."""
         return (self.file, self.genome) if self.genome else (self.file,)
 
     def read(self, data: Path, task: Task) -> PartRows:
-        """The rows of the file."""
+        """Read the rows of the file."""
         origin = f"{self.what} ({Path(self.file).name})"
         if self.genome:
             return read_intervals(data / self.file, data / self.genome, task, origin)
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """Files that make up a task together: a pool, or test with train, dev or both."""
+    """The files of a task: a pool to divide, or test with train, dev or both."""
 
     train: Part | None = None
     dev: Part | None = None
@@ -62,12 +62,12 @@ class Layout:
     pool: Part | None = None
 
     def parts(self) -> dict[str, Part]:
-        """The declared files by their part in the division."""
+        """Return the declared files by their part in the division."""
         declared = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: part for name, part in declared.items() if part is not None}
 
     def files(self) -> list[str]:
-        """What must be there for the layout to be complete."""
+        """Return the files that must exist for the layout to be complete."""
         return [file for part in self.parts().values() for file in part.files()]
 
 
@@ -76,8 +76,8 @@ class PublishedSource:
     """A published data set: on the Hub, or as files in a data folder.
 
     Attributes:
-        hub: Its place on the Hub; None if it has none.
-        layouts: Its local forms in order of preference; the first that is complete is read.
+        hub: Its data set on the Hub, if there is one.
+        layouts: Its local forms, in order of preference; the first complete one is read.
     """
 
     hub: HubDataset | None
@@ -89,13 +89,13 @@ class PublishedSource:
         return assemble(task, rows, split_seed, revision)
 
     def rows(self, task: Task, data: Path | None) -> tuple[dict[str, PartRows], str | None]:
-        """Read what there is, undivided.
+        """Read the rows, undivided.
 
         Returns:
-            PartRows as `assemble` takes them, and the commit of the Hub data set.
+            PartThe rows for `assemble`, and the commit of the Hub data set.
 
         Raises:
-            InputError: If the rows cannot be had or used.
+            InputError: If the rows are not available or cannot be used.
         """
         if data is None:
             return self._from_hub(task)
@@ -114,7 +114,7 @@ class PublishedSource:
         raise InputError(f"data folder {data} does not hold the task; looked for {self._files()}")
 
     def tables(self, data: Path | None) -> list[tuple[Path, str]]:
-        """The tables that `splits` reads from a folder or file, and their columns of sequences."""
+        """Return the tables that `splits` reads, and their columns of sequences."""
         if data is None:
             return []
         data = data.expanduser()
@@ -137,7 +137,7 @@ class PublishedSource:
             rows, revision = self.hub.read(task)
         except HubUnavailable as error:
             raise InputError(
-                f"Hub data set {self.hub.repository} cannot be had ({error}). Three ways to get "
+                f"Hub data set {self.hub.repository} is not available ({error}). Three ways to get "
                 f"the data: (1) connect to the network once, so that it is cached; (2) give "
                 f"data=DIR, or set ICL_DATA=DIR, where DIR holds {self._files()}; (3) give {own}"
             ) from error
@@ -151,46 +151,15 @@ class PublishedSource:
         return known, revision
 
     def _files(self) -> str:
-        """The files of every layout, in words."""
+        """Return the files of every layout, in words."""
         return ", or ".join(" + ".join(layout.files()) for layout in self.layouts)
 
 
 def _own_tables(data: Path) -> dict[str, Path]:
-    """The tables of a user's own rows, by part: one file, or a data set saved on disk."""
+    """Return a user's own tables by part: one file, or a data set saved on disk."""
     if data.is_file() or (data / "state.json").is_file():
         return {"pool": data}
     return saved_parts(data)
-
-
-@dataclass(frozen=True)
-class OneLabelSource:
-    """One label of a task of several: the same rows, of class 1 where they have it.
-
-    Attributes:
-        source: Of the task of several labels.
-        whole: That task.
-        label: Name of the label.
-    """
-
-    source: PublishedSource
-    whole: Task
-    label: str
-
-    def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
-        """Read the rows and divide them, stratified by the label; see `Task.splits`."""
-        rows, revision = self.source.rows(self.whole, data)
-        place = self.whole.labels.index(self.label)
-        of_label = {
-            name: replace(part, examples=tuple(
-                Example(example.sequence, example.label[place]) for example in part.examples
-            ))
-            for name, part in rows.items()
-        }  # fmt: skip
-        return assemble(task, of_label, split_seed, revision)
-
-    def tables(self, data: Path | None) -> list[tuple[Path, str]]:
-        """The tables that `splits` reads from a folder or file, and their columns of sequences."""
-        return self.source.tables(data)
 
 
 def assemble(
@@ -199,16 +168,16 @@ def assemble(
     split_seed: int,
     revision: str | None = None,
 ) -> Splits:
-    """Make train, validation and test out of what a source has, and say how.
+    """Make train, validation and test of what a source has, and describe how.
 
     Args:
         task: Whose rows they are.
         rows: `pool` alone, or `test` with `train`, `dev` or both.
-        split_seed: Moves every division made here.
-        revision: Commit of the rows, if they have one.
+        split_seed: Seed of every division made here.
+        revision: Commit of the rows, if there is one.
 
     Raises:
-        InputError: If a class is left without rows in one of the three.
+        InputError: If a split lacks a class.
     """
     seeded = f"stratified, split_seed={split_seed}"
     if "pool" in rows:
@@ -232,7 +201,7 @@ def assemble(
 
 
 def _labels_read(rows: Mapping[str, PartRows]) -> str:
-    """How the labels of all parts were read, said once where they were read alike."""
+    """Return how the labels of all parts were read, once where they were read alike."""
     said: dict[str, list[str]] = {}
     for name, part in rows.items():
         said.setdefault(part.labels_read, []).append(name)
@@ -244,7 +213,7 @@ def _labels_read(rows: Mapping[str, PartRows]) -> str:
 def _divided(
     rows: PartRows, shares: tuple[float, ...], seed: int
 ) -> tuple[list[tuple[Example, ...]], str]:
-    """The parts, and a note where rows were kept together because they are the same sequence."""
+    """Return the parts, and a note if rows of the same sequence were kept together."""
     groups = same_sequence([example.sequence for example in rows.examples])
     parts = divide(strata(rows.examples), groups, shares, seed)
     repeated = len(groups) - len(np.unique(groups))
@@ -283,7 +252,7 @@ class GeneratedSource:
     seed: int = 0
 
     def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
-        """Draw the rows; `data` has nothing to say here."""
+        """Draw the rows; `data` is not used."""
         random = stream(self.seed, "generated rows", split_seed)
         sizes = (self.n_train, self.n_val, self.n_test)
         train, val, test = (self.generator.draw(size, random) for size in sizes)

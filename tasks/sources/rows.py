@@ -19,10 +19,10 @@ class PartRows:
 
     Attributes:
         examples: The rows, in their order.
-        origin: What they are, as it reads in the middle of a sentence.
+        origin: What they are, as a phrase for the middle of a sentence.
         ambiguous_letters: IUPAC letters that were read as N.
         labels_read: How the labels were read, in words.
-        notes: What else there is to say about how the rows were read, a line each.
+        notes: What else was read in another way than written, a line each.
     """
 
     examples: tuple[Example, ...]
@@ -45,7 +45,7 @@ class _Lacking:
         self.counts[what] = self.counts.get(what, 0) + 1
 
     def text(self) -> str:
-        """Say it in words."""
+        """Return the counts in words."""
         return " and ".join(
             f"{count} {'row' if count == 1 else 'rows'} without a {what} (first: "
             f"{self.first[what]})"
@@ -119,7 +119,7 @@ def clean(
 
 
 def _bases(sequence: str, where: str, place: str) -> tuple[str, int]:
-    """The cleaned sequence, and its letters that were read as N."""
+    """Return the cleaned sequence and the number of letters read as N."""
     try:
         return normalise(sequence)
     except InputError as error:

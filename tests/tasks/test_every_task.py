@@ -190,7 +190,7 @@ def test_known_flaws_stand_on_the_cards_with_how_to_recompute_them():
 
 
 def test_one_label_of_several_is_a_task_of_two_classes(tmp_path):
-    from tasks.sets.one_label import LabelConfig
+    from tasks.sources.one_label import LabelConfig
 
     whole = BUILT["chromatin_rice"]
     for kind, file in whole.source.layouts[0].parts().items():
