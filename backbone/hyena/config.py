@@ -1,7 +1,7 @@
 """The shape of a HyenaDNA model, as a transformers configuration."""
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 
 @strict
@@ -72,3 +72,7 @@ class HyenaDNAConfig(PreTrainedConfig):
     def num_hidden_layers(self) -> int:
         """The number of blocks, under the name that PEFT and accelerate read."""
         return self.n_layer
+
+
+# Other packages may have registered a port of their own under the same name.
+AutoConfig.register(HyenaDNAConfig.model_type, HyenaDNAConfig, exist_ok=True)
