@@ -184,6 +184,7 @@ def _learn(
         metrics, details = kind_of(task).measure(task, rows.evaluated, scores)
         if weights:
             details |= exposure_details(config, task, splits, data_folder(config.data), scores)
+            details |= _backbone_details(method.context.load_backbone())
         before = _uncalibrated(method, rows.evaluated)
         report = Report(
             setup=Setup(
@@ -300,6 +301,17 @@ def _load_backbone(config: RunConfig) -> "HyenaDNA":
     while len(_LOADED) > LOADED:
         del _LOADED[next(iter(_LOADED))]
     return shared
+
+
+def _backbone_details(model: "HyenaDNA") -> dict[str, Any]:
+    """Return which revision of the Hub was loaded, and what was said of how it was read."""
+    from backbone.hyena.zoo import provenance
+
+    origin = provenance(model)
+    if origin is None:
+        return {}
+    found = {"backbone_revision": origin.revision, "backbone_notes": list(origin.notes)}
+    return {name: value for name, value in found.items() if value}
 
 
 def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") -> str | None:

@@ -267,3 +267,14 @@ def test_a_backbone_of_another_alphabet_is_refused(call, tiny, tmp_path):
     code, _, error = call("task=tiny_rows", "method=zero_shot", f"backbone={tmp_path}/protein")
     assert code == 2 and "Traceback" not in error
     assert "has 30 tokens, those of another alphabet" in error.splitlines()[-1]
+
+
+def test_the_revision_of_a_backbone_and_how_it_was_read_stand_in_the_report(call, tiny, tmp_path):
+    folder = tmp_path / "snapshots" / "0123abc"  # as the Hub's cache lays it out
+    config = HyenaDNAConfig(d_model=8, n_layer=1, d_inner=16, max_seq_len=64)
+    random_model(config, seed=0).half().save_pretrained(folder)
+    words = ("task=tiny_rows", "method=zero_shot")
+    assert call(*words, f"backbone={folder}")[0] == 0
+    details = read_report(only_report(tmp_path / "runs")).outcome.details
+    assert details["backbone_revision"] == "0123abc"
+    assert details["backbone_notes"] == ["weights are stored in float16 and read as float32"]
