@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from backbone.common.errors import InputError
-from backbone.common.names import suggestion
 from backbone.sequence.bed import Interval, chromosome
 from backbone.sequence.dna import DNA, Alphabet, reverse_complement
 from backbone.sequence.fasta_index import FETCH_ERRORS, damaged, open_indexed
@@ -86,8 +85,9 @@ class Genome:
                 f"the FASTA files have no record {name!r} but have {same[0]!r}: two naming styles "
                 f"(UCSC writes chr1 and chrM, Ensembl 1 and MT); rename the records of one side"
             )
-        hint = suggestion(name, self._by_name)
-        raise InputError(f"the FASTA files have no record {name!r}; {hint}")
+        # The nearest name is no hint here: chr2 is near chr1 and is another chromosome.
+        few = ", ".join(list(self._by_name)[:5]) + (", ..." if len(self._by_name) > 5 else "")
+        raise InputError(f"the FASTA files have no record {name!r}; they have {few}")
 
     def letters(self, record: Record) -> np.ndarray:
         """Return a whole record as (length,) uint8, the ASCII codes of the alphabet's letters.

@@ -245,6 +245,8 @@ def _index(file: BinaryIO) -> list[IndexRow] | None:
             return None
         if not length:
             bases, width = letters, size
+        if letters == bases and size != width and line_end:
+            return None  # pyfaidx takes the end of a full line to be as long as the first one's
         is_over = (letters, size) != (bases, width)
         length += letters
     return [*rows, (name, length, offset, bases, width)] if name else None

@@ -101,6 +101,7 @@ ODD = {
     "old Mac": b">a x\rACG\rT\r>b\rGG\r",
     "mixed ends": b">a x\r\nACG\r\nT\n>b\nGG",
     "same bytes, other ends": b">a\r\nACG\r\nTACG\nT\r\n>b\nGG\n",
+    "a full last line that ends otherwise": b">a\r\nAC\r\nGT\n>b\nGG\n",
     "byte order mark": b"\xef\xbb\xbf>a x\nACG\nT\n>b\nGG\n",
     "ragged lines": b">a x\nA\nCGT\n>b\nG\nG\n",
     "blanks in lines": b">a x\nAC G \nT\n>b\n\tGG\n",
@@ -281,7 +282,7 @@ def test_soft_masked_letters_are_known_beside_the_cleaned_ones(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("asked", "likely"),
     [("MT", "chrM"), ("m", "chrM"), ("CHR1", "chr1"), ("1", "chr1"), ("chromosome1", "chr1"),
-     ("chrx", "X"), ("scafold_7", "scaffold_7")],
+     ("chrx", "X"), ("chr2", "they have chr1, chr11, X, chrM, scaffold_7")],
 )  # fmt: skip
 def test_a_record_of_another_naming_style_is_named(tmp_path: Path, asked: str, likely: str) -> None:
     names = ("chr1", "chr11", "X", "chrM", "scaffold_7")
