@@ -1,6 +1,7 @@
-"""python -m icl.predict run=RUN_DIR fasta=x.fa [bed=x.bed]: a finished run on unlabelled DNA.
+"""Apply a finished run to unlabelled DNA: `python -m icl.predict run=RUN_DIR fasta=x.fa`.
 
-Scores every record of the FASTA files, or every interval of the BED file, as a table.
+Every record of the FASTA files, or every interval of a BED file (`bed=x.bed`), becomes a row of a
+table.
 """
 
 import sys
@@ -40,7 +41,7 @@ class PredictConfig:
     """Every option of `python -m icl.predict`."""
 
     run: str = option(MISSING, "folder of a finished run")
-    fasta: str = option(MISSING, "FASTA file, plain or bgzip, or folder")
+    fasta: str = option(MISSING, "FASTA file (plain, gzip or bgzip) or folder")
     bed: str | None = option(None, "intervals to score; by default all records")
     out: str = option("scores.tsv", "table to write")
     strands: str = option("both", "strands that are averaged", choices=("both", "forward"))
@@ -50,15 +51,15 @@ class PredictConfig:
 
 
 def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") -> np.ndarray:
-    """Probabilities of the classes, (N, C) float64, for N sequences over ACGTN.
+    """Return the probabilities of the classes, (N, C) float64, for N sequences over ACGTN.
 
-    Of several labels the probability of each, (N, L); of a regression the number, (N, 1).
+    For a multi-label task those of the labels, (N, L); for a regression the number, (N, 1).
 
     Args:
         method: A method that has learned.
         sequences: What to score; labels are not needed.
-        strands: "both" averages a sequence and its reverse complement: as the method does where it
-            averages by itself, else their probabilities; "forward" takes the sequence as it stands.
+        strands: "both" averages a sequence and its reverse complement, as the method does if it
+            averages by itself, else their probabilities; "forward" reads the sequence alone.
 
     Raises:
         InputError: If a sequence cannot be read by the method.
@@ -76,15 +77,15 @@ def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") 
 
 
 def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tuple[Method, Report]:
-    """The method of a finished run as it had learned, and the run's report.
+    """Return the method of a finished run, with what it has learned, and the run's report.
 
     Args:
         run: The run's folder.
-        device: Where its backbone is to be.
-        batch_size: Rows the backbone reads at once.
+        device: Device of its backbone.
+        batch_size: Rows of a forward pass.
 
     Raises:
-        InputError: If the run is unfinished or damaged, or its backbone is another one now.
+        InputError: If the run is unfinished or damaged, or its backbone has changed.
     """
     report = read_report(run)
     config = from_dict(report.setup.config)
@@ -135,9 +136,9 @@ def table(
     answers: np.ndarray,
     kind: Kind = "classes",
 ) -> str:
-    """Tab-separated lines: where, the likeliest class, and every class's probability.
+    """Return a tab-separated table: the intervals, the likeliest class and the probabilities.
 
-    Of several labels there are the probabilities alone, of a regression there is the number.
+    For a multi-label task there are only the probabilities, for a regression only the number.
     """
     names = ["record", "start", "end", "name", "strand"]
     of_kind = TASK_KINDS[kind]
@@ -156,7 +157,7 @@ def _check(config: PredictConfig) -> None:
 
 
 def job(cfg: DictConfig) -> None:
-    """Score what the options name, and write the table."""
+    """Score the records or intervals, and write the table."""
     config = PredictConfig(**cfg)  # type: ignore[arg-type]
     _check(config)
     prepare_arithmetic(config.threads, config.device)
@@ -183,7 +184,7 @@ def job(cfg: DictConfig) -> None:
 
 
 def help_text() -> str:
-    """The options and an example."""
+    """Return the options and an example."""
     lines = [
         "Apply what a finished run has learned to unlabelled sequences.",
         "",

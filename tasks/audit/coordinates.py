@@ -1,7 +1,7 @@
-"""Where rows lie in a genome, as far as their tables say, and their text as it was published.
+"""Coordinates of rows in a genome, where their tables have them, and rows as they were published.
 
-Rows of a task carry neither: cleaning makes all letters upper case, and most questions need no
-coordinates. Here the tables are read again, and rows are known by their sequence.
+The rows of a task have neither: cleaning makes all letters upper case, and most code needs no
+coordinates. Here the tables are read again, and rows are identified by their sequence.
 """
 
 import re
@@ -21,7 +21,7 @@ COLUMNS = ("region", "start", "end")
 """Columns that hold an interval, 0-based and half-open."""
 
 NAMES = ("name", "id")
-"""Columns whose text may hold one, as `chr3:100-200|1` or `CHR13_100_200`."""
+"""Columns whose text may contain one, such as `chr3:100-200|1` or `CHR13_100_200`."""
 
 _DIGITS = re.compile("[0-9]{1,18}")
 _INTERVAL = re.compile(r"\b(?:chr)?([0-9]{1,2}|[XYM]|MT|[IVX]+)[:_]([0-9]+)[-_]([0-9]+)\b", re.I)
@@ -29,7 +29,7 @@ _INTERVAL = re.compile(r"\b(?:chr)?([0-9]{1,2}|[XYM]|MT|[IVX]+)[:_]([0-9]+)[-_](
 
 @dataclass(frozen=True)
 class Place:
-    """An interval: chromosome without `chr`, 0-based start, end not included."""
+    """An interval, 0-based and half-open; its chromosome is named as `chromosome` does."""
 
     chromosome: str
     start: int
@@ -38,11 +38,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Published:
-    """One row as its table has it.
+    """A row as it is in its table.
 
     Attributes:
         text: The sequence, uncleaned.
-        place: Where it lies, or None.
+        place: Its coordinates, if known.
     """
 
     text: str
@@ -54,7 +54,7 @@ class HasTables(Protocol):
     """A source that reads tables of sequences."""
 
     def tables(self, data: Path | None) -> Sequence[tuple[Path, str]]:
-        """The tables that `splits` reads and their columns of sequences; none from elsewhere."""
+        """Return the tables that `splits` reads, each with its column of sequences."""
         ...
 
 
@@ -63,12 +63,12 @@ class HasPlaces(Protocol):
     """A source that cuts its rows out of a genome."""
 
     def places(self) -> Iterable[tuple[str, Interval]]:
-        """Each row's sequence, and where it is cut out."""
+        """Yield each row's sequence and interval."""
         ...
 
 
 def published(task: Task, data: Path | None) -> list[Published]:
-    """The rows of a task's tables as they are written; none where there are no such tables.
+    """Return the rows of a task's tables as they were published; none where there are no tables.
 
     Raises:
         InputError: If a table cannot be read.
@@ -84,7 +84,7 @@ def published(task: Task, data: Path | None) -> list[Published]:
 
 
 def places_of(rows: Sequence[Published]) -> dict[str, Place]:
-    """Where cleaned sequences lie; of a sequence in several places, the first."""
+    """Return the place of each cleaned sequence; of a sequence in several places, the first."""
     places: dict[str, Place] = {}
     for row in rows:
         if row.place is not None:
@@ -93,7 +93,7 @@ def places_of(rows: Sequence[Published]) -> dict[str, Place]:
 
 
 def texts_of(rows: Sequence[Published]) -> dict[str, str]:
-    """How cleaned sequences were written; of several spellings of one, the first."""
+    """Return the published text of each cleaned sequence; of several spellings, the first."""
     texts: dict[str, str] = {}
     for row in rows:
         texts.setdefault(normalise(row.text.strip())[0], row.text.strip())
@@ -103,7 +103,7 @@ def texts_of(rows: Sequence[Published]) -> dict[str, str]:
 def overlapping(
     examples: Sequence[Example], others: Sequence[Example], places: dict[str, Place]
 ) -> np.ndarray:
-    """The largest share of each row that lies inside one of the other rows' intervals, (N,).
+    """Return the largest share of each row that lies in one of the other rows' intervals, (N,).
 
     NaN where the row's own place is not known.
     """
@@ -122,7 +122,7 @@ def overlapping(
 
 
 def _sorted(found: list[Place]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Starts, ends, and the greatest length, by start."""
+    """Return starts and ends, sorted by start, and the greatest length."""
     array = np.array(sorted({(place.start, place.end) for place in found}))
     return array[:, 0], array[:, 1], int((array[:, 1] - array[:, 0]).max())
 

@@ -1,7 +1,7 @@
-"""Your own intervals on a genome, without code: `task=intervals task.genome=x.fa task.bed=y.bed`.
+"""A user's intervals on a genome, without code: `task=intervals task.genome=x.fa task.bed=y.bed`.
 
-BED coordinates: 0-based, the end not included. Rows on strand "-" are reverse complemented; "." and
-no strand at all read forward.
+Coordinates are BED's: 0-based, the end not included. Rows on strand "-" are reverse complemented;
+those on "." or without a strand are read forward.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,9 +26,9 @@ from tasks.task import Kind, Splits, Task
 class IntervalsConfig(TaskConfig):
     """Options of `task=intervals`."""
 
-    genome: str | None = path_option("FASTA file, plain or bgzip, a folder of them or a glob")
-    bed: str | None = path_option("BED file of labelled intervals")
-    label: int = option(4, "column of the labels, from 1; the fourth is BED's name")
+    genome: str | None = path_option("FASTA file (plain, gzip or bgzip), a folder or a glob")
+    bed: str | None = path_option("BED file of labelled intervals, plain or gzip")
+    label: int = option(4, "column of the labels, from 1; the fourth is BED's name", least=1)
     flank: int = option(0, "bases to add on either side", least=0)
     kind: str = option("classes", "what a label is", choices=get_args(Kind))
     val_chromosomes: list[str] = option([], "records of validation, as [chr8]; else 10 %")
@@ -37,15 +37,15 @@ class IntervalsConfig(TaskConfig):
 
 @dataclass(frozen=True)
 class IntervalSource:
-    """Labelled intervals, cut out of a genome.
+    """Labelled intervals of a genome.
 
     Attributes:
         genome: FASTA file, folder or glob.
         bed: BED file.
         label: Column of the labels, counted from 1.
-        flank: Bases that are added on either side.
+        flank: Bases added on either side.
         val: Records whose rows are validation.
-        test: Records whose rows are test; without any, rows are divided whatever their record.
+        test: Records whose rows are test; without any, rows are divided regardless of their record.
     """
 
     genome: str
@@ -56,7 +56,7 @@ class IntervalSource:
     test: tuple[str, ...]
 
     def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
-        """Cut out the rows and divide them; `data` has nothing to say here."""
+        """Cut out the rows and divide them; `data` is not used."""
         intervals = read_bed(self.bed)
         labels = read_column(self.bed, self.label)
         parts = self._parts(intervals)
@@ -68,7 +68,7 @@ class IntervalSource:
         return assemble(task, rows, split_seed)
 
     def places(self) -> Iterator[tuple[str, Interval]]:
-        """Each row's sequence, and where it is cut out."""
+        """Yield each row's sequence and interval."""
         genome = Genome(find_fasta([self.genome]))
         for at in read_bed(self.bed):
             wide = self._wide(at)
@@ -79,7 +79,7 @@ class IntervalSource:
         return replace(at, start=at.start - self.flank, end=at.end + self.flank)
 
     def _parts(self, intervals: Sequence[Interval]) -> list[str]:
-        """The part in the division of each interval, by its record."""
+        """Return the part of the division that each interval belongs to, by its record."""
         if not self.test:
             return ["pool"] * len(intervals)
         there = {interval.record for interval in intervals}
@@ -122,7 +122,7 @@ class IntervalSource:
 
 
 def build(options: IntervalsConfig) -> Task:
-    """The task of some intervals; its name is that of the BED file without its ending.
+    """Return the task of some intervals, named after the BED file.
 
     Raises:
         InputError: If an option is missing or wrong, or the labels cannot be read.
@@ -145,23 +145,25 @@ def build(options: IntervalsConfig) -> Task:
 
 
 def read_column(bed: Path, number: int) -> list[str]:
-    """A column of a BED file, counted from 1, in the order of its intervals.
+    """Return a column of a BED file, counted from 1, one value per interval.
 
     Raises:
-        InputError: If the file is no BED file, or a line has no such column.
+        InputError: If the file is no BED file, a line has no such column, or it is empty there.
     """
-    found = []
-    for at in read_bed(bed):
-        if not 1 <= number <= len(at.columns):
+    intervals = read_bed(bed)
+    for at in intervals:
+        if number > len(at.columns):
             raise InputError(
                 f"{at.where}: has {len(at.columns)} columns, and task.label={number} names the "
                 f"one with the labels"
             )
-        found.append(at.columns[number - 1].strip())
-    missing = [i for i, label in enumerate(found) if not label]
+    found = [at.columns[number - 1].strip() for at in intervals]
+    missing = [at.where for at, label in zip(intervals, found, strict=True) if not label]
     if missing:
-        where = read_bed(bed)[missing[0]].where
-        raise InputError(f"{where}: has no label, like {len(missing)} intervals in all")
+        raise InputError(
+            f"{missing[0]}: has no label in column {number}, the first of {len(missing)} such "
+            f"lines; label or remove them"
+        )
     return found
 
 
@@ -169,6 +171,6 @@ TASKS.add(
     "intervals",
     TaskFamily(
         "intervals", IntervalsConfig, build,
-        "your own intervals: task.genome=FASTA task.bed=FILE",
+        "a user's intervals: task.genome=FASTA task.bed=FILE",
     ),
 )  # fmt: skip

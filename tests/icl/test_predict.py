@@ -1,6 +1,10 @@
 """What a run has learned, on sequences without labels."""
 
 import csv
+import os
+import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -128,3 +132,27 @@ def test_only_the_part_that_is_read_is_taken_from_the_file(side, strand):
         part = predict._read(whole, cut)
         found = sequence[part.start : part.end]
         assert (found if strand == "+" else reverse_complement(found)) == cut.text(text)
+
+
+PEAK = "print([line.split()[1] for line in open('/proc/self/status') if line[:5] == 'VmHWM'][0])"
+
+
+@pytest.mark.skipif(not os.environ.get("ICL_LARGE"), reason="ICL_LARGE=1 writes 250 MB and runs it")
+def test_an_interval_of_250_million_bases_needs_less_than_400_mb(call, tmp_path):
+    call("task=synthetic_easy", "method=kmer_logreg", "method.kmer=2")
+    (report,) = find_reports(tmp_path)
+    line = "".join(random.Random(0).choices("ACGT", k=60)) + "\n"
+    with (tmp_path / "large.fa").open("w") as file:
+        file.write(">chr1\n")
+        for _ in range(250_000_000 // 60):
+            file.write(line)
+    (tmp_path / "x.bed").write_text("chr1\t124000020\t124000060\n")
+    words = [f"run={report.parent}", f"fasta={tmp_path / 'large.fa'}", f"bed={tmp_path / 'x.bed'}"]
+    words.append(f"out={tmp_path / 's.tsv'}")
+    predict_it = f"from icl.predict import main; main({words})"
+    peaks = [
+        int(subprocess.check_output([sys.executable, "-c", f"{code}; {PEAK}"]).split()[-1])
+        for code in ("import icl.predict, icl.methods.catalog, sklearn.linear_model", predict_it)
+    ]
+    assert len(rows_of(tmp_path / "s.tsv")) == 1
+    assert peaks[1] - peaks[0] < 400 * 1024
