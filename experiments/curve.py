@@ -1,8 +1,8 @@
-"""Reports -> table -> pictures: how a metric grows with a budget, and what that costs.
+"""Curves of a folder of runs: how a metric grows with a budget, and what that costs.
 
 `python -m experiments.curve runs=DIR` writes three files for each task: curve_TASK_METRIC.png,
 .svg and .csv. `pictures=[all]` adds, where the runs allow them, heat maps over two budgets, the
-Pareto front and the importance of options.
+Pareto front and the importance of options. `draw_curve` does the same for a table in Python.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from backbone.common.errors import InputError
-from backbone.common.names import suggestion, unknown
+from backbone.common.names import unknown
 from backbone.common.options import option
 from experiments.common.command import run_command
 from experiments.common.points import aggregate, read_runs
-from experiments.pictures.curve import AXES, Facts, draw
+from experiments.pictures.curve import AXES, draw, facts
 from experiments.pictures.heat import grids, heat_map
 from experiments.pictures.importance import draw_importance, importance, study_of
 from experiments.pictures.pareto import COSTS, draw_pareto, pareto
@@ -32,43 +32,63 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """What the command line can set."""
+    """Options of the command."""
 
-    runs: str = option("runs", "folder of the reports, as out= of python -m icl.run")
-    out: str = option("", "folder that receives the files; the folder of the reports if not given")
+    runs: str = option("runs", "folder of the runs, as out= of python -m icl.run")
+    out: str | None = option(None, "folder of the pictures; by default that of the runs")
     metric: str = option("accuracy", "any metric of the reports")
-    task: str = option("", "one task alone")
-    against: str = option("prompt_tokens", "axis: prompt_tokens, shots or tuning_samples")
-    pictures: list[str] = option(["curve"], "any of curve, heat, pareto, importance; or [all]")
-    cost: str = option("seconds", "of the Pareto picture: also trainable_parameters, prompt_tokens")
+    task: str | None = option(None, "one task alone")
+    against: str = option("prompt_tokens", "budget on the horizontal axis", choices=tuple(AXES))
+    pictures: list[str] = option(
+        ["curve"], "what is drawn", choices=("curve", "heat", "pareto", "importance", "all")
+    )
+    cost: str = option("seconds", "horizontal axis of the Pareto picture", choices=tuple(COSTS))
 
 
-def facts(frame: pd.DataFrame, metric: str) -> Facts:
-    """Collects what the picture of one task says beside its numbers.
+def draw_curve(
+    table: pd.DataFrame,
+    *,
+    metric: str = "accuracy",
+    against: str = "prompt_tokens",
+    task: str | None = None,
+    out: str | Path | None = None,
+) -> Figure:
+    """Draw a metric against a budget, averaged over seeds, with baselines as labelled lines.
 
     Args:
-        frame: results of one task.
-        metric: the metric shown; the reference lines depend on it.
+        table: Runs of one task as `icl.load_results` returns them; controls are left out.
+        metric: Name of a metric of the reports.
+        against: Budget on the horizontal axis: prompt_tokens, shots or tuning_samples.
+        task: The task, where the table holds several.
+        out: Folder that receives the picture (PNG and SVG) and its table (CSV), if given.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: If the table has no run without a control, no such task, metric or budget, or
+            the folder cannot be written.
+
+    Example:
+        >>> figure = experiments.draw_curve(icl.load_results("runs"))  # doctest: +SKIP
     """
-    classes = len(frame["labels"].iloc[0])
-    scored = frame["n_test"].where(frame["evaluated_on"] == "test", frame["n_val"])
-    best = frame["best_accuracy"].dropna()
-    prompted = frame[frame["prompt_tokens"].notna()]
-    backbones = (prompted if len(prompted) else frame)["backbone"].dropna().unique()
-    return Facts(
-        task=frame["task"].iloc[0],
-        backbone=" and ".join(backbones) or "none",
-        split=" and ".join(sorted(frame["evaluated_on"].unique())),
-        rows=" to ".join(f"{rows:,}" for rows in sorted({scored.min(), scored.max()})),
-        best=best.iloc[0] if metric == "accuracy" and len(best) else None,
-        chance={"accuracy": 1 / classes, "balanced_accuracy": 1 / classes, "auroc": 0.5}.get(
-            metric
-        ),
-    )
+    if against not in AXES:
+        raise unknown("budget", against, AXES)
+    frame = _of_task(table, task)
+    tasks = sorted(frame["task"].unique())
+    if not tasks:
+        raise InputError("the table has no run without a control")
+    if len(tasks) > 1:
+        raise InputError(f"the table has several tasks; give task= one of {', '.join(tasks)}")
+    points = aggregate(frame, metric)
+    figure = draw(points, facts(frame, metric), against)
+    if out is not None:
+        save(figure, points, f"curve_{tasks[0]}_{metric}", Path(out).expanduser())
+    return figure
 
 
 Drawn = Iterator[tuple[str, "Figure", pd.DataFrame]]
-"""For each picture the end of its files' names, the picture and its table."""
+"""For each picture the end of its file names, the picture and its table."""
 
 
 def _curve(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> Drawn:
@@ -105,52 +125,46 @@ PICTURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Options], Drawn]] = {
     "pareto": _pareto,
     "importance": _importance,
 }
-"""What can be drawn of one task's runs and their points."""
+"""Pictures of the runs of one task and their points."""
 
 
 def curves(options: Options) -> list[Path]:
-    """Draws every task of a folder of reports; returns the paths of the files written.
+    """Draw every task of a folder of runs and return the paths of the files written.
 
     Raises:
-        InputError: for no reports, an unknown task, metric, axis or picture, or a folder that
-            cannot be written.
+        InputError: If there are no reports, the task or metric is unknown, or the folder cannot be
+            written.
     """
-    wanted = list(PICTURES) if options.pictures == ["all"] else options.pictures
-    for name, given, known in (
-        *(("pictures", one, [*PICTURES, "all"]) for one in wanted),
-        ("against", options.against, list(AXES)),
-        ("cost", options.cost, list(COSTS)),
-    ):
-        if given not in known:
-            raise InputError(f"{name}={given}: unknown; {suggestion(given, known)}")
-    frame = _plain_runs(options)
+    wanted = list(PICTURES) if "all" in options.pictures else options.pictures
+    frame = _of_task(read_runs(options.runs)[0], options.task)
     table = aggregate(frame, options.metric)
+    out = Path(options.out or options.runs).expanduser()
     written = []
     for task, rows in table.groupby("task", sort=True):
         runs = frame[frame["task"] == task]
         for kind in wanted:
             for end, figure, points in PICTURES[kind](runs, rows, options):
-                stem = f"{kind}_{task}_{options.metric}{end}"
-                written += save(figure, points, stem, Path(options.out or options.runs))
+                written += save(figure, points, f"{kind}_{task}_{options.metric}{end}", out)
         for method in rows.loc[rows["variant"] != "", "method"].unique():
             print(f"{task}, {method}: weights, data or settings differ; drawn as separate lines")
     return written
 
 
-def _plain_runs(options: Options) -> pd.DataFrame:
-    frame, _ = read_runs(options.runs)
+def _of_task(frame: pd.DataFrame, task: str | None) -> pd.DataFrame:
     frame = frame[frame["control"].isna()]
-    if not options.task:
+    if task is None:
         return frame
     known = sorted(frame["task"].unique())
-    if options.task not in known:
-        raise unknown("task", options.task, known)
-    return frame[frame["task"] == options.task]
+    if task not in known:
+        raise unknown("task", task, known)
+    return frame[frame["task"] == task]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0, or 2 after one line about what is wrong with the input."""
-    return run_command("python -m experiments.curve", Options, curves, arguments)
+    """Run the command line; return 0, or 2 after one line about a mistake."""
+    return run_command(
+        "python -m experiments.curve", Options, curves, arguments, without_arguments="work"
+    )
 
 
 if __name__ == "__main__":

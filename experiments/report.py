@@ -20,27 +20,27 @@ from experiments.page.html import page
 
 @dataclass
 class Options:
-    """What the command line can set."""
+    """Options of the command."""
 
-    runs: str = option("runs", "folder of the reports, as out= of python -m icl.run")
-    out: str = option("", "file that receives the page; report.html in that folder if not given")
-    title: str = option("", "heading of the page")
+    runs: str = option("runs", "folder of the runs, as out= of python -m icl.run")
+    out: str | None = option(None, "file of the page; by default report.html in that folder")
+    title: str | None = option(None, "heading of the page")
 
 
 def report(options: Options) -> list[Path]:
-    """Writes the page of a folder of runs; names damaged reports on standard error.
+    """Write the page of a folder of runs; name damaged reports on standard error.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: For no reports, a folder that cannot be written, or without the extra `page`.
+        InputError: If there are no reports, the file cannot be written, or the extra `page` is
+            missing.
     """
     folder = Path(options.runs).expanduser()
-    frame, skipped = read_runs(options.runs)
+    frame, damaged = read_runs(folder)
     title = options.title or f"Runs of {folder.resolve().name}"
-    named = [line.replace(f"{folder}/", "") for line in skipped]  # the page may be shared
-    text = page(frame, title=title, folder=folder, skipped=named)
+    text = page(frame, title=title, folder=folder, skipped=damaged)
     out = Path(options.out).expanduser() if options.out else folder / "report.html"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -51,8 +51,10 @@ def report(options: Options) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0, or 2 after one line about what is wrong with the input."""
-    return run_command("python -m experiments.report", Options, report, arguments)
+    """Run the command line; return 0, or 2 after one line about a mistake."""
+    return run_command(
+        "python -m experiments.report", Options, report, arguments, without_arguments="work"
+    )
 
 
 if __name__ == "__main__":

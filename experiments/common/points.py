@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Hashable
+from pathlib import Path
 
 import pandas as pd
 
@@ -39,29 +40,37 @@ POINT = ["task", "method", "prompt_tokens", "shots", "tuning_samples", "variant"
 WHOLE = ("prompt_tokens", "shots", "tuning_samples", "trainable_parameters")
 
 
-def metrics_of(frame: pd.DataFrame) -> list[str]:
-    """Return the names of the metrics that have an interval in a table of results."""
-    return [name for name in frame.columns if {f"{name}_low", f"{name}_high"} <= set(frame.columns)]
+def read_runs(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
+    """Read the runs below a folder; name damaged reports on standard error, a line each.
 
+    Args:
+        folder: Folder of runs.
 
-def read_runs(runs: str) -> tuple[pd.DataFrame, list[str]]:
-    """Return the runs of a folder, and a line about each damaged report, also on standard error.
+    Returns:
+        The table of `icl.results.results`; and a line for each damaged report, with its path below
+        the folder.
 
     Raises:
-        InputError: If there is no run without a control.
+        InputError: If there is no such folder, or no run without a control in it.
     """
+    path = Path(folder).expanduser()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        frame = results(runs)
-    damaged = [str(one.message) for one in caught if one.category is UserWarning]
+        frame = results(path)
+    damaged = [" ".join(str(w.message).split()) for w in caught if w.category is UserWarning]
     for line in damaged:
         print(f"left out: {line}", file=sys.stderr)
     if frame["control"].isna().sum() == 0:
         raise InputError(
-            f"no report.json under {runs} is of a run without a control; runs=DIR must name the "
-            f"folder that `python -m icl.run out=DIR` wrote to"
+            f"no report.json under {folder} is of a run without a control; runs=DIR must name the "
+            "folder that `python -m icl.run out=DIR` wrote to"
         )
-    return frame, damaged
+    return frame, [line.replace(f"{path}/", "") for line in damaged]
+
+
+def metrics_of(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the metrics that have an interval in a table of results."""
+    return [name for name in frame.columns if {f"{name}_low", f"{name}_high"} <= set(frame.columns)]
 
 
 def aggregate(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:

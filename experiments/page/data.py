@@ -11,11 +11,8 @@ import pandas as pd
 
 from experiments.common.points import POINT, averaged, metrics_of, prepared
 from experiments.common.settings import settings
-from experiments.curve import facts
-from experiments.pictures.curve import AXES
+from experiments.pictures.curve import AXES, facts
 from experiments.pictures.style import BASELINES, BEST, CHANCE, LINES, Look
-
-DIGITS = 4
 
 SHAPES = {
     "o": "circle",
@@ -105,4 +102,4 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: float) -> float | None:
-    return None if pd.isna(value) else round(float(value), DIGITS)
+    return None if pd.isna(value) else float(value)

@@ -6,7 +6,11 @@ const specification = read("specification");
 const vegaEmbed = await unpacked("library", "vegaEmbed");
 const $ = (id) => document.getElementById(id);
 const unique = (values) => [...new Set(values)];
-const shown3 = (value) => value.toFixed(3);
+/** A figure with three digits, rounded half to even as Python does; only sixteenths are exact ties. */
+function shown3(value) {
+  if (!Number.isInteger(value * 16) || Number.isInteger(value * 8)) return value.toFixed(3);
+  return ((2 * Math.round(value * 500)) / 1000).toFixed(3);
+}
 const words = (name) => name.replaceAll("_", " ");
 
 const state = {

@@ -58,7 +58,31 @@ class Facts:
     chance: float | None = None
 
 
-def draw(table: pd.DataFrame, facts: Facts, against: str = "prompt_tokens") -> Figure:
+def facts(frame: pd.DataFrame, metric: str) -> Facts:
+    """Return what the picture of one task says beside its numbers.
+
+    Args:
+        frame: Runs of one task, as `icl.results.results` returns them.
+        metric: Metric of the picture, on which the reference lines depend.
+    """
+    classes = len(frame["labels"].iloc[0])
+    scored = frame["n_test"].where(frame["evaluated_on"] == "test", frame["n_val"])
+    best = frame["best_accuracy"].dropna()
+    prompted = frame[frame["prompt_tokens"].notna()]
+    backbones = (prompted if len(prompted) else frame)["backbone"].dropna().unique()
+    return Facts(
+        task=frame["task"].iloc[0],
+        backbone=" and ".join(backbones) or "none",
+        split=" and ".join(sorted(frame["evaluated_on"].unique())),
+        rows=" to ".join(f"{rows:,}" for rows in sorted({scored.min(), scored.max()})),
+        best=best.iloc[0] if metric == "accuracy" and len(best) else None,
+        chance={"accuracy": 1 / classes, "balanced_accuracy": 1 / classes, "auroc": 0.5}.get(
+            metric
+        ),
+    )
+
+
+def draw(table: pd.DataFrame, about: Facts, against: str = "prompt_tokens") -> Figure:
     """Draw one task's table as made by `experiments.common.points.aggregate`.
 
     A row with the budget is a point of a line, one line for each method, value of the other budgets
@@ -68,7 +92,7 @@ def draw(table: pd.DataFrame, facts: Facts, against: str = "prompt_tokens") -> F
 
     Args:
         table: Rows of one task and one metric.
-        facts: Title and reference lines.
+        about: Title and reference lines.
         against: The budget on the axis, one of AXES.
     """
     from matplotlib.figure import Figure
@@ -78,26 +102,26 @@ def draw(table: pd.DataFrame, facts: Facts, against: str = "prompt_tokens") -> F
     curves = table[table[against].notna()]
     flat = table[table[against].isna()].sort_values("mean", ascending=False)
     metric = str(table["metric"].iloc[0]).replace("_", " ")
-    frame(axes, AXES[against], f"{metric} on the {facts.split} split")
+    frame(axes, AXES[against], f"{metric} on the {about.split} split")
     # Labels are placed by these limits, which must not change from here on.
     _budget_axis(axes, curves[against].to_numpy(float))
-    fit_heights(axes, _values(table, facts))
+    fit_heights(axes, _values(table, about))
     add_parameters(axes, curves, against)
     labels = [
-        *_reference_lines(axes, facts),
+        *_reference_lines(axes, about),
         *_baselines(axes, flat, against),
         *_curves(axes, curves, against),
     ]
     write_labels(axes, labels)
-    title = f"{facts.task}: {metric} against {against.replace('_', ' ')}"
-    about = f"backbone {facts.backbone} · {facts.rows} {facts.split} sequences · {_interval(table)}"
-    write_title(figure, 0.09, title, about, top=0.985)
+    title = f"{about.task}: {metric} against {against.replace('_', ' ')}"
+    below = f"backbone {about.backbone} · {about.rows} {about.split} sequences · {_interval(table)}"
+    write_title(figure, 0.09, title, below, top=0.985)
     return figure
 
 
-def _values(table: pd.DataFrame, facts: Facts) -> np.ndarray:
+def _values(table: pd.DataFrame, about: Facts) -> np.ndarray:
     """Return everything that must be visible on the vertical axis."""
-    references = [value for value in (facts.best, facts.chance) if value is not None]
+    references = [value for value in (about.best, about.chance) if value is not None]
     return np.concatenate([table[["mean", "low", "high"]].to_numpy(float).ravel(), references])
 
 
@@ -123,11 +147,11 @@ def _scale(axes: Axes, ticks: np.ndarray) -> float:
     return smallest
 
 
-def _reference_lines(axes: Axes, facts: Facts) -> Iterator[Label]:
+def _reference_lines(axes: Axes, about: Facts) -> Iterator[Label]:
     right = axes.get_xlim()[1]
     for name, value, style in (
-        ("best possible", facts.best, BEST),
-        ("chance", facts.chance, CHANCE),
+        ("best possible", about.best, BEST),
+        ("chance", about.chance, CHANCE),
     ):
         if value is not None:
             axes.axhline(value, color=style.color, linestyle=style.linestyle, linewidth=1, zorder=1)

@@ -53,6 +53,12 @@ def test_data_of_the_script_cannot_end_it_and_hold_no_nan(runs):
     assert json.loads(text)["tasks"][0]["about"].startswith("backbone </script>")
 
 
+def test_figures_reach_the_page_unrounded_so_that_they_are_rounded_once(runs):
+    data = json.loads(script_data(results(runs(report(tokens=4, accuracy=0.606475)))))
+    assert data["points"][0]["accuracy"][0] == data["runs"][0]["accuracy"][0] == 0.606475
+    assert f"{0.606475:.3f}" == "0.606"  # after four digits it would be 0.607
+
+
 def test_controls_are_compared_with_plain_runs_of_the_same_settings(runs):
     folder = runs(
         report(tokens=4, options={"lr": 0.5}),

@@ -104,11 +104,11 @@ def test_all_pictures_of_a_folder(frame, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("pictures=[heart]", "did you mean heat"),
-        ("against=shot", "did you mean shots"),
-        ("cost=second", "did you mean seconds"),
+        ("pictures=[heart]", "must be one of curve, heat"),
+        ("against=shot", "must be one of prompt_tokens, shots"),
+        ("cost=second", "must be one of seconds"),
     ],
 )
-def test_an_unknown_choice_is_one_line_with_the_nearest(frame, tmp_path, capsys, argument, words):
+def test_an_unknown_choice_is_one_line_with_the_choices(frame, tmp_path, capsys, argument, words):
     assert curve.main([f"runs={tmp_path}", argument]) == 2
     assert words in capsys.readouterr().err
