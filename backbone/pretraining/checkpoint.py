@@ -1,7 +1,7 @@
-"""Training checkpoints: folders that `load()` reads as models, with the trainer's state beside.
+"""Training checkpoints: folders that `load` reads as models, with the trainer's state added.
 
-A checkpoint appears under its name only when it is complete and on the disk. Random states need no
-saving: windows and dropout are functions of (seed, step, row), and seed and step are in the state.
+A checkpoint gets its name only when it is complete and on the disk. Random states are not saved:
+windows and dropout are functions of (seed, step, row), and seed and step are in the state.
 """
 
 import json
@@ -35,11 +35,11 @@ _HEAD = "lm_head.weight"
 def export(weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, to: Path) -> None:
     """Write a model and its tokenizer in the layout of the Hugging Face Hub.
 
-    A folder of that name is replaced once the new one is complete.
+    An existing folder is replaced once the new one is complete.
 
     Args:
-        weights: Of the whole model, under the names of its parameters.
-        shape: Gives the configuration, and which weights are tied.
+        weights: Weights of the whole model, by parameter name.
+        shape: A model of the same configuration and tied weights.
         tok: The tokenizer.
         to: The folder.
 
@@ -53,14 +53,14 @@ def export(weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, 
 def gather(
     model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Collect what is to be saved on the CPU; all processes of a group must call it.
+    """Gather weights and optimizer state on the CPU; all processes of a group must call it.
 
     Args:
-        model: As it is trained, whole or sharded.
-        optimizer: Of its parameters.
+        model: The model in training, whole or sharded.
+        optimizer: The optimizer of its parameters.
 
     Returns:
-        The weights, and the optimizer's state as "parameter/key"; both whole, and empty in all
+        The weights, and the optimizer's state as "parameter/key"; both unsharded, and empty in all
         processes but the first.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -81,15 +81,15 @@ def save(
     tok: SequenceTokenizer,
     state: dict[str, Any],
 ) -> Path:
-    """Write a checkpoint to `folder/step-<step>` and returns that path.
+    """Write a checkpoint to `folder/step-<step>`, and return that path.
 
     Args:
-        folder: Of all checkpoints of a run.
-        weights: Of the model, from `gather`.
-        moments: Of the optimizer, from `gather`.
-        shape: Gives the model's configuration.
+        folder: The folder of a run's checkpoints.
+        weights: The model's weights, from `gather`.
+        moments: The optimizer's state, from `gather`.
+        shape: A model of the same configuration.
         tok: The tokenizer.
-        state: What else is needed to go on, as JSON; "step" names the checkpoint.
+        state: The rest that resuming needs, as JSON; "step" names the checkpoint.
 
     Raises:
         InputError: If it cannot be written, as on a full disk; other checkpoints are untouched.
@@ -103,12 +103,12 @@ def save(
 
 
 def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put weights and optimizer back as they were saved, and returns the saved state.
+    """Restore weights and optimizer from a checkpoint, and return its state.
 
     Args:
-        checkpoint: Its folder.
-        model: As it is trained, whole or sharded.
-        optimizer: Of its parameters.
+        checkpoint: The checkpoint's folder.
+        model: The model in training, whole or sharded.
+        optimizer: The optimizer of its parameters.
 
     Raises:
         InputError: If the checkpoint is damaged or holds other parameters.
@@ -141,7 +141,7 @@ def _by_parameter(moments: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """Return the state that was saved with a checkpoint.
+    """Return the trainer's state in a checkpoint.
 
     Raises:
         InputError: If it cannot be read.
@@ -174,14 +174,14 @@ def prune(folder: Path, keep: int) -> None:
 
 @contextmanager
 def storing(what: Path, checkpoints: Path) -> Iterator[None]:
-    """Turn what a full or failing disk raises into one line.
+    """Turn the error of a full or failing disk into one line.
 
     Args:
-        what: Is being written.
-        checkpoints: Folder of the run's checkpoints.
+        what: The file or folder that the block writes.
+        checkpoints: The folder of the run's checkpoints.
 
     Raises:
-        InputError: Naming what could not be written and how to go on.
+        InputError: If it cannot be written; says how to go on.
     """
     try:
         yield
@@ -196,7 +196,7 @@ def storing(what: Path, checkpoints: Path) -> Iterator[None]:
 
 @contextmanager
 def _whole(target: Path, checkpoints: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which gets its name when it is complete and on the disk."""
+    """Yield a folder to fill, which becomes `target` when it is complete and on the disk."""
     fresh = target.with_name(f".{target.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
@@ -227,7 +227,7 @@ def _write_model(
 
 
 def _rename(fresh: Path, target: Path) -> None:
-    """Move a complete folder to its name; a folder cannot be replaced in one step."""
+    """Rename a complete folder; one that exists cannot be replaced in a single step."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -14,9 +14,9 @@ from backbone.sequence.dna import ALPHABETS
 
 @dataclass
 class TrainerConfig:
-    """Every option of the trainer, whatever it is trained on; the texts are what `--help` prints.
+    """The options of the trainer, for any source of rows.
 
-    Tokens, windows and lengths are those of the rows that the source gives.
+    Tokens, windows and lengths refer to the rows of the source.
     """
 
     out: str = option(MISSING, "folder for checkpoints, metrics and the model (required)")
@@ -102,7 +102,7 @@ class TrainerConfig:
         )
 
     def tokenizer(self) -> SequenceTokenizer:
-        """Return the tokenizer that is exported with the model."""
+        """Return the tokenizer to export with the model."""
         return DNATokenizer(model_max_length=self.max_seq_len)
 
 
@@ -117,7 +117,7 @@ class GenomeOptions(Sources):
 
 @dataclass
 class PretrainConfig(TrainerConfig, Sources):
-    """Every option of pretraining on genomes."""
+    """The options of pretraining on genomes."""
 
     genomes: dict[str, GenomeOptions] = option({}, "several genomes, in place of fasta=, each with")
     alphabet: str = option("dna", "alphabet of the sequences", choices=tuple(ALPHABETS))
@@ -143,7 +143,7 @@ class PretrainConfig(TrainerConfig, Sources):
 
     @property
     def both_strands(self) -> bool:
-        """Whether windows are reversed and complemented half of the time."""
+        """Whether half of the windows are reverse complemented."""
         if self.reverse_complement is None:
             return self.alphabet == "dna"
         return self.reverse_complement
@@ -154,16 +154,16 @@ MAY_CHANGE = {
     *("checkpoint_every", "keep", "log_every", "tensorboard", "device", "threads"),
     *("micro_tokens", "gradient_checkpointing"),
 }
-"""Options that a resumed run may set anew; a new budget moves the schedules with it."""
+"""Options that may change on resuming; a new budget moves the schedules with it."""
 
 
 def differences(saved: dict[str, Any], config: TrainerConfig) -> list[str]:
-    """Say which options differ from those of a saved run, of those that may not.
+    """Describe the options that differ from those of a saved run and must not.
 
     Args:
-        saved: `asdict` of its configuration; an option that it does not have is a later one, and
+        saved: `asdict` of its configuration; an option that is missing there is a newer one, which
             had its default.
-        config: The options now.
+        config: The present options.
     """
     found = []
     for declared in fields(config):
@@ -179,7 +179,7 @@ def differences(saved: dict[str, Any], config: TrainerConfig) -> list[str]:
 
 
 def _flat(key: str, value: Any) -> dict[str, Any]:
-    """The value of an option under its name, and of its parts under theirs."""
+    """Return the value of an option by its name, or those of its parts by theirs."""
     if isinstance(value, GenomeOptions):
         value = asdict(value)
     if not isinstance(value, dict):
@@ -191,10 +191,10 @@ def _flat(key: str, value: Any) -> dict[str, Any]:
 
 
 def check(config: TrainerConfig) -> None:
-    """Refuse options of the trainer that make no sense, alone or together.
+    """Refuse options of the trainer that are out of range or contradict each other.
 
     Raises:
-        InputError: Naming the option and what it may be.
+        InputError: If there is such an option; says what it may be.
     """
     check_options(config)
     if config.tokens is None and config.minutes is None:
@@ -214,10 +214,10 @@ def check(config: TrainerConfig) -> None:
 
 
 def check_pretraining(config: PretrainConfig) -> None:
-    """Refuse options of pretraining that make no sense.
+    """Refuse options of pretraining that are out of range or contradict each other.
 
     Raises:
-        InputError: Naming the option and what it may be.
+        InputError: If there is such an option; says what it may be.
     """
     check_options(config)
     if config.both_strands and not ALPHABETS[config.alphabet].complement:

@@ -1,8 +1,8 @@
-"""The processes that train together: one, several, or several on several machines.
+"""The group of processes that train a model, on one machine or several.
 
-A thin layer over Accelerate, which reads how it was launched: `accelerate launch -m
-backbone.pretrain ...` starts processes, and its configuration file can shard weights and optimizer
-(FSDP). Without a launcher there is one process.
+A thin layer over Accelerate: `accelerate launch -m backbone.pretrain ...` starts the processes, and
+its configuration file can shard weights and optimizer (FSDP). Without a launcher there is only one
+process.
 """
 
 from contextlib import AbstractContextManager
@@ -17,22 +17,22 @@ T = TypeVar("T", int, float)
 
 
 class Processes:
-    """The group of processes, and this one's place in it.
+    """The group of processes, and this one's rank in it.
 
     Attributes:
-        count: How many there are.
-        rank: Which one this is, 0 being the one that writes.
-        device: Where this one computes.
+        count: Number of processes.
+        rank: This process; 0 is the one that writes.
+        device: This process's device.
     """
 
     def __init__(self, device: str) -> None:
-        """Join the group that the launcher describes, or is alone.
+        """Join the launcher's group; without a launcher, be a group of one.
 
         Args:
-            device: Cpu, cuda, cuda:1, mps; one of several processes gets its own accelerator.
+            device: cpu, cuda, cuda:1 or mps; each of several processes gets its own accelerator.
 
         Raises:
-            InputError: For a device that cannot be used, or a launcher's plugin that is not FSDP.
+            InputError: If the device cannot be used, or the launcher's plugin is not FSDP.
         """
         from accelerate import Accelerator, DistributedType  # type: ignore[import-untyped]
 
@@ -55,10 +55,10 @@ class Processes:
     def prepare(
         self, model: nn.Module, optimizer: torch.optim.Optimizer
     ) -> tuple[nn.Module, torch.optim.Optimizer]:
-        """Wrap a model so that gradients are averaged over processes, or its state sharded.
+        """Wrap a model so that its gradients are averaged over processes, or its state sharded.
 
         Returns:
-            The model to run, and the optimizer of its parameters.
+            The wrapped model, and the optimizer of its parameters.
         """
         if self.count == 1:
             return model, optimizer
@@ -66,11 +66,11 @@ class Processes:
         return model, getattr(optimizer, "optimizer", optimizer)
 
     def without_exchange(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Let backward passes add to this process's gradients alone."""
+        """Accumulate this process's gradients without exchanging them."""
         return self._accelerator.no_sync(model)
 
     def clip(self, model: nn.Module, most: float) -> float:
-        """Scale gradients down to a norm of `most` over all parameters; returns the norm."""
+        """Clip gradients to a norm of `most` over all parameters, and return the norm before."""
         norm = self._accelerator.clip_grad_norm_(model.parameters(), most)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
@@ -82,7 +82,7 @@ class Processes:
         return float(self._accelerator.reduce(held, "sum"))
 
     def same(self, value: T) -> T:
-        """Return the first process's value."""
+        """Return the value of the first process."""
         if self.count == 1:
             return value
         from accelerate.utils import broadcast  # type: ignore[import-untyped]
@@ -91,11 +91,11 @@ class Processes:
         return type(value)(broadcast(held).item())
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait for all processes."""
         self._accelerator.wait_for_everyone()
 
     def leave(self) -> None:
-        """Leave the group, at the end of a program."""
+        """Leave the group at the end of a program."""
         self._accelerator.end_training()
 
 

@@ -1,4 +1,4 @@
-"""What a run writes down: metrics.jsonl, and the same for TensorBoard if asked."""
+"""The metrics of a run, in metrics.jsonl and optionally in TensorBoard."""
 
 import importlib.util
 import json
@@ -14,15 +14,15 @@ class Journal:
     """The metrics of a run, one JSON object a line, each with its step."""
 
     def __init__(self, out: Path, step: int, tensorboard: bool = False) -> None:
-        """Drop what was written after a step, from which the run goes on.
+        """Drop the lines after the step from which the run resumes.
 
         Args:
             out: Folder of the run.
-            step: Of the checkpoint that the run goes on from; 0 at the start.
-            tensorboard: Whether `out/tensorboard` gets all numbers too.
+            step: Step of the checkpoint that the run resumes from; 0 at the start.
+            tensorboard: Whether to write all numbers to `out/tensorboard` too.
 
         Raises:
-            InputError: If TensorBoard is asked for and not installed.
+            InputError: If TensorBoard is wanted and not installed.
         """
         self.path = out / "metrics.jsonl"
         self._board = None
@@ -36,7 +36,7 @@ class Journal:
             self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, **values: Any) -> None:
-        """Append one line.
+        """Append a line.
 
         Raises:
             InputError: If the disk is full.
@@ -69,6 +69,6 @@ def _drop_later_lines(metrics: Path, step: int) -> None:
 
 
 def _stays(line: dict[str, Any], step: int) -> bool:
-    """Whether a line lies before what is to come: a run that had ended scores its end again."""
+    """Whether a line is kept on resuming: the scores of a run's end are computed again."""
     is_end = any(key.startswith("final_valid_perplexity") for key in line)
     return line["step"] < step or (line["step"] == step and not is_end)

@@ -1,4 +1,4 @@
-"""What a pretraining run shows: a live table on a terminal, plain lines elsewhere."""
+"""The progress of a pretraining run: a live table on a terminal, plain lines elsewhere."""
 
 import math
 import time
@@ -11,11 +11,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 SHOW_SECONDS = 10.0
-"""Between plain lines."""
+"""Seconds between plain lines."""
 
 
 class Status(NamedTuple):
-    """Where a run stands, after a step."""
+    """The state of a run after a step."""
 
     step: int
     tokens: int
@@ -30,26 +30,26 @@ class Status(NamedTuple):
 
     @property
     def perplexity(self) -> float:
-        """The loss as perplexity."""
+        """The perplexity of the loss."""
         return perplexity_of(self.loss)
 
 
 def perplexity_of(loss: float) -> float:
-    """Return exp(loss), or the largest number there is."""
+    """Return exp(loss), or a very large number where that overflows."""
     return math.exp(min(loss, 700.0))
 
 
 class View:
-    """A context in which `show` is called after every step."""
+    """A context whose `show` is called after every step."""
 
     def __init__(self, console: Console) -> None:
-        """Start with nothing on the screen."""
+        """Start with an empty screen."""
         self.console = console
         self._live: Live | None = None
         self._last = -math.inf
 
     def __enter__(self) -> "View":
-        """Take the terminal, if it is one."""
+        """Return the view."""
         return self
 
     def __exit__(
@@ -63,7 +63,7 @@ class View:
             self._live.stop()
 
     def show(self, status: Status) -> None:
-        """Show where the run stands."""
+        """Show the state of the run."""
         if not self.console.is_terminal:
             if time.monotonic() - self._last >= SHOW_SECONDS:
                 self.console.print(line_of(status), highlight=False, soft_wrap=True)
@@ -76,7 +76,7 @@ class View:
 
 
 def words_of(status: Status) -> dict[str, str]:
-    """Describe where a run stands, by the names of what is described."""
+    """Return the state of a run as texts, by their names."""
     return {
         "step": f"{status.step:,}",
         "stage": f"{status.stage + 1} of {status.stages}",
@@ -89,7 +89,7 @@ def words_of(status: Status) -> dict[str, str]:
 
 
 def line_of(status: Status) -> str:
-    """Describe where a run stands in one line."""
+    """Return the state of a run as a line."""
     words = words_of(status)
     return "  ".join(
         [
@@ -106,7 +106,7 @@ def line_of(status: Status) -> str:
 
 
 def table_of(status: Status) -> Table:
-    """Describe where a run stands as a table under a bar."""
+    """Return the state of a run as a table under a bar."""
     table = Table.grid(padding=(0, 2))
     table.add_row(f"{status.progress:.1%}", ProgressBar(total=1.0, completed=status.progress))
     for name, text in words_of(status).items():

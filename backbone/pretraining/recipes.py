@@ -1,8 +1,8 @@
 """The recipe of HyenaDNA by size, as options of the trainer: `size=tiny-1k`.
 
 Source: Nguyen et al. 2023 (arXiv 2306.15794), section 3 and table A.1. The paper gives learning
-rate, global batch and number of steps as ranges over all sizes; where in its range a size lies is
-our choice: the larger a model and its context, the lower its rate and the fewer its windows.
+rate, global batch and number of steps as ranges over all sizes; the values within them are our
+choice: the larger a model and its context, the lower its rate and the fewer its windows.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from backbone.hyena.zoo import CHECKPOINTS
 
 @dataclass(frozen=True)
 class Recipe:
-    """What depends on the size; the shape is that of the published checkpoint of this name.
+    """The options that depend on the size; the shape is that of the published checkpoint.
 
     Attributes:
         lr: Peak learning rate, 1.5e-4 to 6e-4.
-        global_batch: Windows of full length a step, 64 to 256.
-        steps: 10,000 to 20,000.
-        gradient_checkpointing: What is computed again in the backward pass.
+        global_batch: Windows of full length per step, 64 to 256.
+        steps: Number of steps, 10,000 to 20,000.
+        gradient_checkpointing: What the backward pass computes again.
     """
 
     lr: float
@@ -50,7 +50,7 @@ class Recipe:
 
 
 MICRO_TOKENS = 65_536
-"""At least a window; more only costs memory."""
+"""Or one window, if that is longer; more would only cost memory."""
 
 EVERY = 200
 """Steps between evaluations and checkpoints."""
@@ -64,7 +64,7 @@ COMMON = {
     "lr_floor": 0.1,
     "clip": 1.0,
 }
-"""What all sizes share; AdamW has betas of 0.9 and 0.999, and filters no weight decay."""
+"""Options shared by all sizes; AdamW's betas are 0.9 and 0.999; filters have no weight decay."""
 
 RECIPES: dict[str, Recipe] = {
     "tiny-1k": Recipe(6e-4, 256, 10_000),
@@ -78,10 +78,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
-    """Put a recipe in the place of `size=`; whatever else is given goes before it.
+    """Replace `size=` by the arguments of its recipe; other arguments override them.
 
     Raises:
-        InputError: For an unknown size.
+        InputError: If the size is unknown.
     """
     sizes = [argument.partition("=")[2] for argument in arguments if argument.startswith("size=")]
     others = [argument for argument in arguments if not argument.startswith("size=")]

@@ -1,8 +1,8 @@
-"""The training loop: next-token prediction, on windows of genomes or any other source of rows.
+"""The training loop: next-token prediction on windows of genomes or any other source of rows.
 
 Source: Nguyen et al. 2023 (arXiv 2306.15794), section 3. A step is a pure function of the weights,
-the optimizer's state, the seed and its number, so a resumed run repeats the undisturbed one, and
-several processes that share its rows do what one does.
+the optimizer's state, the seed and the step number. So a resumed run repeats the uninterrupted one,
+and several processes that share the rows do what one would do.
 """
 
 import math
@@ -47,7 +47,7 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class Trainer:
-    """One pretraining run: its model, its data, and where it stands."""
+    """A pretraining run: its model, its data and its progress."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Trainer:
         )
 
     def _build(self) -> None:
-        """Build the model and its optimizer, alone or as part of a group of processes."""
+        """Build the model and its optimizer, as part of the group of processes."""
         config = self.config
         self.model = random_model(config.model_config(), config.seed)
         nn.Module.to(self.model, self.device)

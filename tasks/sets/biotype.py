@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from backbone.common.errors import InputError
 from backbone.common.files import READ_ERRORS, open_text
-from backbone.common.options import check_options, option
+from backbone.common.options import option
 from backbone.common.streams import stream
 from backbone.sequence.dna import normalise
 from backbone.sequence.fasta import is_fasta
@@ -310,7 +310,6 @@ def build(options: BiotypeConfig) -> Task:
     Raises:
         InputError: If no task can have these options.
     """
-    check_options(options, "task.")
     files = DEFAULT_FILES if options.files is None else tuple(options.files)
     is_table = [not is_fasta(Path(file)) for file in files]
     if not files or any(is_table) != all(is_table):

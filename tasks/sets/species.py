@@ -18,7 +18,7 @@ from zlib import crc32
 import numpy as np
 
 from backbone.common.errors import InputError
-from backbone.common.options import check_options, option
+from backbone.common.options import option
 from backbone.common.streams import stream
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.fasta import Genome, Record, Region, fasta_stem, find_fasta
@@ -469,7 +469,6 @@ def build(options: SpeciesConfig) -> Task:
     Raises:
         InputError: If no task can have these options.
     """
-    check_options(options, "task.")
     genomes = options.genomes or PAPER_GENOMES
     val, test = tuple(options.val_records), tuple(options.test_records)
     if not options.genomes:

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from backbone.common.errors import InputError
+from tasks.registry import build_task
 from tasks.sets.biotype import (
     ENSEMBL,
     BiotypeConfig,
@@ -46,7 +47,7 @@ def data(tmp_path) -> Path:
 
 def task(**options):
     given = {"files": ["transcripts.tsv"], "biotypes": ["mRNA", "microRNA"], **options}
-    return build(BiotypeConfig(name="biotype", **given))
+    return build_task(BiotypeConfig(name="biotype", **given))
 
 
 def parts(splits):
