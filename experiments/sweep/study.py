@@ -66,12 +66,13 @@ class Attempt:
                 self.study.tell(self.trial, self.values, skip_if_finished=True)
                 return False
             is_pruned = isinstance(error, optuna.TrialPruned)
-            if isinstance(error, Exception) and (is_pruned or not isinstance(error, OptunaError)):
-                is_told = is_pruned or isinstance(error, InputError)
-                reason = (
-                    one_line(error) if is_told else f"{type(error).__name__}: {one_line(error)}"
-                )
-                with suppress(UpdateFinishedTrialError):
+            reason = None
+            if isinstance(error, optuna.TrialPruned | InputError):
+                reason = one_line(error)
+            elif isinstance(error, Exception) and not isinstance(error, OptunaError):
+                reason = f"{type(error).__name__}: {one_line(error)}"
+            with suppress(UpdateFinishedTrialError):
+                if reason is not None:
                     self.trial.set_user_attr(WHY, reason)
             state = TrialState.PRUNED if is_pruned else TrialState.FAIL
             self.study.tell(self.trial, state=state, skip_if_finished=True)

@@ -1,6 +1,7 @@
 """What tests of sweeps share: runs that take no time, and workers that are forked.
 
-A forked worker is there at once, where a new process would import everything anew.
+A forked worker starts at once, where a new process would import everything anew. No process
+outlives its test: `conftest.py` kills those that a test leaves, and an alarm ends their children.
 """
 
 import gc
@@ -20,13 +21,15 @@ from icl.run import Finished
 from tasks.metrics.bootstrap import Estimate
 
 LOG = "log.txt"
+LIFETIME = 1200
+"""Seconds after which a forked process is ended, whatever it does."""
 GRID = ("task=synthetic_easy", "method=soft_prompt", "space.prompt_tokens=[0,1,2,4]", "seeds=3")
 
 
 class FakeRuns:
-    """Does no run, but what surrounds one: claim, skip what is there, leave a report.
+    """Stand in for `icl.run.run`: claim the run, skip a finished one, return a report.
 
-    `log.txt` in the folder of runs says who began and ended which run.
+    `log.txt` in the folder of runs records which process began and ended which run.
     """
 
     def __init__(self, seconds=0.0, score=None, loss=lambda value: 1 - value):
@@ -77,19 +80,22 @@ def say(out, name, what):
 
 
 def heard(out):
-    """(name, begins or ends, pid) of all that was said, in order."""
+    """Return (name, begins or ends, pid) of every line of the log, in order."""
     file = Path(out) / LOG
     return [tuple(line.split()) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 class Forked:
-    """A process that was forked, as `subprocess.Popen` would give it."""
+    """A forked process with the interface of `subprocess.Popen`."""
+
+    started: list = []
 
     def __init__(self, work):
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
+                signal.alarm(LIFETIME)
                 # SQLite's connections must not be closed by a process that did not open them.
                 gc.freeze()
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -100,6 +106,7 @@ class Forked:
             finally:
                 os._exit(code)
         self.code = None
+        Forked.started.append(self)
 
     def poll(self):
         if self.code is None:
@@ -124,7 +131,7 @@ class Forked:
 
 
 def forking(runs):
-    """Starts workers that do these runs."""
+    """Return a function that starts workers, which do these runs."""
 
     def start(options: WorkerOptions, number: int) -> Forked:
         def live():
@@ -138,18 +145,18 @@ def forking(runs):
 
 
 def until(is_so, seconds=120):
-    """Waits for something to be so."""
+    """Wait for a condition to hold."""
     deadline = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
         time.sleep(0.01)
 
 
 def begun(words, runs, url):
-    """A parent in a process of its own."""
+    """Start a sweep in a process of its own."""
     return Forked(lambda: sweep(read_request([*words, f"storage={url}"]), forking(runs)))
 
 
 def done(words, runs, url):
-    """A sweep to its end; the paths of its tables."""
+    """Do a sweep to its end and return the paths of its tables."""
     return sweep(read_request([*words, f"storage={url}"]), forking(runs))

@@ -1,4 +1,4 @@
-"""Sweeps of runs that take no time: every cell once, whoever dies; what a search chooses."""
+"""Sweeps of runs that take no time: every cell is run once, whatever is killed; what is chosen."""
 
 import contextlib
 import os
