@@ -23,7 +23,7 @@ from backbone.common.options import Sources, help_text, option, read_options
 from backbone.pretraining.windows import divide
 from backbone.sequence.dna import normalise
 from backbone.sequence.fasta import Region
-from tasks.audit.occurrence import occurring
+from tasks.audit.exposure import occurring
 from tasks.sources.tables import read_columns
 
 

@@ -14,8 +14,9 @@ from itertools import islice
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.sequence.kmers import kmer_frequencies
 from prompts.leakage import overlaps
-from prompts.similarity import Cosine, Embed, GcAndLength, Similarity, kmer_vectors
+from prompts.similarity import Cosine, Embed, GcAndLength, Similarity
 from tasks.task import Example
 
 CHOOSERS = ("random", "nearest", "nearest_embedding", "diverse", "matched")
@@ -211,7 +212,7 @@ class DemonstrationChooser:
 
     @cached_property
     def _kmers(self) -> Cosine:
-        return Cosine([example.sequence for example in self.pool], kmer_vectors)
+        return Cosine([example.sequence for example in self.pool], kmer_frequencies)
 
     @cached_property
     def _similarity(self) -> Similarity:

@@ -25,7 +25,7 @@ IN_COLUMNS = {
 }
 """Options that a table of runs has in columns of its own, weights and data by their sha256."""
 
-WITHOUT_RESULT = {"keep_gb"}
+WITHOUT_RESULT = {"keep_gb", "audit"}
 """Options that change how long a run takes, but not what it finds."""
 
 OF_BACKBONE = {"device", "precision", "batch_size", "verbalizer.words"}

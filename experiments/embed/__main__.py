@@ -22,6 +22,7 @@ from backbone.common.files import save_arrays, write_text
 from backbone.common.options import help_text, option, read_options
 from backbone.hyena.zoo import load
 from backbone.sequence.dna import gc_content
+from backbone.sequence.kmers import kmer_frequencies
 from experiments.common.command import exit_code
 from experiments.embed.classifiers import CLASSIFIERS
 from experiments.embed.picture import draw_f1, draw_map
@@ -29,7 +30,6 @@ from experiments.embed.projection import PROJECTIONS, project
 from experiments.pictures.style import save
 from icl.environment import prepare_arithmetic
 from icl.inference.embedding import Precision, Strands, embed, layer_names
-from prompts.similarity import kmer_vectors
 from tasks.catalog import TASKS
 from tasks.metrics.bootstrap import mean_over_divisions
 from tasks.metrics.classification import evaluate
@@ -169,7 +169,7 @@ def _scored(
 def baselines(sequences: Sequence[str]) -> dict[str, list[np.ndarray]]:
     """What can be said without a backbone: counts of k-mers, and length with GC content alone."""
     simple = np.array([[np.log(len(s)), gc_content(s)] for s in sequences])
-    counts = [kmer_vectors(sequences, kmer) for kmer in KMERS]
+    counts = [kmer_frequencies(sequences, kmer) for kmer in KMERS]
     return {KMER_COUNTS: counts, LENGTH_AND_GC: [simple]}
 
 

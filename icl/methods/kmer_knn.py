@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from backbone.sequence.kmers import kmer_frequencies
 from icl.baselines.neighbours import Neighbours, NeighboursConfig
 from icl.method import method
-from prompts.similarity import kmer_vectors
 
 
 @method("kmer_knn", config=NeighboursConfig, budget="shots", default_budget=4)
@@ -15,4 +15,4 @@ class KmerKNN(Neighbours):
 
     def vectors(self, sequences: Sequence[str]) -> np.ndarray:
         """Shares of the 4-mers of both strands, by which `chooser=nearest` goes too."""
-        return kmer_vectors(sequences)
+        return kmer_frequencies(sequences)

@@ -7,9 +7,9 @@ import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
+from backbone.sequence.kmers import kmer_frequencies, n_kmers
 from icl.baselines.linear import MODELS, Chosen, Linear, choose_linear
 from icl.method import KINDS, Method, MethodConfig, method
-from prompts.similarity import kmer_vectors, n_words
 from tasks.task import Example, truth
 
 LONGEST = 8
@@ -69,7 +69,7 @@ class KmerLogReg(Method[KmerConfig]):
     @property
     def trainable_parameters(self) -> int:
         """A weight per word and a bias, per output; of the classes one is implied."""
-        return self.context.free_outputs * (n_words(self._kmer) + 1)
+        return self.context.free_outputs * (n_kmers(self._kmer) + 1)
 
     def state(self) -> dict[str, np.ndarray]:
         """The regression's arrays and the length of its words."""
@@ -85,4 +85,4 @@ class KmerLogReg(Method[KmerConfig]):
 
 
 def _features(examples: Sequence[Example], kmer: int) -> np.ndarray:
-    return kmer_vectors([e.sequence for e in examples], kmer)
+    return kmer_frequencies([e.sequence for e in examples], kmer)

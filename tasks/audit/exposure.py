@@ -1,11 +1,13 @@
-"""What a checkpoint saw in pretraining, and which rows of a task lie there.
+"""What a checkpoint saw in pretraining, and which rows of a task are part of it.
 
 A checkpoint's folder may hold `pretraining.bed`: intervals with `train` (seen) or `valid` (held
-out) in the fourth column. Assemblies may differ from that of a task's coordinates, so chromosomes
-are compared: rows on a chromosome of which some was seen, and rows on one of which none was.
+out) in the fourth column. Its assembly may differ from that of a task's coordinates, so chromosomes
+are compared: rows on a chromosome of which some was seen, and rows on one of which none was. Where
+the sequences of the corpus themselves are at hand, rows are searched for in them base by base.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,21 +16,29 @@ import numpy as np
 import backbone.common.errors
 from backbone.common.errors import InputError
 from backbone.sequence.bed import chromosome, read_bed
+from backbone.sequence.dna import reverse_complement
 from tasks.audit.coordinates import Place
 from tasks.task import Example
 
 REGIONS = "pretraining.bed"
 BUNDLED = Path(backbone.common.errors.__file__).parents[1] / "weights" / "bundled" / REGIONS
-"""The regions of the checkpoint that comes with this project."""
+"""Regions of the bundled checkpoint."""
+
+SEED = 32
+"""Length of a seed: as many bases as fit into 64 bits."""
+
+_CODE = np.zeros(256, dtype=np.uint64)
+_CODE[list(b"ACGT")] = range(4)
+_CLEAN = re.compile(b"[ACGT]{%d}" % SEED)
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """On which rows a checkpoint's chromosomes are known to be seen or not.
+    """Which rows lie on chromosomes that a checkpoint saw.
 
     Attributes:
         seen: (N,) rows on a chromosome of which some was seen.
-        unseen: (N,) rows on another one. A row whose place is not known is neither.
+        unseen: (N,) rows on another one. Rows whose coordinates are not known are neither.
     """
 
     seen: np.ndarray
@@ -36,15 +46,15 @@ class Exposure:
 
 
 def exposure(examples: Sequence[Example], places: dict[str, Place], regions: Path) -> Exposure:
-    """Compare rows with the regions of a checkpoint.
+    """Compare rows with the regions that a checkpoint saw.
 
     Args:
         examples: N rows.
-        places: Where sequences lie.
+        places: Coordinates by sequence.
         regions: A checkpoint's `pretraining.bed`.
 
     Raises:
-        InputError: If the file is no BED file, or names something else than train and valid.
+        InputError: If the file is no BED file, or its fourth column is not train or valid.
     """
     chromosomes = seen_chromosomes(regions)
     known = [places.get(example.sequence) for example in examples]
@@ -56,7 +66,7 @@ def seen_chromosomes(regions: Path) -> set[str]:
     """Return the chromosomes of which a checkpoint saw some, named as `chromosome` does.
 
     Raises:
-        InputError: If the file is no BED file, or names something else than train and valid.
+        InputError: If the file is no BED file, or its fourth column is not train or valid.
     """
     intervals = read_bed(regions)
     for interval in intervals:
@@ -65,3 +75,56 @@ def seen_chromosomes(regions: Path) -> set[str]:
                 f"{interval.where}: the fourth column must be train or valid, not {interval.name!r}"
             )
     return {chromosome(i.record) for i in intervals if i.name == "train"}
+
+
+def occurring(sequences: Sequence[str], texts: Iterable[bytes]) -> np.ndarray:
+    """Find the sequences that occur in a text exactly, as they are or as reverse complement.
+
+    Each sequence is looked up by its first 32 bases without N, and compared base by base where
+    they are found; sequences without such a stretch are searched for directly.
+
+    Args:
+        sequences: N cleaned sequences; an N matches only an N.
+        texts: Cleaned sequences to search in, ASCII.
+
+    Returns:
+        (N,) whether each occurs.
+    """
+    queries = [s.encode() for s in sequences] + [reverse_complement(s).encode() for s in sequences]
+    found = np.zeros(len(queries), dtype=bool)
+    starts = {i: match.start() for i, q in enumerate(queries) if (match := _CLEAN.search(q))}
+    seeded = np.array(list(starts), dtype=int)
+    unseeded = [query for query in range(len(queries)) if query not in starts]
+    seeds = _codes(b"".join(queries[i][at : at + SEED] for i, at in starts.items()))[::SEED]
+    order = np.argsort(seeds, kind="stable")
+    seeds, seeded = seeds[order], seeded[order]
+    for text in texts:
+        for place, query in _places(_codes(text), seeds, seeded):
+            start = place - starts[query]
+            if not found[query] and start >= 0:
+                found[query] = text[start : start + len(queries[query])] == queries[query]
+        for query in unseeded:
+            found[query] = found[query] or queries[query] in text
+    return found[: len(sequences)] | found[len(sequences) :]
+
+
+def _codes(text: bytes) -> np.ndarray:
+    """Return the 32 bases from each position on as a number, (L - 31,); N counts as A."""
+    codes = _CODE[np.frombuffer(text, dtype=np.uint8)]
+    width = 1
+    while width < SEED:
+        codes = (codes[: max(len(codes) - width, 0)] << np.uint64(2 * width)) | codes[width:]
+        width *= 2
+    return codes
+
+
+def _places(codes: np.ndarray, seeds: np.ndarray, queries: np.ndarray) -> Iterable[tuple[int, int]]:
+    """Yield pairs of a position and a query whose seed is the code there; seeds ascend."""
+    first = np.searchsorted(seeds, codes, side="left")
+    positions = np.flatnonzero(first < len(seeds))
+    positions = positions[seeds[first[positions]] == codes[positions]]
+    first = first[positions]
+    last = np.searchsorted(seeds, codes[positions], side="right")
+    for position, low, high in zip(positions, first, last, strict=True):
+        for query in queries[low:high]:
+            yield int(position), int(query)

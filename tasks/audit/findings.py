@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.audit.coordinates import Place, Published, overlapping, places_of, published, texts_of
-from tasks.audit.exposure import BUNDLED, exposure
+from tasks.audit.exposure import BUNDLED, exposure, occurring
 from tasks.audit.kinship import Kinship, counted, kinship
-from tasks.audit.occurrence import occurring
 from tasks.audit.resplit import removed_by_class
 from tasks.audit.shortcuts import WORDS, Shortcut, shortcuts
 from tasks.division import same_strand

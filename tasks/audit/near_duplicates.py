@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from backbone.sequence.dna import reverse_complement
-from tasks.audit.kmers import LONGEST, UNKNOWN, Text, text_of, words_of
+from backbone.sequence.kmers import LONGEST, UNKNOWN, Text, kmers_of, text_of
 from tasks.division import same_strand
 
 COPY, COPY_DIFFERS = 0.95, 1 / 6
@@ -155,9 +155,9 @@ def _seeds(
 
 def _sampled(text: Text, kmer: int, share: float) -> tuple[np.ndarray, ...]:
     """Words of a piece of the text that are seeds: word, row, place in the row, other strand."""
-    words = words_of(text, kmer)
+    words = kmers_of(text, kmer)
     # Multiplicative hashing (Knuth, volume 3, section 6.4): its high bits are well mixed.
-    hashed = np.minimum(words.codes, words.opposite) * np.uint32(2654435769)
+    hashed = words.canonical * np.uint32(2654435769)
     kept = np.flatnonzero(hashed <= np.uint32(share * (2**32 - 1)))
     kept = kept[~_is_microsatellite(words.codes[kept], kmer)]
     rows = text.row(words.places[kept])

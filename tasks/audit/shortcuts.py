@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from backbone.sequence.dna import gc_content
-from tasks.audit.kmers import word_counts
+from backbone.sequence.kmers import kmer_frequencies
 from tasks.division import same_strand
 from tasks.kinds import kind_of
 from tasks.metrics.bootstrap import Estimate
@@ -69,12 +69,12 @@ def gc(sequences: Sequence[str]) -> np.ndarray:
 
 def dinucleotides(sequences: Sequence[str]) -> np.ndarray:
     """Shares of the words of two letters, a word and its reverse complement being one."""
-    return _shares(word_counts(sequences, 2))
+    return kmer_frequencies(sequences, 2)
 
 
 def words(sequences: Sequence[str]) -> np.ndarray:
     """Shares of the words of `WORD` letters, a word and its reverse complement being one."""
-    return _shares(word_counts(sequences, WORD))
+    return kmer_frequencies(sequences, WORD)
 
 
 def unknown(sequences: Sequence[str]) -> np.ndarray:
@@ -185,8 +185,3 @@ def _scores(
     model.fit(x, learn)
     scores[:, model.classes_] = np.log(np.maximum(model.predict_proba(asked_x), np.exp(-50)))
     return scores
-
-
-def _shares(counts: np.ndarray) -> np.ndarray:
-    total = counts.sum(axis=1, keepdims=True)
-    return counts / np.where(total > 0, total, 1.0)

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
 from backbone.sequence.dna import gc_content, reverse_complement
+from backbone.sequence.kmers import kmer_frequencies
 from prompts.demonstrations import CHOOSERS, ORDERS, Demonstration, DemonstrationChooser, balanced
 from prompts.leakage import overlaps
-from prompts.similarity import kmer_vectors
 from tasks.task import Example
 
 CLASSES = 3
@@ -128,7 +128,7 @@ def test_the_nearest_rows_of_each_class_are_chosen(number):
     def shown(chooser) -> set[int]:
         return {d.row for d in demonstrator(pool, 2, chooser).for_query(query)}
 
-    assert shown("nearest") == ranked(distances(kmer_vectors), pool, 2)
+    assert shown("nearest") == ranked(distances(kmer_frequencies), pool, 2)
     assert shown("nearest_embedding") == ranked(distances(letters), pool, 2)
 
 
@@ -154,7 +154,7 @@ def test_matched_rows_have_the_querys_gc_content_and_length():
 
 def test_diverse_rows_follow_maximal_marginal_relevance():
     pool, query = rows(0, 30), dna(500, 80)
-    vectors = kmer_vectors([e.sequence for e in pool] + [query])
+    vectors = kmer_frequencies([e.sequence for e in pool] + [query])
     cosine = vectors @ vectors.T
     cosine /= np.sqrt(np.outer(np.diag(cosine), np.diag(cosine)))
     chosen: list[int] = []
@@ -186,7 +186,7 @@ def test_the_most_similar_stands_last(chooser):
     if chooser == "matched":  # one length, so GC content alone
         nearness = [-abs(gc_content(t) - gc_content(query)) for t in texts]
     else:
-        embed = letters if chooser == "nearest_embedding" else kmer_vectors
+        embed = letters if chooser == "nearest_embedding" else kmer_frequencies
         *vectors, wanted = embed([*texts, query])
         nearness = [v @ wanted / np.sqrt(v @ v) for v in vectors]
     assert np.all(np.diff(nearness) >= -1e-12)

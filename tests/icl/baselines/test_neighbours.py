@@ -9,11 +9,11 @@ from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from backbone.sequence.dna import reverse_complement
+from backbone.sequence.kmers import kmer_frequencies
 from icl.baselines.neighbours import TEMPERATURES, vote
 from icl.inference.embedding import embed_sequences
 from icl.method import Context
 from icl.methods.catalog import METHODS
-from prompts.similarity import kmer_vectors
 from tasks.task import Example
 
 
@@ -85,7 +85,7 @@ def test_scores_are_those_of_a_slow_vote(model, name, sets):
 
     def vector(sequence):
         if name == "kmer_knn":
-            return kmer_vectors([sequence])[0]
+            return kmer_frequencies([sequence])[0]
         return embed_sequences(model, [sequence])[0]
 
     for example, found in zip(TEST, method.scores(TEST), strict=True):

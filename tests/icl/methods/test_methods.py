@@ -11,11 +11,11 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from backbone.hyena.tokenizer import encode_dna
 from backbone.sequence.dna import reverse_complement
+from backbone.sequence.kmers import n_kmers
 from icl.baselines.linear import Logistic, choose_logistic, fit_logistic
 from icl.inference.embedding import embed_sequences
 from icl.method import Context
 from icl.methods.catalog import METHODS
-from prompts.similarity import n_words
 from tasks.task import Example
 
 
@@ -125,7 +125,7 @@ def test_kmer_length_is_chosen_on_validation():
     method = build("kmer_logreg", kmers=[1, 4])
     method.fit(rows[:200], rows[200:])
     assert method.validation["kmer"] == 4
-    assert method.trainable_parameters == n_words(4) + 1
+    assert method.trainable_parameters == n_kmers(4) + 1
     fixed = build("kmer_logreg", kmer=1)
     fixed.fit(rows[:200], rows[200:])
     assert fixed.validation["loss"] > method.validation["loss"]

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backbone.sequence.dna import reverse_complement
-from tasks.audit.occurrence import occurring
+from tasks.audit.exposure import occurring
 
 RANDOM = np.random.default_rng(0)
 GENOME = "".join(RANDOM.choice(list("ACGT"), size=300))
