@@ -19,7 +19,7 @@ from experiments.curve import Options, curves
 from icl.config.options import RunConfig, TaskConfig, resolve
 from icl.methods.catalog import METHODS
 from icl.methods.soft_prompt import SoftPromptConfig
-from icl.results import results
+from icl.results import load_results
 
 TASK = "synthetic_easy"
 OUT = Path("runs-demo")
@@ -67,7 +67,7 @@ def demonstrate(out: Path) -> None:
         ]
     )
     picture, _, table = curves(Options(runs=str(out), task=TASK))
-    frame = results(out)
+    frame = load_results(out)
     print(f"\nDone in {time.monotonic() - start:.0f} seconds.")
     print(sentence(aggregate(frame), frame["best_accuracy"].iloc[0]))
     print(f"Picture: {picture}\nTable:   {table}")

@@ -1,11 +1,44 @@
-"""Runs: one method on one task, scored once, reported."""
+"""Runs: one method on one task, scored once, reported.
+
+report = icl.evaluate(task="enhancer_cohn", method="soft_prompt", k=16, data="DIR")
+table = icl.load_results("runs")
+model = icl.load_backbone("bundled")
+scores = icl.load_run("runs/enhancer_cohn/soft_prompt/HASH").predict_proba(sequences)
+classifier = icl.PromptClassifier(method="soft_prompt", k=16).fit(sequences, labels)
+"""
 
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backbone.hyena.zoo import load as load_backbone
+    from icl.classifier import PromptClassifier
+    from icl.evaluation import evaluate
+    from icl.predict import load_run
+    from icl.results import load_results
+
+__all__ = ["PromptClassifier", "evaluate", "load_backbone", "load_results", "load_run"]
+
+_SOURCES = {
+    "PromptClassifier": ("icl.classifier", "PromptClassifier"),
+    "evaluate": ("icl.evaluation", "evaluate"),
+    "load_backbone": ("backbone.hyena.zoo", "load"),
+    "load_results": ("icl.results", "load_results"),
+    "load_run": ("icl.predict", "load_run"),
+}
+_MODULES = ("predict", "results", "run")
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Gives `icl.results` without an import of its own, and pandas only when it is asked for."""
-    if name == "results":
-        return import_module("icl.results")
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: torch and pandas load only where they are needed."""
+    if name in _SOURCES:
+        module, function = _SOURCES[name]
+        return getattr(import_module(module), function)
+    if name in _MODULES:
+        return import_module(f"icl.{name}")
     raise AttributeError(f"module 'icl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the functions beside what is imported."""
+    return sorted({*globals(), *__all__})

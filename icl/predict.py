@@ -18,7 +18,7 @@ from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import aligned, check_options, option, option_lines
 from backbone.sequence.bed import Interval, read_bed
-from backbone.sequence.dna import reverse_complement
+from backbone.sequence.dna import normalise, reverse_complement
 from backbone.sequence.fasta import Genome, find_fasta
 from icl.config.hydra_cli import Command, launch
 from icl.config.options import from_dict
@@ -110,6 +110,69 @@ def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tupl
     return method, report
 
 
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run whose method can score any sequences.
+
+    Attributes:
+        report: What the run was asked and what came out.
+        method: Its method, as it had learned.
+    """
+
+    report: Report
+    method: Method
+
+    def predict_proba(self, sequences: Sequence[str], *, strands: str = "both") -> np.ndarray:
+        """Return probabilities (N, C) of N sequences; see `predict`.
+
+        A run with `truncate` cuts longer sequences as it cut its rows.
+
+        Raises:
+            InputError: If a sequence is no DNA, or too long for the backbone.
+        """
+        clean = [normalise(text, row)[0] for row, text in enumerate(sequences, start=1)]
+        cut = cut_of_run(self.report)
+        texts = clean if cut is None else [cut.text(text) for text in clean]
+        return predict(self.method, texts, strands=strands)
+
+    def predict(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return the likeliest class of each sequence, (N,).
+
+        Of multi-label tasks the labels above one half, (N, L) of 0 and 1; of regressions the
+        numbers, (N,).
+        """
+        answers = self.predict_proba(sequences)
+        if self.report.setup.kind == "regression":
+            return answers[:, 0]
+        if self.report.setup.kind == "multi_label":
+            return (answers > 0.5).astype(np.int64)
+        return np.array(self.report.setup.labels)[answers.argmax(axis=1)]
+
+
+def load_run(folder: str | Path, *, device: str = "cpu", batch_size: int = 64) -> LoadedRun:
+    """Return a finished run, to score other sequences with what it has learned.
+
+    Args:
+        folder: The folder of the run, as runs/TASK/METHOD/HASH.
+        device: cpu, cuda or mps.
+        batch_size: Rows of a forward pass.
+
+    Raises:
+        InputError: If the run is unfinished or damaged, or its backbone is another one now.
+    """
+    path = Path(folder).expanduser()
+    method, report = load_method(path, device=device, batch_size=batch_size)
+    return LoadedRun(report, method)
+
+
+def cut_of_run(report: Report) -> Cut | None:
+    """Return how a run cut its rows; None if it did not."""
+    details = report.outcome.details
+    if "max_bases" not in details:
+        return None
+    return Cut(report.setup.config["truncate"], details["max_bases"])
+
+
 def _same_backbone(report: Report, device: str) -> "HyenaDNA":
     from backbone.hyena.zoo import load, weights_sha256
 
@@ -171,9 +234,7 @@ def job(cfg: DictConfig) -> None:
         intervals = read_bed(Path(config.bed).expanduser())
     for interval in intervals:
         genome.check(interval)
-    cut = None
-    if "max_bases" in report.outcome.details:
-        cut = Cut(report.setup.config["truncate"], report.outcome.details["max_bases"])
+    cut = cut_of_run(report)
     sequences = [
         genome.cut(interval if cut is None else _read(interval, cut)) for interval in intervals
     ]

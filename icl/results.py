@@ -1,9 +1,7 @@
-"""All reports below a folder as one table: `icl.results("runs")`."""
+"""All reports below a folder as one table: `icl.load_results("runs")`."""
 
-import sys
 import warnings
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -17,8 +15,8 @@ _REAL = ("full_vocabulary_accuracy", "best_accuracy")
 _FIRST = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "ece")
 
 
-def results(runs: str | Path) -> pd.DataFrame:
-    """Every finished run below a folder, one row each, in the order of their paths.
+def load_results(runs: str | Path) -> pd.DataFrame:
+    """Return every finished run below a folder as a table, one row each, in the order of paths.
 
     Columns are the fields of `icl.reporting.report.Report`, with these changes. An estimate, such
     as `gc_matched_accuracy` or one of `metrics`, is a column with its name and two more with the
@@ -88,14 +86,3 @@ def _empty_columns() -> list[str]:
         "gc_matched_accuracy": nothing,
     }
     return list(_row(values, Path()))
-
-
-class _Callable(ModuleType):
-    """Lets `icl.results(...)` work although `icl.results` is this module."""
-
-    def __call__(self, runs: str | Path) -> pd.DataFrame:
-        return results(runs)
-
-
-_Callable.__call__.__doc__ = results.__doc__
-sys.modules[__name__].__class__ = _Callable

@@ -102,7 +102,11 @@ def run(config: RunConfig, watch: Watch = ALONE) -> list[Finished]:
     splits = divided(config, task, data_folder(config.data))
     finished = []
     for one in [config, *(replace(config, control=name) for name in config.controls)]:
-        load_backbone = functools.cache(functools.partial(_load_backbone, one))
+        load_backbone = functools.cache(
+            functools.partial(
+                shared_backbone, controlled_backbone(one.backbone, one.control), one.device
+            )
+        )
         for seed in range(config.seed, config.seed + config.seeds):
             single = replace(one, seed=seed, seeds=1, controls=[])
             finished.append(_run_once(single, task, splits, load_backbone, watch))
@@ -286,18 +290,22 @@ def _method(
     return options.entry(config).cls(config.method, context)
 
 
-def _load_backbone(config: RunConfig) -> "HyenaDNA":
+def shared_backbone(name: str, device: str) -> "HyenaDNA":
+    """Return a frozen backbone of DNA; runs of one process share it and its encoded rows.
+
+    Raises:
+        InputError: If it cannot be loaded, or reads another alphabet.
+    """
     from backbone.hyena.tokenizer import TOKENS
     from backbone.hyena.zoo import load, weights_sha256
 
-    model = load(controlled_backbone(config.backbone, config.control), config.device)
+    model = load(name, device)
     if model.config.vocab_size != len(TOKENS):
         raise InputError(
-            f"backbone={config.backbone} has {model.config.vocab_size} tokens, those of another "
-            f"alphabet; tasks are DNA, whose backbones have {len(TOKENS)}"
+            f"backbone={name} has {model.config.vocab_size} tokens, those of another alphabet; "
+            f"tasks are DNA, whose backbones have {len(TOKENS)}"
         )
-    # Runs of one process share a model, and with it what it made of their rows.
-    shared = _LOADED.setdefault(f"{weights_sha256(model)} {config.device}", model)
+    shared = _LOADED.setdefault(f"{weights_sha256(model)} {device}", model)
     while len(_LOADED) > LOADED:
         del _LOADED[next(iter(_LOADED))]
     return shared

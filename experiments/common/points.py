@@ -13,7 +13,7 @@ from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import as_text
 from experiments.common.settings import compared_options
-from icl.results import results
+from icl.results import load_results
 from tasks.metrics.bootstrap import Estimate, mean_over_runs
 
 COLUMNS = (
@@ -56,7 +56,7 @@ def read_runs(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
     path = Path(folder).expanduser()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        frame = results(path)
+        frame = load_results(path)
     damaged = [" ".join(str(w.message).split()) for w in caught if w.category is UserWarning]
     for line in damaged:
         print(f"left out: {line}", file=sys.stderr)
@@ -83,7 +83,7 @@ def aggregate(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     run, or the same value at every seed, it is the runs' own interval over rows.
 
     Args:
-        frame: Reports as `icl.results.results` returns them.
+        frame: Reports as `icl.results.load_results` returns them.
         metric: Name of a metric.
 
     Returns:
@@ -145,7 +145,7 @@ def variants(frame: pd.DataFrame) -> pd.Series:
     `split_seed` are the same data; other rows at the same `split_seed` are not.
 
     Args:
-        frame: Reports as `icl.results.results` returns them.
+        frame: Reports as `icl.results.load_results` returns them.
 
     Returns:
         A text for each run, such as "random:bundled, lr=0.01"; empty where nothing sets it apart.

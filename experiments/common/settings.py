@@ -55,7 +55,7 @@ def compared_options(run: pd.Series) -> dict[str, Any]:
     """Return the options that runs must have in common to be averaged over their seeds.
 
     Args:
-        run: A row of `icl.results.results`.
+        run: A row of `icl.results.load_results`.
     """
     ignored = IN_COLUMNS | WITHOUT_RESULT
     if pd.isna(run["weights_sha256"]):

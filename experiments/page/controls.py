@@ -42,7 +42,7 @@ def controls_in_words(frame: pd.DataFrame) -> tuple[list[Said], list[str]]:
     """Compares every run that has a control with it, row by row.
 
     Args:
-        frame: Reports as `icl.results.results` returns them.
+        frame: Reports as `icl.results.load_results` returns them.
 
     Returns:
         The verdicts, by task, method and settings; and one line for each comparison that could not

@@ -32,7 +32,7 @@ def script_data(frame: pd.DataFrame) -> str:
     """The points, the single runs and what stands around them, as JSON that fits into a script.
 
     Args:
-        frame: Reports as `icl.results.results` returns them.
+        frame: Reports as `icl.results.load_results` returns them.
     """
     plain = prepared(frame)
     metrics = metrics_of(frame)

@@ -66,7 +66,7 @@ def page(frame: pd.DataFrame, *, title: str, folder: Path, skipped: Sequence[str
     """The whole page.
 
     Args:
-        frame: Reports as `icl.results.results` returns them, at least one without a control.
+        frame: Reports as `icl.results.load_results` returns them, at least one without a control.
         title: Its heading.
         folder: Of the runs; audits that lie in it are shown.
         skipped: What is said about reports that could not be read.

@@ -64,7 +64,7 @@ def study_of(frame: pd.DataFrame, metric: str = "accuracy") -> optuna.Study:
     """Return the runs of one method on one task as a study of the options that differ.
 
     Args:
-        frame: Reports as `icl.results.results` returns them.
+        frame: Reports as `icl.results.load_results` returns them.
         metric: Metric on the evaluated rows, which is the value of each trial.
 
     Raises:

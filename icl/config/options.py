@@ -5,15 +5,17 @@ other options are fields of `RunConfig`.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from backbone.common.errors import InputError
-from backbone.common.options import check_options, option
+from backbone.common.names import unknown
+from backbone.common.options import check_options, option, option_lines
 from icl.controls import OTHER_TASK, applicable, check_control, controlled_backbone
 from icl.method import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
@@ -119,6 +121,47 @@ def register() -> None:
         store.store(group="method", name=name, node=METHODS.get(name).config(name=name))
 
 
+def configure(task: str, method: str, values: Mapping[str, Any]) -> RunConfig:
+    """Return the resolved configuration of a run.
+
+    Args:
+        task: Name of the task.
+        method: Name of the method.
+        values: Options by their names on the command line, such as "k", "method.lr", "task.label".
+
+    Raises:
+        InputError: If a name is unknown, or a value is none that the option can have.
+    """
+    base = RunConfig(task=default_options(task), method=method_options(method))
+    lines = [*option_lines(RunConfig), *option_lines(type(base.task), "task.")]
+    lines += option_lines(type(base.method), "method.")
+    known = [line.partition("=")[0] for line in lines]
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise unknown("option", name, known)
+        at, _, last = name.rpartition(".")
+        plain = value.replace("${", r"\${") if isinstance(value, str) else value
+        (nested.setdefault(at, {}) if at else nested)[last] = plain
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(base), nested)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, RunConfig)
+    return resolve(config)
+
+
+def method_options(name: str) -> MethodConfig:
+    """Return the options of a method at their defaults.
+
+    Raises:
+        InputError: If the name is unknown.
+    """
+    made = METHODS.get(name)
+    return made.config(name=made.cls.name)
+
+
 def from_hydra(cfg: DictConfig) -> RunConfig:
     """The composed configuration as plain dataclasses, checked and with its budget resolved."""
     values = {f.name: cfg[f.name] for f in fields(RunConfig)}
@@ -190,8 +233,7 @@ def _with_objects(config: RunConfig) -> RunConfig:
     if isinstance(config.task, str):
         config = replace(config, task=default_options(config.task))
     if isinstance(config.method, str):
-        made = METHODS.get(config.method)
-        config = replace(config, method=made.config(name=made.cls.name))
+        config = replace(config, method=method_options(config.method))
     return config
 
 
@@ -340,6 +382,8 @@ def earlier_identities(config: RunConfig) -> Iterator[dict[str, Any]]:
 
 
 __all__ = [
+    "configure",
+    "method_options",
     "RESULT_VERSION",
     "CONFIG_NAME",
     "GROUPS",

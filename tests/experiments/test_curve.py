@@ -10,7 +10,7 @@ from backbone.common.errors import InputError
 from experiments import curve
 from experiments.common.points import COLUMNS, aggregate
 from icl.reporting.report import Report, write_report
-from icl.results import results
+from icl.results import load_results
 from tasks.metrics.bootstrap import Estimate
 from tests.experiments.made_up import report
 
@@ -41,7 +41,7 @@ def test_seeds_are_averaged_with_an_interval_for_new_seeds_and_new_rows(runs):
         report(tokens=4, accuracy=0.7, seed=1),
         report(tokens=4, accuracy=0.8, seed=2),
     )
-    (row,) = aggregate(results(folder)).to_dict("records")
+    (row,) = aggregate(load_results(folder)).to_dict("records")
     half = student.ppf(0.975, 2) * 0.1 / 3**0.5  # the standard deviation of 0.6, 0.7, 0.8 is 0.1
     assert row["mean"] == pytest.approx(0.7)
     assert row["low"] == pytest.approx(0.7 - hypot(half, 0.02))  # of rows: -0.02 and +0.03
@@ -52,7 +52,7 @@ def test_seeds_are_averaged_with_an_interval_for_new_seeds_and_new_rows(runs):
 
 
 def test_one_run_keeps_its_own_interval(runs):
-    (row,) = aggregate(results(runs(report(tokens=4, accuracy=0.7)))).to_dict("records")
+    (row,) = aggregate(load_results(runs(report(tokens=4, accuracy=0.7)))).to_dict("records")
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((0.7, 0.68, 0.73))
     assert row["n_seeds"] == 1
 
@@ -68,7 +68,7 @@ def test_numbers_and_several_labels_have_curves_of_their_own_metrics(runs):
                gc_matched_accuracy=undefined, best_accuracy=None, **several),
         report(tokens=4),
     )  # fmt: skip
-    table = results(folder)
+    table = load_results(folder)
     (row,) = aggregate(table, "pearson").to_dict("records")
     assert (row["task"], row["mean"], row["low"]) == ("numbers", 0.5, 0.4)
     assert set(aggregate(table, "auroc")["task"]) == {"several", "made_up"}
@@ -80,7 +80,7 @@ def test_a_method_that_gives_the_same_at_every_seed_keeps_its_own_interval(runs)
     folder = runs(
         report("gc_only", accuracy=0.66, seed=0), report("gc_only", accuracy=0.66, seed=1)
     )
-    (row,) = aggregate(results(folder)).to_dict("records")
+    (row,) = aggregate(load_results(folder)).to_dict("records")
     assert (row["low"], row["high"], row["n_seeds"]) == pytest.approx((0.64, 0.69, 2))
 
 
@@ -90,7 +90,7 @@ def test_divisions_of_the_same_data_are_averaged(runs):
         report(tokens=4, accuracy=0.6, split_seed=0, data_sha256="d" * 64),
         report(tokens=4, accuracy=0.8, split_seed=1, data_sha256="e" * 64),
     )
-    (row,) = aggregate(results(folder)).to_dict("records")
+    (row,) = aggregate(load_results(folder)).to_dict("records")
     assert (row["mean"], row["n_seeds"], row["variant"]) == (pytest.approx(0.7), 2, "")
 
 
@@ -100,7 +100,7 @@ def test_other_weights_are_another_line(runs):
         report(tokens=4, accuracy=0.5, backbone="random:bundled", weights_sha256="b" * 64),
         report("gc_only", accuracy=0.6),
     )
-    table = aggregate(results(folder))
+    table = aggregate(load_results(folder))
     assert rows(table, variant="bundled")["mean"].tolist() == [pytest.approx(0.8)]
     assert rows(table, variant="random:bundled")["mean"].tolist() == [pytest.approx(0.5)]
     assert rows(table, method="gc_only")["variant"].tolist() == [""]
@@ -110,13 +110,13 @@ def test_other_weights_under_the_same_name_are_told_apart_by_their_hash(runs):
     folder = runs(
         report(tokens=4, accuracy=0.8), report(tokens=4, accuracy=0.5, weights_sha256="b" * 64)
     )
-    table = aggregate(results(folder))
+    table = aggregate(load_results(folder))
     assert sorted(table["variant"]) == ["weights aaaaaaaa", "weights bbbbbbbb"]
 
 
 def test_other_data_are_another_line_even_for_other_methods(runs):
     folder = runs(report(tokens=4), report("gc_only", data_sha256="e" * 64))
-    table = aggregate(results(folder))
+    table = aggregate(load_results(folder))
     assert sorted(table["variant"]) == ["data dddddddd", "data eeeeeeee"]
 
 
@@ -125,7 +125,7 @@ def test_other_settings_are_another_line(runs):
         report(tokens=4, accuracy=0.6, options={"lr": 0.01}),
         report(tokens=4, accuracy=0.7, options={"lr": 0.1}),
     )
-    table = aggregate(results(folder))
+    table = aggregate(load_results(folder))
     assert sorted(table["variant"]) == ["lr=0.01", "lr=0.1"]
     assert table["n_seeds"].tolist() == [1, 1]
 
@@ -135,13 +135,13 @@ def test_memory_for_encoded_rows_does_not_set_points_apart(runs):
     config = many.setup.config | {"keep_gb": 8}
     with_more_memory = Report.from_fields(many.fields() | {"config": config})
     folder = runs(few, with_more_memory)
-    table = aggregate(results(folder))
+    table = aggregate(load_results(folder))
     assert (table["variant"].tolist(), table["n_seeds"].tolist()) == ([""], [2])
 
 
 def test_settings_of_the_backbone_do_not_set_methods_apart_that_have_none(runs):
     folder = runs(report("gc_only", batch_size=1), report("gc_only", batch_size=64, seed=1))
-    assert aggregate(results(folder))["n_seeds"].tolist() == [2]
+    assert aggregate(load_results(folder))["n_seeds"].tolist() == [2]
 
 
 def test_three_files_for_each_task_and_the_columns_of_the_table(runs, tmp_path, capsys):
@@ -178,12 +178,12 @@ def test_the_same_reports_give_the_same_files_to_the_byte(runs, tmp_path):
 
 
 def test_facts_name_rows_split_and_reference_lines(runs):
-    frame = results(runs(report(tokens=4), report("gc_only")))
+    frame = load_results(runs(report(tokens=4), report("gc_only")))
     facts = curve.facts(frame, "accuracy")
     assert (facts.backbone, facts.rows, facts.split) == ("bundled", "1,200", "test")
     assert (facts.best, facts.chance) == (0.95, 0.5)
     assert (curve.facts(frame, "mcc").best, curve.facts(frame, "mcc").chance) == (None, None)
-    on_validation = results(runs(report(tokens=8, evaluated_on="val", task="other")))
+    on_validation = load_results(runs(report(tokens=8, evaluated_on="val", task="other")))
     facts = curve.facts(rows(on_validation, task="other"), "accuracy")
     assert (facts.rows, facts.split) == ("100", "val")
 
@@ -227,11 +227,11 @@ def test_no_reports_is_one_line_and_exit_code_2(tmp_path, capsys):
 
 def test_unknown_metric_in_a_notebook_raises(runs):
     with pytest.raises(InputError, match="known: accuracy"):
-        aggregate(results(runs(report(tokens=4))), "f1")
+        aggregate(load_results(runs(report(tokens=4))), "f1")
 
 
 def test_aggregate_leaves_the_callers_frame_alone(runs):
-    frame = results(runs(report(tokens=4)))
+    frame = load_results(runs(report(tokens=4)))
     before = frame.copy()
     aggregate(frame)
     pd.testing.assert_frame_equal(frame, before)
@@ -240,7 +240,7 @@ def test_aggregate_leaves_the_callers_frame_alone(runs):
 def test_runs_with_a_control_never_enter_a_curve(runs):
     plain = report(tokens=4, accuracy=0.7)
     controlled = report(tokens=4, accuracy=0.5, control="words_swapped")
-    (row,) = aggregate(results(runs(plain, controlled))).to_dict("records")
+    (row,) = aggregate(load_results(runs(plain, controlled))).to_dict("records")
     assert (row["mean"], row["n_seeds"], row["variant"]) == (0.7, 1, "")
 
 
@@ -252,7 +252,7 @@ def test_shots_and_tuning_samples_set_points_apart(runs):
         report("tuned", accuracy=0.5, tuning_samples=2, options={"tuning_samples": 2}),
         report("tuned", accuracy=0.9, tuning_samples=16, options={"tuning_samples": 16}),
     )
-    table = aggregate(results(folder))
+    table = aggregate(load_results(folder))
     assert set(table["variant"]) == {""}
     prompts = rows(table, method="soft_prompt")
     assert (prompts["shots"].tolist(), prompts["n_seeds"].tolist()) == ([0, 2], [2, 1])
@@ -261,7 +261,7 @@ def test_shots_and_tuning_samples_set_points_apart(runs):
 
 
 def test_a_curve_is_drawn_from_a_table_in_python(runs, tmp_path):
-    table = results(runs(report(tokens=0, accuracy=0.6), report(tokens=8), report("gc_only")))
+    table = load_results(runs(report(tokens=0, accuracy=0.6), report(tokens=8), report("gc_only")))
     figure = experiments.draw_curve(table, metric="mcc", out=tmp_path / "drawn")
     assert figure.axes[0].get_ylabel() == "mcc on the test split"
     stem = tmp_path / "drawn" / "curve_made_up_mcc"

@@ -14,7 +14,7 @@ from icl.config.options import RESULT_VERSION, RunConfig
 from icl.methods.few_shot import FewShot
 from icl.methods.majority import Majority
 from icl.reporting.report import find_reports, read_report
-from icl.results import results
+from icl.results import load_results
 from prompts.demonstrations import DemonstrationChooser
 from tasks.catalog import TASKS
 from tasks.metrics.classification import evaluate
@@ -137,9 +137,9 @@ def test_the_same_run_gives_the_same_files(call, tiny, tmp_path):
 
 def test_seeds_gives_as_many_reports_and_reads_the_rows_once(call, tiny, tmp_path):
     call(*RUN, "seed=5", "seeds=3")
-    assert sorted(results(tmp_path)["seed"]) == [5, 6, 7]
+    assert sorted(load_results(tmp_path)["seed"]) == [5, 6, 7]
     assert tiny.read == 1
-    assert all(config["seeds"] == 1 for config in results(tmp_path)["config"])
+    assert all(config["seeds"] == 1 for config in load_results(tmp_path)["config"])
 
 
 def test_evaluate_val_never_looks_at_a_test_row(call, tiny, tmp_path, monkeypatch):
@@ -174,7 +174,7 @@ def test_n_train_learns_from_a_stratified_subset(call, tiny, tmp_path, monkeypat
 def test_shuffled_labels_are_those_of_training_and_validation_only(call, tiny, tmp_path):
     call(*RUN)
     call(*RUN, "control=train_labels_shuffled")
-    frame = results(tmp_path).set_index("path")
+    frame = load_results(tmp_path).set_index("path")
     assert len(frame) == 2
     truth = [
         [line.split("\t")[1] for line in (p.parent / "predictions.tsv").read_text().splitlines()]
@@ -241,15 +241,15 @@ def test_a_damaged_report_is_named_and_left_out_of_the_results(
         read_report(first)
     assert str(first) in str(caught.value)
     with pytest.warns(UserWarning, match="report.json"):
-        assert len(results(tmp_path)) == 1
+        assert len(load_results(tmp_path)) == 1
 
 
 def test_results_is_a_tidy_table_from_the_package_itself(call, tiny, tmp_path):
     import icl
 
-    empty = icl.results(tmp_path)
+    empty = icl.load_results(tmp_path)
     call(*RUN)
-    frame = icl.results(str(tmp_path))
+    frame = icl.load_results(str(tmp_path))
     report = read_report(only_report(tmp_path))
     assert empty.empty and set(empty.columns) == set(frame.columns) - {"validation_strength"}
     row = frame.iloc[0]
@@ -258,7 +258,7 @@ def test_results_is_a_tidy_table_from_the_package_itself(call, tiny, tmp_path):
     assert row["validation_accuracy"] == report.outcome.validation["accuracy"]
     assert str(frame["prompt_tokens"].dtype) == "Int64" and frame["prompt_tokens"].isna().all()
     with pytest.raises(InputError, match="no such folder"):
-        icl.results(tmp_path / "absent")
+        icl.load_results(tmp_path / "absent")
 
 
 def test_a_backbone_of_another_alphabet_is_refused(call, tiny, tmp_path):

@@ -12,7 +12,7 @@ from experiments.page import html as page_html
 from experiments.page.controls import controls_in_words
 from experiments.page.data import points, script_data
 from icl.reporting.report import PREDICTIONS, write_report
-from icl.results import results
+from icl.results import load_results
 from tests.experiments.made_up import report
 
 
@@ -37,7 +37,9 @@ def runs(tmp_path):
 
 
 def test_points_hold_mean_and_interval_of_every_metric(runs):
-    frame = results(runs(*(report(tokens=4, accuracy=a, seed=s) for s, a in enumerate((0.6, 0.8)))))
+    frame = load_results(
+        runs(*(report(tokens=4, accuracy=a, seed=s) for s, a in enumerate((0.6, 0.8))))
+    )
     (point,) = points(prepared(frame), ["accuracy", "mcc"])
     assert (point["prompt_tokens"], point["shots"], point["seeds"]) == (4, 0, 2)
     # Student's t with one degree of freedom: 12.7062 times 0.1414 over the root of 2; and rows
@@ -48,13 +50,13 @@ def test_points_hold_mean_and_interval_of_every_metric(runs):
 
 def test_data_of_the_script_cannot_end_it_and_hold_no_nan(runs):
     named = report(tokens=4, backbone="</script><script>alert(1)</script>")
-    text = script_data(results(runs(named, report("gc_only"))))
+    text = script_data(load_results(runs(named, report("gc_only"))))
     assert "</script" not in text and "NaN" not in text
     assert json.loads(text)["tasks"][0]["about"].startswith("backbone </script>")
 
 
 def test_figures_reach_the_page_unrounded_so_that_they_are_rounded_once(runs):
-    data = json.loads(script_data(results(runs(report(tokens=4, accuracy=0.606475)))))
+    data = json.loads(script_data(load_results(runs(report(tokens=4, accuracy=0.606475)))))
     assert data["points"][0]["accuracy"][0] == data["runs"][0]["accuracy"][0] == 0.606475
     assert f"{0.606475:.3f}" == "0.606"  # after four digits it would be 0.607
 
@@ -66,7 +68,7 @@ def test_controls_are_compared_with_plain_runs_of_the_same_settings(runs):
         report(tokens=4, options={"lr": 0.2}),
         right=(90, 60, 60),
     )
-    said, problems = controls_in_words(results(folder))
+    said, problems = controls_in_words(load_results(folder))
     assert problems == []
     (one,) = said
     assert one.verdict.difference.value == pytest.approx(0.3)
@@ -75,7 +77,7 @@ def test_controls_are_compared_with_plain_runs_of_the_same_settings(runs):
 
 def test_missing_predictions_are_named_and_nothing_else_is_lost(runs):
     folder = runs(report(tokens=4), report(tokens=4, control="words_swapped"))
-    said, (problem,) = controls_in_words(results(folder))
+    said, (problem,) = controls_in_words(load_results(folder))
     assert said == [] and PREDICTIONS in problem
 
 
@@ -133,7 +135,7 @@ def test_a_damaged_report_is_named_and_skipped(runs, wrong):
     damaged = next(folder.rglob("gc_only/*/report.json"))
     damaged.write_bytes(wrong)
     with pytest.warns(UserWarning, match=re.escape(str(damaged))):
-        assert results(folder)["method"].tolist() == ["soft_prompt"]
+        assert load_results(folder)["method"].tolist() == ["soft_prompt"]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_a_report_with_a_field_of_another_kind_is_damaged(runs, field, value):
     damaged = next(folder.rglob("gc_only/*/report.json"))
     damaged.write_text(json.dumps(json.loads(damaged.read_text()) | {field: value}))
     with pytest.warns(UserWarning, match=re.escape(str(damaged))):
-        assert results(folder)["method"].tolist() == ["soft_prompt"]
+        assert load_results(folder)["method"].tolist() == ["soft_prompt"]
 
 
 def test_no_runs_is_one_line_and_exit_code_2(tmp_path, capsys):

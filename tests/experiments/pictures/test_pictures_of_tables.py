@@ -12,7 +12,7 @@ from experiments.pictures.heat import grids, heat_map
 from experiments.pictures.importance import draw_importance, importance, study_of
 from experiments.pictures.pareto import draw_pareto, front, pareto
 from icl.reporting.report import write_report
-from icl.results import results
+from icl.results import load_results
 from tests.experiments.made_up import report
 
 
@@ -30,7 +30,7 @@ def frame(tmp_path):
         folder = tmp_path / "made_up" / f"{number:012x}"
         folder.mkdir(parents=True)
         write_report(folder, one)
-    return results(tmp_path)
+    return load_results(tmp_path)
 
 
 def test_a_grid_is_found_for_every_variant_with_two_values_of_each_budget(frame):

@@ -12,7 +12,7 @@ from backbone.hyena.model import random_model
 from backbone.sequence.dna import reverse_complement
 from icl.config.options import from_dict, identity, resolve
 from icl.reporting.report import Report, find_reports, read_report
-from icl.results import results
+from icl.results import load_results
 from tasks.catalog import TASKS
 from tasks.metrics.classification import evaluate
 from tasks.task import Example, make_splits
@@ -84,14 +84,14 @@ def test_nothing_clean_is_no_metric(call, tiny, monkeypatch, tmp_path):
     report, _ = only_report(tmp_path)
     assert (report.outcome.n_clean, report.outcome.clean_metrics) == (0, None)
     assert report.outcome.clean_reason == "every evaluated row has a relative"
-    frame = results(tmp_path)
+    frame = load_results(tmp_path)
     assert frame["n_clean"].tolist() == [0] and "clean_accuracy" not in frame
 
 
 def test_the_columns_of_results(call, leaky, tmp_path):
     call(*RUN)
     report, path = only_report(tmp_path)
-    row = results(tmp_path).iloc[0]
+    row = load_results(tmp_path).iloc[0]
     assert row["n_clean"] == 27 and row["audit_same"] == 2
     assert row["clean_accuracy"] == report.outcome.clean_metrics["accuracy"].value
     assert row["clean_auroc_low"] == report.outcome.clean_metrics["auroc"].low
@@ -182,7 +182,7 @@ def test_reports_of_before_are_still_read(call, tiny, tmp_path):
     old = read_report(path)
     assert (old.outcome.audit, old.outcome.n_clean, old.outcome.clean_metrics) == (None, None, None)
     assert old.outcome.metrics == report.outcome.metrics
-    frame = results(tmp_path)
+    frame = load_results(tmp_path)
     assert np.isnan(frame["n_clean"].astype(float).iloc[0])
     assert from_dict(old.setup.config).split == "official"
 

@@ -8,7 +8,7 @@ import pytest
 
 from icl.config.options import from_dict
 from icl.reporting.report import GROUPS, Report, find_reports, read_report
-from icl.results import results
+from icl.results import load_results
 
 FLAT = Path(__file__).parent / "flat_report.json"
 """A report as it was written before reports had groups, with NaN."""
@@ -45,7 +45,7 @@ def test_a_report_is_written_in_groups_and_as_strict_json():
 
 def test_the_results_table_has_the_columns_that_reports_without_groups_gave(tmp_path):
     (tmp_path / "report.json").write_text(FLAT.read_text())
-    (row,) = results(tmp_path).to_dict("records")
+    (row,) = load_results(tmp_path).to_dict("records")
     columns = set(json.loads(FLAT.read_text())) - {"metrics", "clean_metrics", "audit"}
     columns -= {"validation", "details"}
     columns |= {"accuracy", "accuracy_low", "mcc_high", "validation_loss", "audit_same"}

@@ -8,7 +8,7 @@ import pytest
 from icl.reporting.report import find_reports, read_report
 from icl.reporting.summary import control_lines
 from icl.reporting.verdict import Verdict, verdicts
-from icl.results import results
+from icl.results import load_results
 from tasks.metrics.bootstrap import Estimate
 
 RUN = ("task=tiny_rows", "method=gc_only")
@@ -88,7 +88,7 @@ def test_a_control_is_compared_with_the_plain_runs_of_its_seeds_row_by_row(tmp_p
 def test_controls_are_runs_of_their_own_after_the_plain_ones(call, tiny, tmp_path):
     code, out, _ = call(*RUN, "seeds=2", "controls=[all]")
     assert code == 0 and tiny.read == 1
-    frame = results(tmp_path)
+    frame = load_results(tmp_path)
     counts = frame["control"].fillna("none").value_counts().to_dict()
     assert counts == {"none": 2, "train_labels_shuffled": 2}
     assert "gc_only minus train_labels_shuffled: " in out and "2 seeds" in out
@@ -101,7 +101,7 @@ def test_controls_are_runs_of_their_own_after_the_plain_ones(call, tiny, tmp_pat
         )
     # The same control alone is the same run.
     again = call(*RUN, "control=train_labels_shuffled")
-    assert "already there" in again[1] and len(results(tmp_path)) == 4
+    assert "already there" in again[1] and len(load_results(tmp_path)) == 4
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_a_method_that_calibrates_has_both_errors_in_its_report(call, tiny, tmp_
     (report,) = (read_report(path) for path in find_reports(tmp_path))
     # One bin: 0.9 is said of class 0, and half of the rows are of class 0.
     assert report.outcome.details == {"ece_before_calibration": pytest.approx(0.4)}
-    assert results(tmp_path)["details_ece_before_calibration"].tolist() == pytest.approx([0.4])
+    assert load_results(tmp_path)["details_ece_before_calibration"].tolist() == pytest.approx([0.4])
