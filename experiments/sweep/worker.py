@@ -28,7 +28,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
 from backbone.common.errors import InputError
-from backbone.common.options import option
+from backbone.common.options import aligned, option, option_lines
 from experiments.sweep.plan import Plan
 from experiments.sweep.storage import claims, open_storage, reached, sweeps_folder
 from experiments.sweep.study import Attempt, is_done, join
@@ -210,7 +210,7 @@ COMMAND = Command(
     schema=WorkerOptions,
     groups={},
     required=("study",),
-    help_text=lambda: __doc__ or "",
+    help_text=lambda: "\n".join([__doc__ or "", *aligned(option_lines(WorkerOptions))]),
     job=job,
 )
 
