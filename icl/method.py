@@ -14,7 +14,7 @@ import numpy as np
 
 from backbone.common.options import check_options
 from tasks.registry import Registry
-from tasks.task import Example, Kind
+from tasks.task import Example, Kind, truth
 
 if TYPE_CHECKING:
     from backbone.hyena.model import HyenaDNA
@@ -197,9 +197,22 @@ class Method(ABC, Generic[ConfigT]):
         """Let `scores` read the given strand alone, in a method that averages both."""
         return None
 
-    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
-        """Accuracy when any token may be the answer; None for a method without a vocabulary."""
+    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return what a method with label words of one token answers over all tokens; else None.
+
+        Returns:
+            The likeliest token of the whole vocabulary for each row, (N,), and the token of each
+            class's label word, (C,).
+        """
         return None
+
+    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
+        """Return the accuracy when any token may be the answer; None without label words."""
+        found = self.likeliest_tokens(examples)
+        if found is None:
+            return None
+        tokens, words = found
+        return float((tokens == words[truth(examples)]).mean())
 
     @property
     @abstractmethod

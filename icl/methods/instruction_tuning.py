@@ -128,13 +128,12 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
         self.details = self._shown.details([e.sequence for e in examples], reader.template)
         return QuerySet(reader, examples, self.config.strands).scores()
 
-    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
-        """Accuracy when any token may be the answer, forward strand."""
+    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `Method.likeliest_tokens`; forward strand."""
         if self.verbalizer.length > 1:
             return None
-        _, likeliest = QuerySet(self._reading(), examples, "forward").answers()
-        wanted = self.verbalizer.ids[[e.label for e in examples], 0].numpy()
-        return float((likeliest == wanted).mean())
+        _, tokens = QuerySet(self._reading(), examples, "forward").answers()
+        return tokens, self.verbalizer.ids[:, 0].numpy()
 
     def state(self) -> dict[str, np.ndarray]:
         """The tuned weights and the demonstrations."""

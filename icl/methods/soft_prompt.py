@@ -132,13 +132,12 @@ class PromptTuning(Method[SoftPromptConfig]):
         """Sets `strands` to forward."""
         self.config = replace(self.config, strands="forward")
 
-    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
-        """Accuracy when any token may be the answer, forward strand, without offsets."""
+    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `Method.likeliest_tokens`; forward strand, without offsets."""
         if self.verbalizer.length > 1:
             return None
-        _, likeliest = self._rows(examples, strands="forward").answers()
-        wanted = self.verbalizer.ids[[e.label for e in examples], 0].numpy()
-        return float((likeliest == wanted).mean())
+        _, tokens = self._rows(examples, strands="forward").answers()
+        return tokens, self.verbalizer.ids[:, 0].numpy()
 
     @property
     def trainable_parameters(self) -> int:

@@ -120,14 +120,13 @@ class ZeroShot(Method[ZeroShotConfig]):
         """Sets `strands` to forward."""
         self.config = replace(self.config, strands="forward")
 
-    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
-        """Accuracy when any token may be the answer, forward strand; None for longer words."""
+    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `Method.likeliest_tokens`; forward strand."""
         answering = self._fitted()
         if self.verbalizer.length > 1 or len(answering.words) > 1:
             return None
         found = answering.likeliest([e.sequence for e in examples], self.config.strands)
-        wanted = Verbalizer(answering.words[0]).ids[[e.label for e in examples], 0].numpy()
-        return float((found == wanted).mean())
+        return found, Verbalizer(answering.words[0]).ids[:, 0].numpy()
 
     @property
     def trainable_parameters(self) -> int:

@@ -75,13 +75,12 @@ class AdapterMethod(TunedMethod[TunedConfigT]):
             return head_scores(self, examples)
         return self._rows(examples, self.config.strands).scores()
 
-    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
-        """Accuracy when any token may be the answer, forward strand."""
+    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `Method.likeliest_tokens`; forward strand."""
         if not self._speaks or self.verbalizer.length > 1:
             return None
-        _, likeliest = self._rows(examples, "forward").answers()
-        wanted = self.verbalizer.ids[[e.label for e in examples], 0].numpy()
-        return float((likeliest == wanted).mean())
+        _, tokens = self._rows(examples, "forward").answers()
+        return tokens, self.verbalizer.ids[:, 0].numpy()
 
     def save_adapter(self, folder: Path) -> None:
         """Writes the adapter, where it is all that was learned."""
