@@ -69,7 +69,8 @@ def short_convolution(
     result = torch.mul(signal, weight[:, past:], out=out).add_(bias[:, None])
     for lag in range(1, past + 1):
         tap, reach = weight[:, past - lag, None], min(lag, length)
-        result[..., lag:].addcmul_(signal[..., : length - reach], tap)
+        if lag < length:
+            result[..., lag:].addcmul_(signal[..., : length - lag], tap)
         if tail is not None:
             result[..., :lag].addcmul_(tail[..., past - lag : past - lag + reach], tap)
     return result
@@ -90,7 +91,8 @@ def short_convolution_backward(
     result = torch.mul(gradient, weight[:, past:], out=out)
     for lag in range(1, past + 1):
         tap, reach = weight[:, past - lag, None], min(lag, length)
-        result[..., : length - reach].addcmul_(gradient[..., reach:], tap)
+        if lag < length:
+            result[..., : length - lag].addcmul_(gradient[..., lag:], tap)
         if for_tail is not None:
             target = for_tail[..., past - lag : past - lag + reach]
             target.addcmul_(gradient[..., :reach], tap)
@@ -126,6 +128,9 @@ class _ShortConvolution(torch.autograd.Function):
 
 def short_filtered(signal: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Convolve (B, C, w-1+L) with short filters (C, w), differentiably; return (B, C, L)."""
+    if not torch.is_grad_enabled():  # a position at a time, autograd's entry would cost most
+        past = weight.shape[1] - 1
+        return short_convolution(signal[..., past:], weight, bias, signal[..., :past])
     return _ShortConvolution.apply(signal, weight, bias)
 
 
