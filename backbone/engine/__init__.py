@@ -1,1 +1,1 @@
-"""The prefix engine: a shared or frozen context is encoded once, exactly."""
+"""The prefix engine, which encodes a shared or frozen context once, and token-by-token reading."""

@@ -88,7 +88,7 @@ class CPULayer:
             table = weight @ norm(self.embeddings).t()
             gated, spill = TokenMixer.apply(ids, table, tail, before, *how)
             ends = table[:, last_of(ids, lengths, tail.shape[2])].transpose(0, 1)
-            tail = _behind(ends, tail, lengths, length)
+            tail = _last_projections(ends, tail, lengths, length)
         return gated, self._state(tail, spill, before, lengths, length, room)
 
     def leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class CPULayer:
     def _project(self, end: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
         """Project last positions (B, n, D) to (B, 3D, n), the tail's where a row is shorter."""
         projected = (self.block.norm1(end) @ self.block.mixer.in_proj.weight.t()).transpose(1, 2)
-        return _behind(projected, tail, lengths, length)
+        return _last_projections(projected, tail, lengths, length)
 
 
 def is_idle(dropout: nn.Module) -> bool:
@@ -190,7 +190,7 @@ def last_of(values: Tensor, lengths: Tensor | None, count: int) -> Tensor:
     return values[torch.arange(len(values))[:, None], at.clamp(min=0)]
 
 
-def _behind(ends: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
+def _last_projections(ends: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
     """Return the last projections (B, C, n) of each row, the tail's where a row is shorter."""
     count, past = ends.shape[2], tail.shape[2]
     if lengths is None:

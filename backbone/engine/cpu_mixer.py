@@ -195,7 +195,7 @@ class EndConvolution(torch.autograd.Function):
 def _looked_up(ids: Tensor, table: Tensor, short: Short, size: int) -> tuple[Tensor, Tensor]:
     """Return x0 (B, D, L), and x1 * v in a buffer (B, D, size) that is zero from L on.
 
-    They hold from position w-1 on, where a row's own tokens decide them alone.
+    They are valid from position w-1 on, where they depend on the row's own tokens only.
     """
     gates, index = _by_grams(ids, table, short)
     (rows, length), width = ids.shape, len(gates) // 2

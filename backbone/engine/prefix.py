@@ -72,7 +72,7 @@ class PrefixState:
 
 
 class PrefixEngine:
-    """Encodes contexts and what follows them.
+    """Encodes contexts and the segments that follow them.
 
     Filters of a frozen model are evaluated once for each length and kept, in the frequency domain
     too. On a CPU, rows are encoded a few at a time; how many depends on their length alone, and
@@ -269,19 +269,19 @@ Part = tuple[PrefixState | None, Tensor, Tensor | None]
 def _parts(state: PrefixState | None, inputs: Tensor, lengths: Tensor | None) -> Iterator[Part]:
     """Cut a batch into parts of a few rows, whose number depends on shape and device alone."""
     rows, length = inputs.shape[:2]
-    some = max(1, POSITIONS // max(1, length)) if inputs.device.type == "cpu" else rows
-    if some >= rows:
+    size = max(1, POSITIONS // max(1, length)) if inputs.device.type == "cpu" else rows
+    if size >= rows:
         yield state, inputs, lengths
         return
-    pieces = inputs.split(some)
+    parts = inputs.split(size)
     shared = state is None or state.count == 1
-    states = [state] * len(pieces) if shared else state.split(some)  # type: ignore[union-attr]
-    ends = [None] * len(pieces) if lengths is None else lengths.split(some)
-    yield from zip(states, pieces, ends, strict=True)
+    states = [state] * len(parts) if shared else state.split(size)  # type: ignore[union-attr]
+    ends = [None] * len(parts) if lengths is None else lengths.split(size)
+    yield from zip(states, parts, ends, strict=True)
 
 
 def _joined(parts: Sequence[tuple[LayerState, ...]]) -> tuple[LayerState, ...]:
-    """Join the rows of layers' states."""
+    """Concatenate the rows of layers' states."""
     return tuple(
         LayerState(torch.cat([s.tail for s in layer]), torch.cat([s.spill for s in layer]))
         for layer in zip(*parts, strict=True)

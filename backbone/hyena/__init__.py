@@ -1,1 +1,1 @@
-"""HyenaDNA: configuration, tokenizer, operator, model, checkpoints."""
+"""HyenaDNA: configuration, tokenizer, operator, model, checkpoints, and the published form."""

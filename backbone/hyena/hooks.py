@@ -1,4 +1,4 @@
-"""Whether a module's call may be bypassed, and calls that keep a module's hooks.
+"""Decide whether a module's call may be bypassed; call its hooks around another computation.
 
 Fast paths read a module's weights and compute its function themselves. They may do so only where
 nothing was put around the module: a forward or backward hook, a parametrization, an adapter, a
