@@ -11,7 +11,7 @@ from typing import cast, get_args
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
-from backbone.sequence.bed import Interval, read_bed
+from backbone.sequence.bed import Interval, chromosome, read_bed
 from backbone.sequence.fasta import Genome, find_fasta
 from tasks.own.table import own_task
 from tasks.registry import TASKS, TaskConfig, TaskFamily, path_option
@@ -86,10 +86,11 @@ class IntervalSource:
         for split, names in (("test", self.test), ("val", self.val)):
             for name in names:
                 if name not in there:
-                    some = ", ".join(sorted(there)[:5])
+                    same = [other for other in there if chromosome(other) == chromosome(name)]
+                    some = ", ".join(sorted(same or there)[:5])
                     raise InputError(
                         f"task.{split}_chromosomes: {self.bed} has no interval on {name}; "
-                        f"it has {some}{' ...' if len(there) > 5 else ''}"
+                        f"it has {some}{' ...' if len(same or there) > 5 else ''}"
                     )
         of_record = dict.fromkeys(self.val, "dev") | dict.fromkeys(self.test, "test")
         parts = [of_record.get(interval.record, "train") for interval in intervals]
