@@ -141,7 +141,7 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError("nothing is held out; give valid_fasta=, holdout= or bed=")
 
         def letters(regions: Sequence[Region]) -> list[np.ndarray]:
-            return [division.genome.letters(r.record)[r.start : r.end] for r in regions]
+            return [division.genome.stretch(r.record, r.start, r.end) for r in regions]
 
         train, valid = letters(division.train), letters(division.valid)
         print("order  perplexity  bits_per_base")

@@ -1,6 +1,6 @@
 """The division of genomes into training and held-out regions, and windows drawn from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,12 +9,10 @@ import numpy as np
 from backbone.common.errors import InputError
 from backbone.sequence.bed import read_bed
 from backbone.sequence.dna import DNA, Alphabet
-from backbone.sequence.fasta import Genome, Record, Region, find_fasta
+from backbone.sequence.fasta import LOWER, Genome, Record, Region, find_fasta
 
 SPLITS = ("train", "valid", "test")
 ATTEMPTS = 200
-LOWER = 0x20
-"""The bit that an ASCII letter has in lower case, which marks repeats in soft-masked genomes."""
 
 
 @lru_cache
@@ -155,7 +153,12 @@ class Windows:
         self.max_unknown, self.max_soft_masked = max_unknown, max_soft_masked
         self.alphabet = genome.alphabet
         self._unknown = ord(genome.alphabet.unknown)
-        self._regions = list(_letters(genome, regions, keep_case or max_soft_masked < 1))
+        self._regions = [
+            genome.stretch(
+                region.record, region.start, region.end, keep_case=keep_case or max_soft_masked < 1
+            )
+            for region in regions
+        ]
         self._starts = lru_cache(maxsize=None)(self._count_starts)
         self._usable = lru_cache(maxsize=None)(self._find_usable)
 
@@ -277,7 +280,7 @@ class Windows:
 
     def _kinds(self, letters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which letters are unknown, and which are soft-masked."""
-        return letters & ~np.uint8(LOWER) == self._unknown, letters >= ord("a")
+        return letters & ~LOWER == self._unknown, letters >= ord("a")
 
     def _passed_over(self, length: int) -> str:
         rich = [f"more than {self.max_unknown:.0%} {chr(self._unknown)}"]
@@ -289,14 +292,3 @@ class Windows:
             f"window of {length} bases has {' or '.join(rich)}; "
             f"raise {raised}, or choose other regions"
         )
-
-
-def _letters(genome: Genome, regions: Sequence[Region], cased: bool) -> Iterator[np.ndarray]:
-    """Yield the letters of each region, (length,) uint8; if `cased`, soft-masked in lower case."""
-    last, letters = None, np.empty(0, dtype=np.uint8)
-    for region in regions:
-        if region.record != last:
-            last, letters = region.record, genome.letters(region.record)
-            if cased:
-                letters = letters | (genome.soft_masked(region.record) * np.uint8(LOWER))
-        yield letters[region.start : region.end]

@@ -19,6 +19,9 @@ from backbone.sequence.fasta_index import FETCH_ERRORS, damaged, open_indexed
 
 _SUFFIX = re.compile(r"\.(fa|fas|fasta|fna|fsa)(\.b?gz)?$", re.IGNORECASE)
 
+LOWER = np.uint8(0x20)
+"""The bit that an ASCII letter has in lower case."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -101,30 +104,30 @@ class Genome:
             self._letters[record] = self.stretch(record, 0, record.length)
         return self._letters[record]
 
-    def stretch(self, record: Record, start: int, end: int) -> np.ndarray:
+    def stretch(
+        self, record: Record, start: int, end: int, *, keep_case: bool = False
+    ) -> np.ndarray:
         """Return a part of a record, as `letters` does, without reading or keeping the rest.
+
+        Args:
+            record: The record.
+            start: First base, counted from 0.
+            end: The base after the last one.
+            keep_case: Whether letters in lower case stay so, which marks repeats (RepeatMasker,
+                Tandem Repeats Finder) in soft-masked assemblies.
 
         Raises:
             InputError: If the file is damaged, or holds a letter that is not of the alphabet.
         """
-        if record in self._letters:
+        if record in self._letters and not keep_case:
             return self._letters[record][start:end]
         text = self._text(record, start, end)
         try:
-            return _codes(self.alphabet.clean(text))
+            letters = _codes(self.alphabet.clean(text))
         except InputError as error:
             inside = f", from base {start} on" if start else ""
             raise InputError(f"{record.path}, record {record.name}{inside}, {error}") from error
-
-    def soft_masked(self, record: Record) -> np.ndarray:
-        """Return which letters of a record are in lower case in its file, (length,) bool.
-
-        Lower case marks repeats (RepeatMasker, Tandem Repeats Finder) in soft-masked assemblies.
-
-        Raises:
-            InputError: If the file is damaged.
-        """
-        return _codes(self._text(record, 0, record.length)) >= ord("a")
+        return letters | (_codes(text) >= ord("a")) * LOWER if keep_case else letters
 
     def _text(self, record: Record, start: int, end: int) -> str:
         """Read a part of a record from its file, as it is there."""

@@ -12,6 +12,7 @@ from Bio import bgzf
 
 from backbone.common.errors import InputError
 from backbone.sequence import fasta_index
+from backbone.sequence.dna import PROTEIN
 from backbone.sequence.fasta import Genome, find_fasta
 
 
@@ -263,20 +264,14 @@ def test_an_index_is_kept_elsewhere_where_no_folder_can_be_written(
     assert list(tmp_path.glob("genomic-icl-*/*.fai"))
 
 
-def test_soft_masked_letters_are_known_beside_the_cleaned_ones(tmp_path: Path) -> None:
+def test_soft_masked_letters_can_stay_in_lower_case(tmp_path: Path) -> None:
     genome = Genome([write(tmp_path / "a.fa", ">a\nACgtnRrA\n")])
     (record,) = genome.records
+    assert genome.stretch(record, 1, 8, keep_case=True).tobytes() == b"CgtnNnA"
     assert genome.letters(record).tobytes() == b"ACGTNNNA"
-    assert genome.soft_masked(record).tolist() == [
-        False,
-        False,
-        True,
-        True,
-        True,
-        False,
-        True,
-        False,
-    ]
+    assert genome.stretch(record, 1, 8, keep_case=True).tobytes() == b"CgtnNnA"
+    protein = Genome([write(tmp_path / "p.fa", ">p\nMkb*\n")], PROTEIN)  # a stop has no case
+    assert protein.stretch(protein.records[0], 0, 4, keep_case=True).tobytes() == b"MkxX"
 
 
 @pytest.mark.parametrize(
