@@ -1,12 +1,10 @@
-"""Perplexity by context length: the same bases, scored with little and with much before them.
+"""Perplexity by context length: the same bases, scored with little and with much context.
 
-Usage:
-    python -m experiments.context backbone=bundled fasta=held_out.fa out=DIR [key=value ...]
-
-Windows that do not overlap are cut from the FASTA files, each as long as the checkpoint reads. The
-last bases of every window are scored with 256, 1,024, 4,096 ... bases before the first of them, as
-far as the checkpoint goes, and by Markov models of other bases. Intervals are bootstrapped over
-windows; the gain over the shortest context is paired on the same windows.
+`python -m experiments.context backbone=bundled fasta=held_out.fa out=DIR` cuts the FASTA files into
+windows that do not overlap, each as long as the checkpoint's context. The last bases of every
+window are scored with 256, 1,024, 4,096 ... bases of context, up to the checkpoint's longest, and
+by Markov models of other bases. Intervals are bootstrapped over windows; the gain over the shortest
+context is paired on the same windows.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ import torch
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
+from backbone.common.streams import stream
 from backbone.hyena import zoo
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import encode_dna
@@ -49,37 +48,34 @@ SHORTEST, FACTOR = 256, 4
 """Contexts are SHORTEST, FACTOR times that, and so on, and the longest that fits."""
 
 MAX_UNKNOWN = 0.1
-"""Windows with a larger share of N are passed over; scored bases are never N."""
+"""Windows with a larger share of N are skipped; scored bases are never N."""
 
 DRAWS = 2000
-"""Of the bootstrap."""
+"""Resamples of the bootstrap."""
 
 
 @dataclass
 class Options:
-    """What the command line can set."""
+    """Options of the command."""
 
     backbone: str = option("bundled", "a bundled or published name, or a folder")
     fasta: list[str] = option([], "files, folders or globs whose bases are scored (required)")
-    markov_fasta: list[str] = option([], "what Markov models count; scored files are left out")
-    out: str = option("runs-context", "folder for the table and the picture")
-    windows: int = option(200, "windows, evenly chosen from all that there are")
-    scored: int = option(128, "bases scored at the end of each")
-    device: str = option("cpu", "cpu, cuda or mps")
-    threads: int = option(1, "threads of the arithmetic")
+    markov_fasta: list[str] = option([], "bases that Markov models count, but for scored files")
+    out: str = option("runs-context", "folder of the table and the picture")
+    windows: int = option(200, "windows, chosen evenly among all", least=1)
+    scored: int = option(128, "bases scored at the end of each", least=1)
+    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    threads: int = option(1, "CPU threads", least=1)
 
 
 def measure(options: Options) -> Path:
-    """Scores everything and writes table and picture; returns the table's path.
+    """Score everything, write table and picture, and return the table's path.
 
     Raises:
-        InputError: for options or files that cannot be used.
+        InputError: If options or files cannot be used.
     """
-    for name in ("windows", "scored", "threads"):
-        if getattr(options, name) < 1:
-            raise InputError(f"{name}={getattr(options, name)}: must be at least 1")
     if not options.fasta:
-        raise InputError("fasta= is missing; name the files whose bases are to be scored")
+        raise InputError("fasta= is missing; give the files whose bases are scored")
     prepare_arithmetic(options.threads, options.device)
     model = zoo.load(options.backbone, options.device)
     files = find_fasta(options.fasta)
@@ -107,12 +103,12 @@ def measure(options: Options) -> Path:
 
 
 def contexts(max_seq_len: int, scored: int) -> list[int]:
-    """Returns the context lengths for a checkpoint: a ladder, then the longest.
+    """Return the context lengths of a checkpoint: a geometric series, then the longest.
 
-    The first scored base has exactly so many bases before it, the last one scored - 1 more.
+    The first scored base has exactly this many bases before it, the last one scored - 1 more.
 
     Raises:
-        InputError: if the checkpoint is too short for one.
+        InputError: If the checkpoint is too short for one.
     """
     longest = max_seq_len - scored
     if longest < SHORTEST:
@@ -129,14 +125,14 @@ def contexts(max_seq_len: int, scored: int) -> list[int]:
 
 
 def cut(genome: Genome, length: int, scored: int, most: int) -> np.ndarray:
-    """Cuts records into windows that do not overlap, at most `most`, evenly chosen.
+    """Cut records into windows that do not overlap, at most `most`, evenly chosen.
 
     Returns:
-        (windows, length) ASCII codes. The last bases, those that are scored and those that the
-        longest Markov context reads, hold no N.
+        (windows, length) ASCII codes, without N among the scored bases and those that the longest
+        Markov context reads.
 
     Raises:
-        InputError: if there is none.
+        InputError: If there is none.
     """
     clean = scored + max(ORDERS)
     found = []
@@ -156,7 +152,7 @@ def cut(genome: Genome, length: int, scored: int, most: int) -> np.ndarray:
 def model_bits(
     model: HyenaDNA, windows: np.ndarray, lengths: Sequence[int], scored: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields each context length and the bits (windows, scored) of the scored bases."""
+    """Yield each context length and the bits (windows, scored) of the scored bases."""
     device = model.lm_head.weight.device
     ids = torch.from_numpy(np.stack([encode_dna(row.tobytes().decode()) for row in windows]))
     for context in lengths:
@@ -172,7 +168,7 @@ def model_bits(
 def markov_bits(
     files: Sequence[Path], windows: np.ndarray, scored: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields each order and the bits (windows, scored) by a Markov model of other files."""
+    """Yield each order and the bits (windows, scored) by a Markov model of other files."""
     genome = Genome(files)
     sequences = [genome.letters(record) for record in genome.records]
     for order in ORDERS:
@@ -182,13 +178,13 @@ def markov_bits(
 
 
 def table_of(scores: dict[tuple[str, int], np.ndarray]) -> pd.DataFrame:
-    """Returns one row a model and context; the first one is what gains are counted from.
+    """Return a row for each model and context.
 
-    `gain` is how many bits a base fewer than the first row, with its 95 % interval on the same
-    windows.
+    `gain` is the number of bits a base saved against the first row, with its 95 % interval over
+    the same windows.
     """
     first = next(iter(scores.values())).mean(axis=1)
-    draws = np.random.default_rng(0).integers(len(first), size=(DRAWS, len(first)))
+    draws = stream(0, "bootstrap of windows").integers(len(first), size=(DRAWS, len(first)))
     rows = []
     for (name, context), bits in scores.items():
         windows = bits.mean(axis=1)
@@ -213,7 +209,7 @@ def table_of(scores: dict[tuple[str, int], np.ndarray]) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draws bits a base against context; Markov models are level lines."""
+    """Draw bits a base against context; Markov models are horizontal lines."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.0, 4.2), layout="constrained")
@@ -248,7 +244,7 @@ def draw(table: pd.DataFrame) -> Figure:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    """Run the command line; return 0, or 2 after one line about a mistake."""
     name = "python -m experiments.context"
     return run_command(name, Options, lambda options: [measure(options)], arguments)
 

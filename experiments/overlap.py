@@ -1,8 +1,8 @@
-"""Which labelled rows lie inside the sequence that a model was trained on.
+"""Labelled rows that lie inside the sequence that a model was pretrained on.
 
 `python -m experiments.overlap fasta=[...] tables=[...]` counts, for each table, the rows that occur
-letter by letter in the training regions and in the held-out ones, on either strand. A row can be in
-both: repeats are, and rows of a few letters are everywhere. Regions are given as to
+exactly in the training regions and in the held-out ones, on either strand. A row can occur in both:
+repeats do, and very short rows occur everywhere. Regions are given as to
 `python -m backbone.pretrain`.
 """
 
@@ -19,31 +19,32 @@ import pandas as pd
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
-from backbone.common.options import Sources, help_text, option, read_options
+from backbone.common.options import Sources, option
 from backbone.pretraining.windows import divide
 from backbone.sequence.dna import normalise
 from backbone.sequence.fasta import Region
+from experiments.common.command import run_command
 from tasks.audit.exposure import occurring
 from tasks.sources.tables import read_columns
 
 
 @dataclass
 class Options(Sources):
-    """What the command line can set."""
+    """Options of the command."""
 
     tables: list[str] = option([], "labelled tables: files or globs, below data (required)")
-    data: str = option(".", "folder below which the tables lie, and from which they are named")
+    data: str = option(".", "folder of the tables, whose names are relative to it")
     out: str = option("overlap.csv", "file that receives the counts")
 
 
 def overlap(options: Options) -> pd.DataFrame:
-    """Counts the rows of each table that lie inside the training and the held-out regions.
+    """Count the rows of each table that lie inside the training and the held-out regions.
 
     Returns:
         A table with the columns file, rows, rows_in_train, rows_in_held_out.
 
     Raises:
-        InputError: For files that are missing or cannot be read.
+        InputError: If files are missing or cannot be read.
     """
     if not options.tables:
         raise InputError("tables= is missing; it names the labelled tables")
@@ -73,7 +74,7 @@ def overlap(options: Options) -> pd.DataFrame:
 
 
 def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """The files that the patterns name below a folder, each once, in order."""
+    """Return the files below a folder that match the patterns, each once, in order."""
     files: list[Path] = []
     for pattern in patterns:
         found = sorted(glob.glob(pattern, root_dir=folder))
@@ -84,7 +85,7 @@ def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _sequences(file: Path) -> list[str]:
-    """The cleaned sequences of a table."""
+    """Return the cleaned sequences of a table."""
     try:
         raw = read_columns(file, ["sequence"])["sequence"]
         return [normalise(text.strip(), row)[0] for row, text in enumerate(raw, start=1)]
@@ -93,26 +94,24 @@ def _sequences(file: Path) -> list[str]:
         raise InputError(message if str(file) in message else f"{file}: {message}") from error
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0, or 2 after one line about what is wrong with the input."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or {"-h", "--help"} & set(arguments):
-        print(help_text(Options, "python -m experiments.overlap"))
-        return 0
+def write_overlap(options: Options) -> list[object]:
+    """Count, write the table and return it with its path.
+
+    Raises:
+        InputError: If files are missing, or the table cannot be written.
+    """
+    table = overlap(options)
+    out = Path(options.out).expanduser()
     try:
-        options = read_options(Options, arguments)
-        table = overlap(options)
-        out = Path(options.out).expanduser()
-        try:
-            write_text(out, table.to_csv(index=False))
-        except OSError as error:
-            raise InputError(f"cannot write {out}: {error.strerror}") from error
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table.to_string(index=False))
-    print(out)
-    return 0
+        write_text(out, table.to_csv(index=False))
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from error
+    return [table.to_string(index=False), out]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 after one line about a mistake."""
+    return run_command("python -m experiments.overlap", Options, write_overlap, arguments)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What pretraining runs show side by side.
+"""Pretraining runs side by side.
 
 Usage:
     python -m experiments.pretraining curves runs=[NAME=DIR,...] [out=DIR]
     python -m experiments.pretraining genomes models=[NAME=DIR,...] held_out=[NAME=FASTA,...]
 
-`curves` reads metrics.jsonl of finished or running runs: perplexity on held-out regions against
-time and tokens, as table and picture. `genomes` scores models on held-out FASTA files, one row a
-model.
+`curves` reads metrics.jsonl of finished or running runs and writes perplexity on held-out regions
+against time and tokens, as a table and a picture. `genomes` scores models on held-out FASTA files,
+a row for each model.
 """
 
 from __future__ import annotations
@@ -35,28 +35,30 @@ if TYPE_CHECKING:
 class Curves:
     """Options of `curves`."""
 
-    runs: list[str] = option([], "NAME=DIR each: what a run is called, and its folder (required)")
-    out: str = option(".", "folder for curves.csv and curves.png")
+    runs: list[str] = option([], "runs, each as NAME=DIR (required)")
+    out: str = option(".", "folder of curves.csv and curves.png")
 
 
 @dataclass
 class Genomes:
     """Options of `genomes`."""
 
-    models: list[str] = option(
-        [], "NAME=DIR each: what a model is called, and its folder (required)"
+    models: list[str] = option([], "models, each as NAME=DIR (required)")
+    held_out: list[str] = option(
+        [], "bases, each as NAME=FASTA or NAME=FASTA:RECORD:START-END (required)"
     )
-    held_out: list[str] = option([], "NAME=FASTA or NAME=FASTA:RECORD:START-END each (required)")
-    length: int | None = option(None, "window; the models' max_seq_len unless given")
-    threads: int = option(1, "CPU threads")
-    out: str = option(".", "folder for genomes.csv")
+    length: int | None = option(
+        None, "bases of a window; by default the models' max_seq_len", least=1
+    )
+    threads: int = option(1, "CPU threads", least=1)
+    out: str = option(".", "folder of genomes.csv")
 
 
 def named(pairs: Sequence[str], key: str) -> dict[str, str]:
-    """Reads `NAME=VALUE` pairs.
+    """Return `NAME=VALUE` pairs as a dictionary.
 
     Raises:
-        InputError: if there is none, or one is no pair.
+        InputError: If there is none, or one has no name.
     """
     if not pairs:
         raise InputError(f"{key}= is missing; write {key}=[NAME=DIR,...]")
@@ -67,10 +69,10 @@ def named(pairs: Sequence[str], key: str) -> dict[str, str]:
 
 
 def read_curve(folder: str) -> pd.DataFrame:
-    """Reads the evaluations of a run: step, tokens, seconds, cpu_seconds, perplexity.
+    """Return the evaluations of a run: step, tokens, seconds, cpu_seconds, perplexity.
 
     Raises:
-        InputError: if the folder holds no run, or one that was not evaluated.
+        InputError: If the folder has no run, or one that was not evaluated.
     """
     path = Path(folder, "metrics.jsonl")
     try:
@@ -86,7 +88,7 @@ def read_curve(folder: str) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draws a table of curves: perplexity against computing time and against tokens."""
+    """Draw a table of curves: perplexity against computing time and against tokens."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
@@ -121,10 +123,10 @@ def _skip_first_evaluations(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def curves(options: Curves) -> list[Path]:
-    """Writes table and picture of runs and returns their paths.
+    """Write table and picture of runs and return their paths.
 
     Raises:
-        InputError: for a folder without a run.
+        InputError: If a folder has no run.
     """
     runs = named(options.runs, "runs")
     tables = [read_curve(folder).assign(run=name) for name, folder in runs.items()]
@@ -139,15 +141,15 @@ def curves(options: Curves) -> list[Path]:
 
 
 def perplexity(model: str, held_out: str, length: int | None) -> float:
-    """Returns a model's perplexity on the windows of a FASTA file, each on its own.
+    """Return a model's perplexity on the windows of a FASTA file, each scored by itself.
 
     Args:
-        model: folder or name, as `load` takes it.
+        model: Folder or name, as `load` takes it.
         held_out: `FASTA`, `FASTA:RECORD` or `FASTA:RECORD:START-END`.
-        length: of the windows; the model's `max_seq_len` if None.
+        length: Length of the windows; the model's `max_seq_len` if None.
 
     Raises:
-        InputError: for what cannot be read, or has no window of that length.
+        InputError: If something cannot be read, or has no window of that length.
     """
     import torch
 
@@ -186,10 +188,10 @@ def perplexity(model: str, held_out: str, length: int | None) -> float:
 
 
 def genomes(options: Genomes) -> list[Path]:
-    """Scores every model on every held-out file and returns the table's path.
+    """Score every model on every held-out file and return the table's path.
 
     Raises:
-        InputError: for models or files that cannot be read.
+        InputError: If models or files cannot be read.
     """
     import torch
 
@@ -213,7 +215,7 @@ COMMANDS: dict[str, tuple[type, Callable[..., list[Path]]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_one_of("python -m experiments.pretraining", __doc__, COMMANDS, arguments)
 
 

@@ -1,10 +1,10 @@
-"""What a backbone can read from its context: accuracy of probes, beside what controls leave of it.
+"""What a backbone reads from its context: accuracy of probes, plainly and under controls.
 
 `python -m experiments.probe backbone=bundled probe=[recall,copy] shots=[1,4]` draws episodes, asks
-the frozen model each one's query after its demonstrations, in the template of every few-shot run,
+the frozen model each one's query after its demonstrations, in the template of all few-shot runs,
 and prints a line for each probe and number of shots. An answer is decoded greedily among the
-letters that answers are written in, and right if all of it is; for words of one letter that is the
-best label word.
+letters that answers consist of, and counts as right if all its letters are; for words of one letter
+this is the best label word.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ import torch
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
-from backbone.common.options import help_text, option, read_options
+from backbone.common.options import aligned, option
+from backbone.common.streams import stream
 from backbone.engine.prefix import PrefixEngine
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import TOKEN_ID, encode_dna
 from backbone.hyena.zoo import load
+from experiments.common.command import run_command, wants_help
 from icl.environment import prepare_arithmetic
 from prompts.demonstrations import Demonstration
 from prompts.template import Template
@@ -33,41 +35,41 @@ from tasks.catalog import PROBES
 from tasks.metrics.bootstrap import Estimate, proportion
 from tasks.probes.probe import Episode, Pair, Passage, Probe, flipped
 
-USUAL = ["recall", "recall_long", "copy", "copy_reverse_complement", "boolean"]
+DEFAULT_PROBES = ["recall", "recall_long", "copy", "copy_reverse_complement", "boolean"]
 
 
 @dataclass
 class Options:
-    """What the command line can set."""
+    """Options of the command."""
 
     backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
-    probe: list[str] = option(USUAL, "probes by name")
-    shots: list[int] = option([0, 1, 2, 4, 8], "pairs a word, demonstrations or copies shown")
-    episodes: int = option(1000, "questions of a line")
-    seed: int = option(0, "moves all draws")
-    out: str = option("", "table to write (.tsv)")
-    device: str = option("cpu", "cpu, cuda or mps")
-    threads: int = option(2, "threads of the arithmetic")
-    batch_size: int = option(64, "questions that the backbone reads at once")
+    probe: list[str] = option(DEFAULT_PROBES, "names of probes")
+    shots: list[int] = option([0, 1, 2, 4, 8], "demonstrations a word, or copies", least=0)
+    episodes: int = option(1000, "questions for each line", least=1)
+    seed: int = option(0, "seed of all draws", least=0)
+    out: str | None = option(None, "table to write (.tsv)")
+    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    threads: int = option(2, "CPU threads", least=1)
+    batch_size: int = option(64, "questions of a forward pass", least=1)
 
 
 class Writer:
-    """Writes the questions of a probe as token ids."""
+    """The questions of a probe as token ids."""
 
     def __init__(self, probe: Probe) -> None:
-        """Takes the probe's words as label words."""
+        """Take the probe's words as label words."""
         self.template = Template(Verbalizer(probe.words))
         self.label = {word: i for i, word in enumerate(probe.words)}
 
     def ids(self, drawn: Episode | Passage) -> np.ndarray:
-        """Returns token ids (L,) int64 after which the answer is to follow."""
+        """Return the token ids (L,) int64 that the answer is to follow."""
         if isinstance(drawn, Passage):
             return encode_dna(drawn.text)
         shown = self.demonstrations(drawn.demonstrations)
         return self.template.prompt(shown, drawn.queries[0].sequence).ids
 
     def demonstrations(self, pairs: Sequence[Pair]) -> list[Demonstration]:
-        """Returns pairs as what the template writes."""
+        """Return pairs as demonstrations of the template."""
         return [Demonstration(p.sequence, self.label[p.answer], i) for i, p in enumerate(pairs)]
 
 
@@ -75,17 +77,17 @@ class Writer:
 def continuations(
     model: HyenaDNA, ids: np.ndarray, letters: str, length: int, batch_size: int = 64
 ) -> list[str]:
-    """Returns what the model writes after each row, greedily.
+    """Return the greedy continuation of each row.
 
     Args:
-        model: frozen backbone.
+        model: Frozen backbone.
         ids: (N, L) token ids.
-        letters: nucleotides to choose among.
-        length: letters to write.
-        batch_size: rows that the model reads at once.
+        letters: Nucleotides to choose among.
+        length: Letters to write.
+        batch_size: Rows of a forward pass.
 
     Raises:
-        InputError: if row and continuation exceed the model's max_seq_len.
+        InputError: If row and continuation exceed the model's max_seq_len.
     """
     engine = PrefixEngine(model)
     device = model.get_input_embeddings().weight.device
@@ -106,14 +108,14 @@ class Result:
     """One line: a probe at a number of shots.
 
     Attributes:
-        probe: its name.
-        shots: see the probe's generator.
-        episodes: questions asked, each with a mapping of its own.
-        accuracy: share of right answers, with Wilson's 95 % interval, as all below.
-        mode: the same for the most frequent answer shown.
-        shuffled: accuracy where the answers shown are permuted.
-        flipped: accuracy where each answer shown is another one.
-        follows: in that case, share of the answers that are right by what is shown.
+        probe: Name of the probe.
+        shots: Number of demonstrations or copies; see the probe's generator.
+        episodes: Questions, each with a mapping of its own.
+        accuracy: Share of right answers, with Wilson's 95 % interval, as all below.
+        mode: Accuracy of always giving the most frequent answer of the demonstrations.
+        shuffled: Accuracy with the answers of demonstrations permuted.
+        flipped: Accuracy with each answer of a demonstration replaced by another one.
+        follows: In that case, share of answers that are right by the demonstrations.
     """
 
     probe: str
@@ -126,7 +128,7 @@ class Result:
     follows: Estimate
 
     def row(self) -> dict[str, float | str]:
-        """The line as columns, intervals as `_low` and `_high`."""
+        """Return the line as columns, intervals as `_low` and `_high`."""
         columns: dict[str, float | str] = {}
         for name, value in vars(self).items():
             if isinstance(value, Estimate):
@@ -140,15 +142,15 @@ class Result:
 def measure(
     model: HyenaDNA, probe: Probe, shots: int, episodes: int, seed: int = 0, batch_size: int = 64
 ) -> Result:
-    """Asks a model a probe's questions, plainly and under both controls, on the same episodes.
+    """Ask a model a probe's questions, plainly and under both controls, on the same episodes.
 
     Raises:
-        InputError: if so much cannot be shown, or does not fit the model's context.
+        InputError: If there are not so many demonstrations, or they exceed the model's context.
     """
     writer, letters = Writer(probe), probe.letters
     plain, shuffled, flip = [], [], []
     for row in range(episodes):
-        random = np.random.default_rng([seed, shots, row])
+        random = stream(seed, "episodes", shots, row)
         drawn = probe.generator.draw(shots, random)
         plain.append(drawn)
         shuffled.append(drawn.shuffled(letters, random))
@@ -177,17 +179,12 @@ def _share(answers: Sequence[str], right: Sequence[str]) -> Estimate:
     return proportion(sum(a == r for a, r in zip(answers, right, strict=True)), len(right))
 
 
-def probe_all(options: Options) -> list[Result]:
-    """Does what the command line asks for, printing each line as it is there.
+def probe_all(options: Options) -> None:
+    """Measure every probe at every number of shots, print each line and write the table.
 
     Raises:
-        InputError: for unknown names, or numbers that cannot be used.
+        InputError: If a name is unknown, or the table cannot be written.
     """
-    for name, least in {"episodes": 1, "seed": 0, "threads": 1, "batch_size": 1}.items():
-        if getattr(options, name) < least:
-            raise InputError(f"{name}={getattr(options, name)}: must be {least} or more")
-    if min(options.shots, default=0) < 0:
-        raise InputError(f"shots={options.shots}: must be 0 or more")
     if options.out and not Path(options.out).expanduser().parent.is_dir():
         raise InputError(f"out={options.out}: there is no folder {Path(options.out).parent}")
     probes = [PROBES.get(name) for name in options.probe]
@@ -205,7 +202,6 @@ def probe_all(options: Options) -> list[Result]:
     if options.out:
         table = pd.DataFrame([result.row() for result in results])
         write_text(Path(options.out).expanduser(), table.to_csv(sep="\t", index=False))
-    return results
 
 
 _HEADER = (
@@ -214,7 +210,7 @@ _HEADER = (
 
 
 def line_of(result: Result) -> str:
-    """A result as a line of the printed table."""
+    """Return a result as a line of the printed table."""
 
     def shown(estimate: Estimate) -> str:
         return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
@@ -226,18 +222,14 @@ def line_of(result: Result) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    """Run the command line; return 0, or 2 after one line about a mistake."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if {"-h", "--help"} & set(arguments):
-        print(help_text(Options, "python -m experiments.probe"))
-        print("\n" + "\n".join(f"  {n:<28} {PROBES.get(n).description}" for n in PROBES.names()))
-        return 0
-    try:
-        probe_all(read_options(Options, arguments))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    command = "python -m experiments.probe"
+    code = run_command(command, Options, probe_all, arguments, without_arguments="work")
+    if wants_help(arguments):
+        probes = {name: PROBES.get(name).description for name in PROBES.names()}
+        print("\n" + "\n".join(aligned(probes)))
+    return code
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def read_runs(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
         folder: Folder of runs.
 
     Returns:
-        The table of `icl.results.results`; and a line for each damaged report, with its path below
-        the folder.
+        The table of `icl.results.load_results`; and a line for each damaged report, with its path
+        below the folder.
 
     Raises:
         InputError: If there is no such folder, or no run without a control in it.

@@ -1,4 +1,4 @@
-"""Many features as two, for a map: t-SNE, or UMAP where it is installed."""
+"""Projection of features on a plane: t-SNE, or UMAP where it is installed."""
 
 import importlib
 import importlib.util
@@ -11,7 +11,7 @@ PROJECTIONS = ("tsne", "umap")
 
 
 def project(features: np.ndarray, method: str, seed: int) -> np.ndarray:
-    """Places rows on a plane so that near rows stay near; distances between groups say nothing.
+    """Place rows on a plane so that near rows stay near; distances between groups mean nothing.
 
     Features are standardised, and reduced to their 50 first principal components before t-SNE
     (van der Maaten and Hinton 2008, JMLR 9) or UMAP (McInnes et al. 2018, arXiv 1802.03426).
@@ -19,7 +19,7 @@ def project(features: np.ndarray, method: str, seed: int) -> np.ndarray:
     Args:
         features: (N, F).
         method: "tsne" or "umap".
-        seed: Moves the map.
+        seed: Seed of the map.
 
     Returns:
         (N, 2).

@@ -1,8 +1,7 @@
 """The chart of the page: a Vega-Lite specification in Altair, and Vega-Embed, which draws it.
 
-The specification holds no data and no numbers. The page's script gives each chart its data sets
-(named below) and its signals (domains, ticks, titles), so that one specification serves every task,
-metric and axis.
+The specification has no data. The page's script gives each chart its data sets (named below) and
+its signals (domains, ticks, titles), so that one specification serves every task, metric and axis.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ MISSING = (
     "pip install 'genomic-icl[page]'"
 )
 SIGNALS = {"xdomain": [0, 1], "ydomain": [0, 1], "xticks": [], "smallest": 1}
-"""What the script sets beside titles: places 0 to 1 are linear, from 1 on each is a doubling."""
+"""Signals set by the script: positions 0 to 1 are linear, from 1 on each unit is a doubling."""
 
 _TICK = "format(round(smallest * (datum.value <= 1 ? datum.value : pow(2, datum.value - 1))), ',')"
 
 
 def vega() -> tuple[str, str]:
-    """The chart's specification as JSON, and the library that draws it.
+    """Return the chart's specification as JSON, and the library that draws it.
 
     Returns:
         The specification, compiled to Vega; and the script that sets `window.vegaEmbed`, gzip'd (a
@@ -50,7 +49,7 @@ def vega() -> tuple[str, str]:
 
 
 def chart() -> alt.LayerChart:
-    """Means with bands and whiskers, single runs, baselines, reference lines and their labels.
+    """Return a chart of means with bands, single runs, baselines, reference lines and labels.
 
     Data sets: `band` and `mean` (x, mean, low, high, line, color, dash, shape, about), `single`
     (x, value, color, about), `flat` (mean, low, high, color, dash, about, beside) and `label`
@@ -125,7 +124,7 @@ def chart() -> alt.LayerChart:
 
 
 def _finished(specification: dict[str, Any]) -> dict[str, Any]:
-    """Titles become signals, which Vega-Lite does not let them be."""
+    """Make titles signals, which Vega-Lite does not support."""
     for axis in specification["axes"]:
         if axis.get("title") in ("xtitle", "ytitle"):
             axis["title"] = {"signal": axis["title"]}

@@ -1,4 +1,4 @@
-"""What the controls of a folder of runs say, in words: for each set of settings its verdicts."""
+"""The verdicts of the controls of a folder of runs, for each set of settings."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from icl.reporting.report import read_report
 from icl.reporting.verdict import Verdict, verdicts
 
 PAIRED = ["task", "method", "data_sha256", "evaluated_on"]
-"""Beside the settings, what a run and its control share: the very same rows."""
+"""What a run and its control share beside the settings: the same rows."""
 
 MOVED = ("seed", "control", "other_task")
-"""Settings that may differ between a run and its control; they are compared seed by seed."""
+"""Settings that may differ between a run and its control, which are compared seed by seed."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """One verdict and what it is about.
+class TaskVerdict:
+    """A verdict with its task and settings.
 
     Attributes:
-        task: Registered name.
-        settings: Those that are not at their defaults, in one line.
-        verdict: Of one control.
+        task: Registered name of the task.
+        settings: Options that are not at their defaults, in one line.
+        verdict: Verdict of one control.
     """
 
     task: str
@@ -38,8 +38,8 @@ class Said:
     verdict: Verdict
 
 
-def controls_in_words(frame: pd.DataFrame) -> tuple[list[Said], list[str]]:
-    """Compares every run that has a control with it, row by row.
+def controls_in_words(frame: pd.DataFrame) -> tuple[list[TaskVerdict], list[str]]:
+    """Compare every run with its controls, row by row.
 
     Args:
         frame: Reports as `icl.results.load_results` returns them.
@@ -49,21 +49,21 @@ def controls_in_words(frame: pd.DataFrame) -> tuple[list[Said], list[str]]:
         be made.
     """
     shared = frame["config"].map(_shared)
-    said: list[Said] = []
+    found: list[TaskVerdict] = []
     problems: list[str] = []
     for (task, _, _, _, key), runs in frame.groupby([*PAIRED, shared]):
         if runs["control"].notna().any():
             folders = [Path(path).parent for path in runs["path"]]
             try:
-                found = verdicts([read_report(folder) for folder in folders], folders)
+                of_runs = verdicts([read_report(folder) for folder in folders], folders)
             except InputError as error:
                 problems.append(str(error))
                 continue
             line = " ".join(
                 f"{name}={as_text(value)}" for name, value in json.loads(str(key)).items()
             )
-            said += [Said(str(task), line, verdict) for verdict in found]
-    return said, problems
+            found += [TaskVerdict(str(task), line, verdict) for verdict in of_runs]
+    return found, problems
 
 
 def _shared(config: Mapping[str, Any]) -> str:

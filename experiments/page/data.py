@@ -1,4 +1,4 @@
-"""What the page's script needs of a table of results, as JSON knows it."""
+"""The data of the page's script: a table of results as JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINE_WIDTH, FLAT_WIDTH = 2.0, 1.4
 
 
 def script_data(frame: pd.DataFrame) -> str:
-    """The points, the single runs and what stands around them, as JSON that fits into a script.
+    """Return points, single runs, looks and titles as JSON that can be put into a script element.
 
     Args:
         frame: Reports as `icl.results.load_results` returns them.
@@ -48,7 +48,7 @@ def script_data(frame: pd.DataFrame) -> str:
         "runs": [_run(row, metrics) for row in plain.to_dict("records")],
     }
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c")  # nothing in it can end the script
+    return text.replace("<", "\\u003c")  # so that nothing in it can end the script
 
 
 def _look(one: Look, width: float) -> dict[str, Any]:
@@ -56,10 +56,10 @@ def _look(one: Look, width: float) -> dict[str, Any]:
 
 
 def points(plain: pd.DataFrame, metrics: list[str]) -> list[dict[str, Any]]:
-    """Means over seeds: one entry a point, holding [mean, low, high] of every metric.
+    """Return means over seeds: an entry for each point, with [mean, low, high] of every metric.
 
     Args:
-        plain: Runs as `experiments.common.points.prepared` gives them.
+        plain: Runs as `experiments.common.points.prepared` returns them.
         metrics: Names of metrics.
     """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -78,10 +78,10 @@ def points(plain: pd.DataFrame, metrics: list[str]) -> list[dict[str, Any]]:
 
 def _task(name: str, rows: pd.DataFrame, metrics: list[str]) -> dict[str, Any]:
     about = {metric: facts(rows, metric) for metric in metrics}
-    shown = about[metrics[0]]
+    first = about[metrics[0]]
     return {
         "name": name,
-        "about": f"backbone {shown.backbone}, {shown.rows} {shown.split} sequences",
+        "about": f"backbone {first.backbone}, {first.rows} {first.split} sequences",
         "best": {m: f.best for m, f in about.items() if f.best is not None},
         "chance": {m: f.chance for m, f in about.items() if f.chance is not None},
     }

@@ -1,4 +1,4 @@
-"""The page: a table of results as one HTML file that asks the network for nothing."""
+"""The page: a table of results as one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from icl.environment import git_commit
 
 PARTS = Path(__file__).parent
 AUDITS = ("audit*.csv", "overlap*.csv")
-"""Tables in the folder of runs that say which rows leak, such as experiments.overlap writes."""
+"""Tables of leaks in the folder of runs, such as experiments.overlap writes."""
 
 AUDIT_ROWS = 200
-"""Rows of an audit that the page shows."""
+"""Rows of an audit on the page, at most."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Column:
     """A column of the table of runs.
 
     Attributes:
-        name: Of the column of results.
-        title: As it is headed.
-        form: How a number is written; empty for a text.
-        interval: Whether an interval stands beside it.
+        name: Name of the column of results.
+        title: Heading.
+        form: Format of a number; empty for a text.
+        interval: Whether an interval is written beside it.
     """
 
     name: str
@@ -57,19 +57,19 @@ COLUMNS = (
     Column("n_clean", "Clean rows", ","),
     Column("gc_matched_accuracy", "GC-matched", ".3f", interval=True),
     Column("auroc", "AUROC", ".3f", interval=True),
-    Column("trainable_parameters", "Learned numbers", ","),
+    Column("trainable_parameters", "Trainable parameters", ","),
     Column("seconds", "Seconds", ",.0f"),
 )
 
 
 def page(frame: pd.DataFrame, *, title: str, folder: Path, skipped: Sequence[str] = ()) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Args:
         frame: Reports as `icl.results.load_results` returns them, at least one without a control.
-        title: Its heading.
-        folder: Of the runs; audits that lie in it are shown.
-        skipped: What is said about reports that could not be read.
+        title: Heading of the page.
+        folder: Folder of the runs; its audits are on the page.
+        skipped: A line for each damaged report.
 
     Raises:
         InputError: If the extra `page` is not installed.
@@ -113,7 +113,7 @@ def page(frame: pd.DataFrame, *, title: str, folder: Path, skipped: Sequence[str
 
 
 def _is_shown(frame: pd.DataFrame, name: str) -> bool:
-    """Columns without a value say nothing, nor does a division of the rows that all share."""
+    """Return whether a column has values and, for the division of the rows, different ones."""
     if name == "split_seed":
         return frame[name].nunique() > 1
     return name in frame and bool(frame[name].notna().any())
@@ -166,7 +166,7 @@ def _cell(run: Mapping[Any, Any], column: Column) -> dict[str, Any]:
 
 
 def _versions(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    """Every combination of commit and libraries, most frequent first."""
+    """Return every combination of commit and libraries, most frequent first."""
     libraries = frame["versions"].map(
         lambda versions: ", ".join(f"{name} {version}" for name, version in versions.items())
     )
@@ -181,7 +181,7 @@ def _audits(folder: Path) -> list[dict[str, Any]]:
         try:
             table = pd.read_csv(file, dtype=str, keep_default_na=False, nrows=AUDIT_ROWS)
         except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as e:
-            raise InputError(f"{file}: no table that can be read ({e})") from e
+            raise InputError(f"{file}: is not a table that can be read ({e})") from e
         found.append(
             {"name": file.name, "columns": list(table.columns), "rows": table.to_numpy().tolist()}
         )

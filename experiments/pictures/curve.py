@@ -62,7 +62,7 @@ def facts(frame: pd.DataFrame, metric: str) -> Facts:
     """Return what the picture of one task says beside its numbers.
 
     Args:
-        frame: Runs of one task, as `icl.results.results` returns them.
+        frame: Runs of one task, as `icl.results.load_results` returns them.
         metric: Metric of the picture, on which the reference lines depend.
     """
     classes = len(frame["labels"].iloc[0])

@@ -1,16 +1,16 @@
-"""What things cost, measured on this machine.
+"""Time and memory of prompts and of pretraining, measured on this machine.
 
 Usage:
     python -m experiments.speed prompt [key=value ...]     (prompt --help lists the options)
     python -m experiments.speed k_shot [key=value ...]
     python -m experiments.speed pretrain [key=value ...]
 
-`prompt` measures what a shared prompt costs: one training step and the evaluation of one batch, on
-the plain path (prompt and query concatenated, the whole sequence through all layers, as published)
-and with the prefix engine, and each one's peak memory. Table and picture grow row by row.
+`prompt` measures the cost of a shared prompt: a training step and the evaluation of a batch, on the
+plain path (prompt and query concatenated, the whole sequence through all layers, as published) and
+with the prefix engine, and the peak memory of each. Table and picture grow row by row.
 `k_shot` measures the evaluation of queries behind fixed demonstrations in the same two ways.
 `pretrain` measures a training step against its length, up to a million tokens, beside the operator
-as published and a Transformer. A length that is in the table already is not measured again.
+as published and a Transformer. A length that is in the table is not measured again.
 """
 
 import sys
@@ -27,16 +27,18 @@ COMMANDS: dict[str, tuple[type, Callable[..., Path]]] = {
     "k_shot": (speed_k_shot.Options, speed_k_shot.measure_all),
     "pretrain": (speed_pretrain.Options, speed_pretrain.measure_all),
 }
-"""Subcommands: the options of each, and what measures and returns the table's path."""
+"""Subcommands: the options of each, and the function that returns its table's path."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0, or 2 after one line about what is wrong with the input."""
+    """Run the command line; return 0, or 2 after one line about a mistake."""
     works = {
         name: (options, lambda given, measure_all=measure_all: [measure_all(given)])
         for name, (options, measure_all) in COMMANDS.items()
     }
-    return run_one_of("python -m experiments.speed", __doc__, works, arguments)
+    return run_one_of(
+        "python -m experiments.speed", __doc__, works, arguments, without_arguments="work"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a table of `experiments.speed.pretrain` says: exponents, ratios, and what was asked for."""
+"""Exponents, ratios and targets from a table of `experiments.speed.pretrain`."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ SHORT, MIDDLE, MILLION = 1 << 12, 1 << 16, 1 << 20
 
 
 def fits(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns one row a path: the exponent of time against length, and the lengths it is from.
+    """Return a row for each path: the exponent of time against length, and the range of lengths.
 
     The exponent is the slope of a straight line through log seconds against log length. `linear`
     and `quadratic` are the coefficients of seconds = linear L + quadratic L^2 (relative least
@@ -30,7 +30,7 @@ def fits(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def extrapolated(table: pd.DataFrame, path: str, length: int) -> float | None:
-    """Returns the seconds that `fits` expects of a path at a length beyond what was measured."""
+    """Return the seconds that `fits` expects of a path at a length beyond what was measured."""
     found = fits(table)
     found = found[found["path"] == path]
     if found.empty or found["longest"].iloc[0] >= length:
@@ -40,13 +40,13 @@ def extrapolated(table: pd.DataFrame, path: str, length: int) -> float | None:
 
 
 def seconds_of(table: pd.DataFrame, path: str, length: int) -> float | None:
-    """Returns the measured seconds of a path at a length, if there are any."""
+    """Return the measured seconds of a path at a length, if there are any."""
     found = table[(table["path"] == path) & (table["length"] == length)]["seconds"].dropna()
     return None if found.empty else float(found.iloc[0])
 
 
 def report(table: pd.DataFrame) -> Iterator[str]:
-    """Yields what the table says in lines, as far as it holds what a line needs."""
+    """Yield what the table shows, a line each, as far as it has what a line needs."""
     for row in fits(table).itertuples():
         span = f"{row.shortest:,} to {row.longest:,}"
         yield f"{row.path}: time grows as length^{row.exponent:.2f} ({span})"
@@ -61,7 +61,7 @@ def report(table: pd.DataFrame) -> Iterator[str]:
     short = seconds_of(table, "ours", SHORT)
     if ours and short:
         ratio = ours / MILLION / (short / SHORT)
-        yield f"seconds a base at {MILLION:,} over those at {SHORT:,}: {ratio:.2f} (asked: 2.5)"
+        yield f"seconds a base at {MILLION:,} over those at {SHORT:,}: {ratio:.2f} (target: 2.5)"
     peaks = table[(table["path"] == "ours") & (table["length"] == MILLION)]["peak_bytes"].dropna()
     if not peaks.empty:
-        yield f"peak memory at {MILLION:,}: {peaks.iloc[0] / 1e9:.1f} GB (asked: 20)"
+        yield f"peak memory at {MILLION:,}: {peaks.iloc[0] / 1e9:.1f} GB (target: 20)"

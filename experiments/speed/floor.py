@@ -1,4 +1,4 @@
-"""The arithmetic floor: how long a piece of work must take if nothing but arithmetic took time."""
+"""The arithmetic floor: the time of a computation if nothing but arithmetic took time."""
 
 import time
 from collections.abc import Callable
@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def arithmetic(work: Callable[[], object]) -> int:
-    """Counts the floating-point operations of matrix products and transforms in a piece of work.
+    """Count the floating-point operations of matrix products and transforms in a computation.
 
-    Gates, norms and other operations on single elements count nothing. A real transform of size n
+    Gates, norms and other elementwise operations are not counted. A real transform of size n
     counts 2.5 n log2 n, the usual figure for split-radix transforms.
     """
     aten = torch.ops.aten
@@ -36,7 +36,7 @@ def _transforms(count: int, size: int) -> int:
 
 
 def matmul_rate(device: str, repeats: int = 5) -> float:
-    """Measures the fastest float32 matrix product, in floating-point operations a second."""
+    """Measure the fastest float32 matrix product, in floating-point operations a second."""
     size = 8192 if device == "cuda" else 1536
     a = torch.randn(size, size, device=device)
     best = min(seconds(lambda: a @ a, device) for _ in range(repeats + 1))
@@ -44,7 +44,7 @@ def matmul_rate(device: str, repeats: int = 5) -> float:
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
-    """Times one call, until the device is done."""
+    """Time one call, until the device is done."""
     synchronize(device)
     start = time.perf_counter()
     work()
@@ -53,7 +53,7 @@ def seconds(work: Callable[[], object], device: str) -> float:
 
 
 def synchronize(device: str) -> None:
-    """Waits until a device has done all it was given."""
+    """Wait until a device has done all its work."""
     if device == "cuda":
         torch.cuda.synchronize()
     elif device == "mps":

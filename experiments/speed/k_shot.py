@@ -1,50 +1,46 @@
-"""What fixed demonstrations cost an evaluation: the plain path against the prefix engine.
+"""The cost of fixed demonstrations in an evaluation: the plain path and the prefix engine.
 
 Every query follows the same demonstrations, on a model of two layers whose context holds 160,000
-tokens. The engine encodes them once for all queries, and that time is part of every query's.
+tokens. The engine encodes them once for all queries, and each query bears its share of that time.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backbone.common.errors import InputError
 from backbone.common.options import option
 from experiments.speed.paths import LAYERS, Shape
 from experiments.speed.prompt import prepare, rows_of, write_as_measured
 
 BAR = 20.0
-"""The ratio a query asked for on two cores, with 16 demonstrations a class of 500 bases."""
+"""Ratio to reach on two cores, with 16 demonstrations a class of 500 bases."""
 
 WIDTH = 128
 
 
 @dataclass
 class Options:
-    """What the command line can set."""
+    """Options of the subcommand."""
 
-    out: str = option("runs-speed", "folder for the table")
-    shots: int = option(16, "demonstrations a class")
-    classes: int = option(2, "classes")
-    length: int = option(500, "bases of a demonstration and of a query")
-    batch: int = option(8, "queries at a time; 256 in all follow one encoding of the prompt")
-    threads: int = option(2, "threads of the arithmetic")
-    device: str = option("cpu", "cpu, cuda or mps")
-    repeats: int = option(3, "the median of so many; of one where a step takes over 20 s")
+    out: str = option("runs-speed", "folder of the table")
+    shots: int = option(16, "demonstrations per class", least=1)
+    classes: int = option(2, "classes", least=1)
+    length: int = option(500, "bases of a demonstration and of a query", least=1)
+    batch: int = option(8, "queries at a time; 256 share one encoding of the prompt", least=1)
+    threads: int = option(2, "CPU threads", least=1)
+    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
+    repeats: int = option(3, "repetitions, of which the median counts", least=1)
 
 
 def measure_all(options: Options) -> Path:
-    """Measures the case and writes its table; returns the table's path.
+    """Measure the case, write its table and return the table's path.
 
     Raises:
-        InputError: for options out of range, a missing device, or a folder that cannot be written.
+        InputError: If the device is missing, or the folder cannot be written.
     """
-    for name in ("shots", "classes", "length", "batch", "threads", "repeats"):
-        if getattr(options, name) < 1:
-            raise InputError(f"{name}={getattr(options, name)}: must be at least 1")
     prepare(options.threads, options.device)
     table = Path(options.out) / "speed_k_shot.csv"
-    shown = options.shots * options.classes * options.length
-    shape = Shape(WIDTH, LAYERS[WIDTH], shown, options.batch, options.length)
+    prompt = options.shots * options.classes * options.length
+    shape = Shape(WIDTH, LAYERS[WIDTH], prompt, options.batch, options.length)
     rows = rows_of(shape, ("evaluate",), options, plain=True)
     write_as_measured((replace(row, bar=BAR) for row in rows), table)
     return table

@@ -1,4 +1,4 @@
-"""One training step and one evaluated batch, in two ways: the plain path and the prefix engine.
+"""A training step and an evaluated batch, on the plain path and with the prefix engine.
 
 Both give the logits after [prompt ; query] at the query's last position. A training step is the
 forward pass, the backward pass to the prompt's vectors and a step of AdamW on them.
@@ -29,7 +29,7 @@ LAYERS = {128: 2, 256: 8}
 
 @dataclass(frozen=True)
 class Shape:
-    """What is measured: [prompt of prompt_tokens ; query of query_length], `batch` rows of it."""
+    """Shape of a case: `batch` rows of [prompt of prompt_tokens ; query of query_length]."""
 
     width: int
     layers: int
@@ -39,10 +39,10 @@ class Shape:
 
 
 class Paths:
-    """A model with random weights, a prompt, a batch of queries and the two ways to score them."""
+    """A model with random weights, a prompt, a batch of queries, and both ways to score them."""
 
     def __init__(self, shape: Shape, device: str) -> None:
-        """Draws weights, prompt and queries, always the same for a shape."""
+        """Draw weights, prompt and queries, always the same for a shape."""
         config = HyenaDNAConfig(
             d_model=shape.width,
             n_layer=shape.layers,
@@ -64,18 +64,18 @@ class Paths:
         self.optimizer = torch.optim.AdamW([self.prompt], lr=0.01)
 
     def encode_prefix(self) -> PrefixState:
-        """Encodes the prompt for the engine."""
+        """Encode the prompt for the engine."""
         return self.engine.extend(None, self.prompt[None], room=self.shape.query_length)
 
     def logits(self, way: Way, prefix: PrefixState | None = None) -> Tensor:
-        """Returns logits (B, V) at the last position; the engine may be given its prefix."""
+        """Return logits (B, V) at the last position; the engine may be given its prefix."""
         if way == "plain":
             return reference.last_logits(self.model, self.prompt, self.ids)
         prefix = self.encode_prefix() if prefix is None else prefix
         return self.model.logits(self.engine.encode_last(prefix, self.ids))
 
     def train(self, way: Way) -> None:
-        """Does one training step on the label words A and C."""
+        """Do one training step on the label words A and C."""
         self.optimizer.zero_grad()
         words = self.logits(way)[:, list(NUCLEOTIDES[:2])]
         F.cross_entropy(words, self.labels).backward()
@@ -83,11 +83,11 @@ class Paths:
 
     @torch.no_grad()
     def evaluate(self, way: Way, prefix: PrefixState | None = None) -> None:
-        """Scores one batch."""
+        """Score one batch."""
         self.logits(way, prefix)
 
     def step(self, phase: Phase, way: Way, prefix: PrefixState | None) -> None:
-        """Does one step of a phase; the engine's evaluation takes its prefix where it is kept."""
+        """Do one step of a phase; the engine evaluates with the prefix that is given."""
         if phase == "train":
             self.train(way)
         else:
@@ -95,7 +95,7 @@ class Paths:
 
 
 def plain_bytes(shape: Shape, phase: Phase) -> int:
-    """Estimates what tensors the plain path holds at its peak, to avoid running out of memory.
+    """Estimate the bytes of tensors that the plain path holds at its peak.
 
     In units of one (B, L, D) tensor of float32: training keeps about 14 a layer for the backward
     pass; either way the widest point of a layer holds about 14 more.

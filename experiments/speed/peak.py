@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work, measured in a process of its own."""
+"""Peak memory of a computation, measured in a process of its own."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 
 def peak_of(work: Callable[..., object], *arguments: object, threads: int, device: str) -> int:
-    """Runs work(*arguments) in a fresh process and returns the most memory that process held.
+    """Run work(*arguments) in a new process and return the process's peak memory in bytes.
 
     Raises:
-        RuntimeError: if the process ended without an answer, as when it ran out of memory.
+        RuntimeError: If the process ended without a result, as when it ran out of memory.
     """
     return apart(_without_result, work, *arguments, threads=threads, device=device)[1]
 
 
 def apart(work: Callable[..., T], *arguments: object, threads: int, device: str) -> tuple[T, int]:
-    """Runs work(*arguments) in a fresh process; returns its result and that process's peak.
+    """Run work(*arguments) in a new process; return its result and its peak memory in bytes.
 
     Raises:
-        RuntimeError: if the process ended without an answer, as when it ran out of memory.
+        RuntimeError: If the process ended without a result, as when it ran out of memory.
     """
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
@@ -58,7 +58,7 @@ def _report(
 
 
 def _peak(device: str) -> int:
-    """Peak of this process; Linux's getrusage is no use, it hands on the parent's peak."""
+    """Return this process's peak; on Linux getrusage would include the parent's."""
     status = Path("/proc/self/status")
     if device == "cuda" or not status.exists():
         return peak_memory_bytes(device)

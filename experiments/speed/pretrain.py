@@ -1,10 +1,10 @@
-"""What a training step costs against its length: ours, the operator as published, a Transformer.
+"""The cost of a training step against its length: ours, the published operator, a Transformer.
 
 A step is the forward pass of a two-layer model over one row, next-token loss included, and the
 backward pass to all weights. The published form (`backbone.hyena.reference`) has the same weights
 and the same position-wise parts; the Transformer (`experiments.speed.transformer`) has the same
 width, depth, norms and MLPs. Short steps are repeated and the paths take turns; long ones are done
-once, in a process of their own, which is also where each peak of memory comes from.
+once, in a process of their own, in which each peak of memory is measured too.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ FORMS: tuple[Form, ...] = get_args(Form)
 DTYPES = ("float32", "bf16")
 
 ONCE = {"ours": 1 << 18, "published": 1 << 18, "transformer": 1 << 16}
-"""From these lengths on a step is done once, in a process of its own."""
+"""Lengths from which on a step is done once, in a process of its own."""
 
 MEMORY_SHARE = 0.9
-"""Of the memory that is free, what a step may be expected to take."""
+"""Share of the free memory that a step may be expected to take."""
 
 
 @dataclass
 class Options:
-    """What the command line can set."""
+    """Options of the subcommand."""
 
-    out: str = option("runs-speed", "folder for tables and picture; rows that are there are kept")
-    lengths: list[int] = option([1 << i for i in range(10, 21, 2)], "tokens of the row")
-    paths: list[str] = option(list(FORMS), "ours, published (the operator) and transformer")
-    width: int = option(128, "width of the model")
-    layers: int = option(2, "its layers")
-    longest_transformer: int = option(1 << 16, "the Transformer is left out beyond it")
-    threads: int = option(2, "threads of the arithmetic")
-    device: str = option("cpu", "cpu, cuda or mps")
-    dtype: str = option("float32", "float32, or bf16 with transforms in float32")
-    repeats: int = option(3, "the median of so many is taken, after one that is not counted")
+    out: str = option("runs-speed", "folder of tables and picture; finished rows are kept")
+    lengths: list[int] = option([1 << i for i in range(10, 21, 2)], "tokens of the row", least=2)
+    paths: list[str] = option(list(FORMS), "what is measured", choices=FORMS)
+    width: int = option(128, "width of the model", least=1)
+    layers: int = option(2, "layers of the model", least=1)
+    longest_transformer: int = option(1 << 16, "longest row of the Transformer")
+    threads: int = option(2, "CPU threads", least=1)
+    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
+    dtype: str = option("float32", "arithmetic, with transforms in float32", choices=DTYPES)
+    repeats: int = option(3, "repetitions after an uncounted one; the median counts", least=1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; a step that would not fit in memory has no seconds and no peak."""
+    """A row of the table, without seconds and peak for a step that would not fit in memory."""
 
     path: Form
     width: int
@@ -81,7 +81,7 @@ class Step:
     """A model with random weights, one row of tokens, and the step that is measured."""
 
     def __init__(self, path: Form, shape: tuple[int, int, int], device: str, dtype: str) -> None:
-        """Builds the model of a path for a shape: width, layers, length."""
+        """Build the model of a path for a shape: width, layers, length."""
         width, layers, length = shape
         config = HyenaDNAConfig(
             d_model=width, n_layer=layers, d_inner=4 * width, max_seq_len=length
@@ -94,7 +94,7 @@ class Step:
         self.ids = torch.tensor(NUCLEOTIDES)[drawn].to(device)
 
     def __call__(self) -> torch.Tensor:
-        """Does one step; returns the loss."""
+        """Do one step and return the loss."""
         self.model.zero_grad()
         half = self.dtype == "bf16"
         with torch.autocast(self.device, torch.bfloat16) if half else nullcontext():
@@ -118,17 +118,18 @@ class Step:
 
 
 def once(path: Form, shape: tuple[int, int, int], device: str, dtype: str) -> float:
-    """Does one step from nothing and returns its seconds: what a process of its own does."""
+    """Do one step in a new process and return its seconds."""
     return seconds(Step(path, shape, device, dtype), device)
 
 
 def measure_all(options: Options) -> Path:
-    """Measures all cases, writing table, fits and picture after each row; returns the table's path.
+    """Measure all cases, write table, fits and picture, and return the table's path.
 
     Raises:
-        InputError: for options out of range, a missing device, or a folder that cannot be written.
+        InputError: If the device is missing, or the folder cannot be written.
     """
-    check(options)
+    if not options.lengths:
+        raise InputError("lengths=[]: give at least one")
     prepare(options.threads, options.device)
     table = Path(options.out) / "speed_pretrain.csv"
     try:
@@ -152,26 +153,8 @@ def measure_all(options: Options) -> Path:
     return table
 
 
-def check(options: Options) -> None:
-    """Refuses options out of range.
-
-    Raises:
-        InputError: naming the first.
-    """
-    for name in options.paths:
-        if name not in FORMS:
-            raise InputError(f"paths: {name!r} is none of {', '.join(FORMS)}")
-    for name in ("width", "layers", "threads", "repeats"):
-        if getattr(options, name) < 1:
-            raise InputError(f"{name}={getattr(options, name)}: must be at least 1")
-    if min(options.lengths, default=0) < 2:
-        raise InputError("lengths: give at least one, and none below 2")
-    if options.dtype not in DTYPES:
-        raise InputError(f"dtype={options.dtype}: is none of {', '.join(DTYPES)}")
-
-
 def measurements(options: Options, kept: pd.DataFrame) -> Iterator[Row]:
-    """Measures length after length what is not kept yet; the paths take turns where it is short."""
+    """Yield a row for each length and path not measured yet; in short steps, paths take turns."""
     device, threads = options.device, options.threads
     name = device_name(device)
     for length in sorted(options.lengths):
@@ -207,7 +190,7 @@ def measurements(options: Options, kept: pd.DataFrame) -> Iterator[Row]:
 def fits_in_memory(
     measured: pd.DataFrame, form: Form, shape: tuple[int, int, int], device: str
 ) -> bool:
-    """Whether a step may be tried: its memory grows with the length, from the longest measured."""
+    """Return whether a step fits, by a memory proportional to the longest measured one's."""
     width, layers, length = shape
     rows = measured[(measured["path"] == form) & measured["peak_bytes"].notna()]
     rows = rows[(rows["width"] == width) & (rows["layers"] == layers) & (rows["length"] < length)]
@@ -219,7 +202,7 @@ def fits_in_memory(
 
 
 def free_memory(device: str) -> float:
-    """Returns the memory that is free now, in bytes; all of an accelerator's."""
+    """Return the memory that is free now, in bytes; all of an accelerator's."""
     if device == "cpu" and Path("/proc/meminfo").exists():
         lines = Path("/proc/meminfo").read_text().splitlines()
         (found,) = (text for text in lines if text.startswith("MemAvailable"))
@@ -228,10 +211,10 @@ def free_memory(device: str) -> float:
 
 
 def line(row: Row) -> str:
-    """One row as a line for the terminal."""
+    """Return a row as a line for the terminal."""
     start = f"{row.path:<11} {row.length:>9,} tokens"
     if row.seconds is None or row.peak_bytes is None:
-        return f"{start}  left out: it would not fit in the memory that is free"
+        return f"{start}  left out: it would not fit in the free memory"
     return (
         f"{start}  {row.seconds:9.3f} s  {row.tokens_per_second:10,.0f} tokens/s  "
         f"{row.peak_bytes / 1e9:6.2f} GB"

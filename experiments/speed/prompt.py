@@ -1,7 +1,7 @@
-"""What a shared prompt costs: the plain path against the prefix engine, in time and memory.
+"""The cost of a shared prompt in time and memory: the plain path against the prefix engine.
 
-An evaluation encodes its prompt once for EVALUATED queries: the engine's seconds for a batch hold
-the batch's share of that. The plain path has no such part.
+An evaluation encodes its prompt once for EVALUATED queries; the engine's seconds for a batch
+include the batch's share of that. The plain path has no such part.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EVALUATED = 256
-"""Queries of one evaluation; the prompt is encoded once for all of them."""
+"""Queries of one evaluation, which share one encoding of the prompt."""
 
 MEMORY_SHARE = 0.65
-"""Of the machine's memory, what the plain path may take."""
+"""Share of the machine's memory that the plain path may take."""
 
 SLOW = 20.0
-"""Seconds of a step that is timed once, not several times."""
+"""A step of more seconds is timed once."""
 
 TURN = 1.0
-"""Seconds for which a step is repeated in its turn."""
+"""Seconds for which a short step is repeated in its turn."""
 
 BARS: dict[tuple[int, int, int, Phase], float] = {
     (128, 16, 32, "train"): 1,
@@ -50,34 +50,34 @@ BARS: dict[tuple[int, int, int, Phase], float] = {
     (128, 4096, 32, "evaluate"): 40,
     (128, 32768, 16, "train"): 60,
 }
-"""The ratios asked for on two cores, by width, prompt tokens, batch and phase."""
+"""Ratios to reach on two cores, by width, prompt tokens, batch and phase."""
 
 
 @dataclass
 class Options:
-    """What the command line can set."""
+    """Options of the subcommand."""
 
-    out: str = option("runs-speed", "folder for the table and the picture")
-    prompt_tokens: list[int] = option([16, 128, 512, 4096, 32768], "prompt lengths")
+    out: str = option("runs-speed", "folder of the table and the picture")
+    prompt_tokens: list[int] = option([16, 128, 512, 4096, 32768], "prompt lengths", least=1)
     widths: list[int] = option([128, 256], "128 (2 layers) and 256 (8 layers)")
-    batch: int = option(32, "rows of a step; halved until the plain path fits in memory")
-    query_length: int = option(500, "bases of a query")
-    threads: int = option(2, "threads of the arithmetic")
-    device: str = option("cpu", "cpu, cuda or mps")
-    repeats: int = option(3, "the median of so many; of one where a step takes over 20 s")
+    batch: int = option(32, "rows of a step; halved until the plain path fits in memory", least=1)
+    query_length: int = option(500, "bases of a query", least=1)
+    threads: int = option(2, "CPU threads", least=1)
+    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
+    repeats: int = option(3, "repetitions, of which the median counts", least=1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; a plain path that would not fit in memory leaves its fields empty.
+    """A row of the table, without figures of a plain path that would not fit in memory.
 
     Attributes:
-        seconds_prefix: encoding the prompt alone, forward; of it, `seconds_engine` of an evaluation
-            holds the share batch / EVALUATED.
-        operations: floating-point operations of the engine's matrix products and transforms.
+        seconds_prefix: Encoding the prompt alone; `seconds_engine` of an evaluation includes the
+            share batch / EVALUATED of it.
+        operations: Floating-point operations of the engine's matrix products and transforms.
         floor_ratio: seconds_engine over the time that `operations` would take at the rate of
             matrix products, measured beside them; an evaluation's without its share of the prefix.
-        bar: the ratio asked for, where there is one.
+        bar: The ratio to reach, where there is one.
     """
 
     width: int
@@ -100,10 +100,10 @@ class Row:
 
 
 def measure_all(options: Options) -> Path:
-    """Measures all cases, writing table and picture after each row; returns the table's path.
+    """Measure all cases, write table and picture after each row, and return the table's path.
 
     Raises:
-        InputError: for options out of range, a missing device, or a folder that cannot be written.
+        InputError: If the device is missing, or the folder cannot be written.
     """
     check(options)
     prepare(options.threads, options.device)
@@ -113,7 +113,7 @@ def measure_all(options: Options) -> Path:
 
 
 def prepare(threads: int, device: str) -> None:
-    """Sets threads and device, and says how fast their matrix products are."""
+    """Set threads and device, and print the rate of their matrix products."""
     prepare_arithmetic(threads, device)
     torch.use_deterministic_algorithms(False)  # a choice for repeatable runs, which has its price
     rate = matmul_rate(device) / 1e9
@@ -123,10 +123,10 @@ def prepare(threads: int, device: str) -> None:
 def write_as_measured(
     rows: Iterable[Row], table: Path, picture: Callable[[pd.DataFrame], Figure] | None = None
 ) -> None:
-    """Writes the table, and the picture beside it, anew after each row, and prints the row.
+    """Write the table, and the picture beside it, after each row, and print the row.
 
     Raises:
-        InputError: for a folder that cannot be written.
+        InputError: If the folder cannot be written.
     """
     written = []
     try:
@@ -143,23 +143,18 @@ def write_as_measured(
 
 
 def check(options: Options) -> None:
-    """Refuses options out of range.
+    """Refuse widths without a number of layers.
 
     Raises:
-        InputError: naming the first.
+        InputError: If there is one.
     """
     for width in options.widths:
         if width not in LAYERS:
             raise InputError(f"widths: {width} is none of {', '.join(map(str, LAYERS))}")
-    for name in ("batch", "query_length", "threads", "repeats"):
-        if getattr(options, name) < 1:
-            raise InputError(f"{name}={getattr(options, name)}: must be at least 1")
-    if min(options.prompt_tokens, default=1) < 1:
-        raise InputError(f"prompt_tokens={min(options.prompt_tokens)}: must be at least 1")
 
 
 def measurements(options: Options) -> Iterator[Row]:
-    """Measures case after case; says which plain paths are left out."""
+    """Yield a row for each case; print which plain paths are left out."""
     memory = memory_of(options.device)
     for width in options.widths:
         for tokens in options.prompt_tokens:
@@ -179,14 +174,14 @@ def measurements(options: Options) -> Iterator[Row]:
 
 
 def memory_of(device: str) -> float:
-    """Returns the memory of the machine or of the accelerator, in bytes."""
+    """Return the memory of the machine or of the accelerator, in bytes."""
     if device == "cuda":
         return torch.cuda.get_device_properties(0).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def fitting_batch(shape: Shape, memory: float) -> int:
-    """Halves the batch until the plain path's training step fits; 0 if one row does not."""
+    """Halve the batch until the plain path's training step fits; 0 if one row does not."""
     a_row = plain_bytes(shape, "train") / shape.batch
     batch = shape.batch
     while batch * a_row > memory:
@@ -195,7 +190,7 @@ def fitting_batch(shape: Shape, memory: float) -> int:
 
 
 class Measuring(Protocol):
-    """What of a case's options decides how it is measured."""
+    """Options that decide how a case is measured."""
 
     threads: int
     device: str
@@ -205,7 +200,7 @@ class Measuring(Protocol):
 def rows_of(
     shape: Shape, phases: tuple[Phase, ...], options: Measuring, plain: bool
 ) -> Iterator[Row]:
-    """Measures one shape; the ways take turns, so that a change of load meets both."""
+    """Measure one shape; the ways take turns, so that a change of load affects both."""
     device = options.device
     paths = Paths(shape, device)
     ways: tuple[Way, ...] = ("plain", "engine") if plain else ("engine",)
@@ -247,10 +242,10 @@ def rows_of(
 def taking_turns(
     work: Mapping[Way, Callable[[], object]], device: str, repeats: int
 ) -> list[dict[Way, float]]:
-    """Times each way, `repeats` rounds after one that is not counted; a slow one once.
+    """Time each way for `repeats` rounds, after one that is not counted; a slow one once.
 
-    In its turn a fast step is repeated for TURN seconds, because the first after another way's
-    finds neither its memory nor the caches as a run of its own would; their median is the turn's.
+    In its turn a fast step is repeated for TURN seconds, because the first one after the other way
+    finds cold memory and caches; the median is the time of the turn.
     """
 
     def turn(step: Callable[[], object]) -> float:
@@ -265,19 +260,19 @@ def taking_turns(
 
 
 def once(shape: Shape, phase: Phase, way: Way, device: str) -> None:
-    """Does one step from nothing: what a process that measures memory does."""
+    """Do one step in a new process, which measures its memory."""
     Paths(shape, device).step(phase, way, None)
 
 
 def device_name(device: str) -> str:
-    """Returns the accelerator's name, or cpu with its threads."""
+    """Return the accelerator's name, or cpu with its threads."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     return f"{device} ({torch.get_num_threads()} threads)" if device == "cpu" else device
 
 
 def line(row: Row) -> str:
-    """One row as a line for the terminal."""
+    """Return a row as a line for the terminal."""
     start = (
         f"width {row.width}, {row.prompt_tokens:>6,} prompt tokens, batch {row.batch:>2}, "
         f"{row.phase:<8}  engine {row.seconds_engine:7.3f} s {row.peak_bytes_engine / 1e9:5.1f} GB "
@@ -287,5 +282,5 @@ def line(row: Row) -> str:
         return start
     return (
         f"{start}  plain {row.seconds_plain:7.3f} s {row.peak_bytes_plain / 1e9:5.1f} GB  "
-        f"ratio {row.ratio:.1f}" + (f" (asked: {row.bar:g})" if row.bar is not None else "")
+        f"ratio {row.ratio:.1f}" + (f" (target: {row.bar:g})" if row.bar is not None else "")
     )

@@ -103,9 +103,9 @@ def test_the_command_writes_table_and_picture(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "fasta= is missing"),
+        (["windows=3"], "fasta= is missing"),
         (["fasta=nowhere.fa"], "no FASTA file at 'nowhere.fa'"),
-        (["fasta=x", "scored=0"], "scored=0: must be at least 1"),
+        (["fasta=x", "scored=0"], "scored=0: must be 1 or more"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -114,3 +114,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert context.main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and words in captured.err
+
+
+def test_without_arguments_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert context.main([]) == 0
+    assert "fasta=[]" in capsys.readouterr().out

@@ -83,7 +83,7 @@ def test_every_model_has_a_row_and_every_held_out_file_a_column(tmp_path):
     ("words", "message"),
     [
         ("draw", "unknown command 'draw'; known: curves, genomes"),
-        ("curves", "runs= is missing"),
+        ("curves out=x", "runs= is missing"),
         ("curves runs=/no/such", "'/no/such' has no name; write NAME=DIR"),
         ("curves runs=a=/no/such", "metrics.jsonl cannot be read: No such file"),
         ("genomes models=a=bundled", "held_out= is missing"),

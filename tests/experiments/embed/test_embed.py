@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from experiments.embed import __main__ as command
-from experiments.embed.__main__ import Pool, baselines, f1_table, pool_of
+from experiments.embed.classifiers import Pool, baselines, f1_table, pool_of
 from experiments.embed.picture import draw_f1, draw_map
 from icl.inference.embedding import embed
 from tasks.catalog import TASKS
@@ -114,13 +114,13 @@ def test_pictures_say_what_they_show(tiny):
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("strands=reverse", "strands=reverse: must be both or forward"),
-        ("map=pca", "map=pca: must be tsne, umap or none"),
-        ("classifiers=[svm]", "classifiers=.*svm.*give some of logistic, boosting"),
+        ("strands=reverse", "strands=reverse: must be one of both, forward"),
+        ("map=pca", "map=pca: must be one of tsne, umap, none"),
+        ("classifiers=[svm]", r"classifiers=\[svm\]: must be one of logistic, boosting"),
         ("classifiers=[]", "give some of logistic, boosting"),
         ("divisions=0", "divisions=0: must be 1 or more"),
         ("layers=[block_9]", "no layer 'block_9'"),
-        ("map_layer=block_9", "map_layer=block_9: layers are embedding, block_1"),
+        ("map_layer=block_9", "unknown layer 'block_9'; did you mean"),
         ("task.length=9", "unknown option 'length'"),
     ],
 )

@@ -117,7 +117,7 @@ def test_fixed_demonstrations_are_a_case_of_their_own(
     monkeypatch.setattr(speed_prompt, "matmul_rate", lambda device: 1e10)
     arguments = ["shots=2", "length=6", "batch=2", "repeats=1", "threads=1", f"out={tmp_path}"]
     assert speed.main(["k_shot", *arguments]) == 0
-    assert "(asked: 20)" in capsys.readouterr().out
+    assert "(target: 20)" in capsys.readouterr().out
     with (tmp_path / "speed_k_shot.csv").open() as file:
         (row,) = csv.DictReader(file)
     case = [row[name] for name in ("layers", "prompt_tokens", "query_length", "phase", "bar")]
@@ -158,11 +158,11 @@ def test_the_picture_has_a_panel_for_each_width_and_figure() -> None:
     ("arguments", "words"),
     [
         (["promt"], "unknown command 'promt'; did you mean prompt"),
-        (["k_shot", "shots=0"], "shots=0: must be at least 1"),
+        (["k_shot", "shots=0"], "shots=0: must be 1 or more"),
         (["prompt", "width=[128]"], "did you mean widths?"),
         (["prompt", "widths=[64]"], "widths: 64 is none of 128, 256"),
-        (["prompt", "prompt_tokens=[0]"], "prompt_tokens=0: must be at least 1"),
-        (["prompt", "batch=0"], "batch=0: must be at least 1"),
+        (["prompt", "prompt_tokens=[0]"], "prompt_tokens=[0]: must be 1 or more"),
+        (["prompt", "batch=0"], "batch=0: must be 1 or more"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
