@@ -107,7 +107,10 @@ def open_bytes(path: Path, file: BinaryIO | None = None) -> BinaryIO:
     raw = io.BufferedReader(cast(io.RawIOBase, file or path.open("rb", buffering=0)))
     if raw.peek(2)[:2] != GZIP:
         return raw
-    return io.BufferedReader(cast(io.RawIOBase, gzip.GzipFile(fileobj=raw)))
+    if file is None:
+        raw.close()
+    unpacked = gzip.open(path) if file is None else gzip.GzipFile(fileobj=raw)
+    return io.BufferedReader(cast(io.RawIOBase, unpacked))
 
 
 def open_text(path: Path, file: BinaryIO | None = None, errors: str = "strict") -> TextIO:

@@ -26,7 +26,6 @@ def full(*_, **__):
 def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
     write_text(tmp_path / "new" / "a.txt", "x")
     save_arrays(tmp_path / "new" / "b.safetensors", {"x": np.arange(3)[::-1]})
-    save_arrays(tmp_path / "new" / "none.safetensors", {})
     assert (tmp_path / "new" / "a.txt").read_text() == "x"
     assert load_file(tmp_path / "new" / "b.safetensors")["x"].tolist() == [2, 1, 0]
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["a.txt", "b.safetensors"]
