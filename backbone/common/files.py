@@ -109,7 +109,7 @@ def open_bytes(path: Path, file: BinaryIO | None = None) -> BinaryIO:
         return raw
     if file is None:
         raw.close()
-    unpacked = gzip.open(path) if file is None else gzip.GzipFile(fileobj=raw)
+    unpacked = gzip.GzipFile(path) if file is None else gzip.GzipFile(fileobj=raw)
     return io.BufferedReader(cast(io.RawIOBase, unpacked))
 
 
