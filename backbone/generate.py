@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.streams import stream
@@ -169,18 +170,13 @@ def run(options: Options) -> Iterator[str]:
         yield from (text[i : i + LINE] for i in range(0, len(text), LINE))
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; without arguments, print the help."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or {"-h", "--help"} & set(arguments):
         print(help_text(Options, "python -m backbone.generate"))
         return 0
-    try:
-        for line in run(read_options(Options, arguments)):
-            print(line)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: run(read_options(Options, arguments)))
 
 
 if __name__ == "__main__":

@@ -195,8 +195,9 @@ def command(
     return 0
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     more = f"\n\n{recipes.help_lines()}\n{EXAMPLES}"
     try:
         expanded = recipes.expand(arguments)

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import icl  # noqa: F401  # finds our packages before others of the same name
+
 if TYPE_CHECKING:
     from experiments.curve import draw_curve
 

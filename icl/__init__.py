@@ -7,7 +7,11 @@ scores = icl.load_run("runs/enhancer_cohn/soft_prompt/HASH").predict_proba(seque
 classifier = icl.PromptClassifier(method="soft_prompt", k=16).fit(sequences, labels)
 """
 
+import sys
 from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +22,33 @@ if TYPE_CHECKING:
     from icl.results import load_results
 
 __all__ = ["PromptClassifier", "evaluate", "load_backbone", "load_results", "load_run"]
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def _import_siblings() -> None:
+    """Import our other packages from where this one lies, before any of the same name is found.
+
+    `python -m icl.run` looks for modules in the working directory first, where a folder or file may
+    be called `tasks`.
+    """
+    for name in ("backbone", "tasks", "prompts", "experiments"):
+        if name in sys.modules:
+            found = getattr(sys.modules[name], "__file__", None)
+            if found is None or Path(found).resolve().parents[1] != _ROOT:
+                raise ImportError(
+                    f"{name} is another module ({found}); icl needs its own package of that name: "
+                    f"import icl first, or rename the other one"
+                )
+            continue
+        spec = PathFinder.find_spec(name, [str(_ROOT)])
+        if spec is not None and spec.loader is not None:
+            module = module_from_spec(spec)
+            sys.modules[name] = module
+            spec.loader.exec_module(module)
+
+
+_import_siblings()
 
 _SOURCES = {
     "PromptClassifier": ("icl.classifier", "PromptClassifier"),

@@ -48,6 +48,7 @@ class PredictConfig:
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(2, "CPU threads", least=1)
     batch_size: int = option(64, "rows of a forward pass", least=1)
+    plugins: list[str] = option([], "modules with the run's method, as [my_lab.methods]")
 
 
 def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") -> np.ndarray:
@@ -264,12 +265,12 @@ COMMAND = Command(
     required=("run", "fasta"),
     help_text=help_text,
     job=job,
+    register=lambda: ConfigStore.instance().store(name="predict", node=PredictConfig),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    ConfigStore.instance().store(name=COMMAND.config_name, node=PredictConfig)
     return launch(COMMAND, argv)
 
 

@@ -389,12 +389,12 @@ COMMAND = Command(
     required=(),
     help_text=help_text,
     job=job,
+    register=options.register,
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    options.register()
     return launch(COMMAND, argv)
 
 

@@ -4,9 +4,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from backbone.common.command import exit_code, fail
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import aligned, option, option_lines, read_options
+from backbone.common.plugins import load_plugins
 from tasks.card import card
 from tasks.catalog import TASKS
 from tasks.kinds import kind_of
@@ -90,14 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tasks.audit.command import main as check  # rich is not needed elsewhere
 
         return check(rest)
-    try:
-        if command not in COMMANDS:
-            raise unknown("command", command, [*COMMANDS, "check"])
-        print("\n".join(COMMANDS[command](rest)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if command not in COMMANDS:
+        return fail(str(unknown("command", command, [*COMMANDS, "check"])))
+    return exit_code(lambda: COMMANDS[command](load_plugins(rest)))
 
 
 if __name__ == "__main__":

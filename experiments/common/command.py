@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
+from backbone.common.command import exit_code, fail
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import aligned, as_text, help_text, not_an_option, read_options
+from backbone.common.plugins import load_plugins
 from experiments.common.recipe import read_recipe
 from icl.methods.catalog import METHODS
 
@@ -29,7 +31,7 @@ FORMS = {
     "method.NAME=VALUE": "an option of all methods that have it, as method.epochs=10",
     "method.METHOD.NAME=VALUE": "an option of one method, as method.soft_prompt.lr=0.1",
 }
-"""Options beside a command's own, with their help."""
+"""Options beside a command's own, with their help; `plugins=[my_lab.methods]` is one of all."""
 
 PLACES = ("recipe", "data", "runs", "out", "minutes")
 """Options that say where things are or when to stop; a command line that is quoted has none."""
@@ -71,7 +73,7 @@ def run_command(
     if wants_help(words) or (not words and without_arguments == "help"):
         print(help_text(options, command))
         return 0
-    return exit_code(lambda: work(read_options(options, words)))
+    return exit_code(lambda: work(read_options(options, load_plugins(words))))
 
 
 def run_with_methods(
@@ -96,7 +98,7 @@ def run_with_methods(
         print(help_text(options, command))
         print("\n".join(aligned({form: FORMS[form] for form in forms})))
         return 0
-    return exit_code(lambda: work(*read_words(options, words)))
+    return exit_code(lambda: work(*read_words(options, load_plugins(words))))
 
 
 def run_one_of(
@@ -124,8 +126,7 @@ def run_one_of(
         print(help)
         return 0
     if name not in commands:
-        print(f"error: {unknown('command', name, commands)}", file=sys.stderr)
-        return 2
+        return fail(str(unknown("command", name, commands)))
     options, work = commands[name]
     return run_command(
         f"{command} {name}", options, work, rest, without_arguments=without_arguments
@@ -135,17 +136,6 @@ def run_one_of(
 def wants_help(words: Sequence[str]) -> bool:
     """Return whether the help is asked for."""
     return bool({"-h", "--help"} & set(words))
-
-
-def exit_code(work: Callable[[], Iterable[object] | None]) -> int:
-    """Do the work and print what it returns; return 0, or 2 after one line about a mistake."""
-    try:
-        for line in work() or ():
-            print(line)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def read_words(

@@ -212,10 +212,10 @@ COMMAND = Command(
     required=("study",),
     help_text=lambda: "\n".join([__doc__ or "", *aligned(option_lines(WorkerOptions))]),
     job=job,
+    register=lambda: ConfigStore.instance().store(name="sweep_worker", node=WorkerOptions),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    ConfigStore.instance().store(name=COMMAND.config_name, node=WorkerOptions)
     return launch(COMMAND, arguments)

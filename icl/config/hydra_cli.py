@@ -29,6 +29,7 @@ from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import not_an_option
+from backbone.common.plugins import load_plugins
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Command:
         required: Options beside the groups that must be given.
         help_text: Text for a call without arguments.
         job: What to do with the composed configuration.
+        register: Tells Hydra's ConfigStore what there is, once plugins are loaded.
     """
 
     config_name: str
@@ -65,6 +67,7 @@ class Command:
     required: Sequence[str]
     help_text: Callable[[], str]
     job: Callable[[DictConfig], None]
+    register: Callable[[], None]
 
 
 def launch(command: Command, argv: Sequence[str] | None = None) -> int:
@@ -75,6 +78,7 @@ def launch(command: Command, argv: Sequence[str] | None = None) -> int:
 
 def _launch(command: Command, words: list[str]) -> Sequence[str]:
     if not words or "--help" in words or "-h" in words:
+        load_plugins(words)
         return [command.help_text()]
     try:
         words = _prepare(command, words)
@@ -157,7 +161,9 @@ def _no_files(words: Sequence[str], scratch: str) -> list[str]:
 
 
 def _prepare(command: Command, words: list[str]) -> list[str]:
-    """Flags first, then every `name=value` checked and in Hydra's grammar."""
+    """Return the words for Hydra: flags, then every `name=value` checked and in its grammar."""
+    load_plugins(words)
+    command.register()
     args = _parse(words)
     if args.shell_completion or args.hydra_help:
         return words

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import check_options, option, option_lines
+from backbone.common.plugins import import_plugins
 from icl.controls import OTHER_TASK, applicable, check_control, controlled_backbone
 from icl.method import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
@@ -95,6 +96,7 @@ class RunConfig:
     batch_size: int = option(64, "rows of a forward pass", least=1)
     keep_gb: int | None = option(None, "GB for rows that are encoded once; 2 if null", least=0)
     force: bool = option(False, "repeat a finished run")
+    plugins: list[str] = option([], "modules with methods or tasks, as [my_lab.methods]")
     verbalizer: VerbalizerConfig = option(VerbalizerConfig, "")
 
 
@@ -173,11 +175,14 @@ def from_hydra(cfg: DictConfig) -> RunConfig:
 
 
 def from_dict(values: dict[str, Any]) -> RunConfig:
-    """The configuration that a report carries, as dataclasses again.
+    """Return the configuration that a report carries, as dataclasses again.
+
+    The plugins of the run are imported first.
 
     Raises:
         InputError: If an option is unknown to this version of the task or method.
     """
+    import_plugins(values.get("plugins", []))
     try:
         return RunConfig(
             **{
@@ -350,7 +355,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
     everything about the backbone.
     """
     settings = asdict(config) | {"task": result_options(config.task)}
-    left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict"]
+    left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict", "plugins"]
     left_out += ["batch_size"]
     if config.split == "official":
         left_out += ["split"]
