@@ -25,10 +25,10 @@ IN_COLUMNS = {
 }
 """Options that a table of runs has in columns of its own, weights and data by their sha256."""
 
-WITHOUT_RESULT = {"keep_gb", "audit"}
+WITHOUT_RESULT = {"keep_gb", "audit", "batch_size", "plugins"}
 """Options that change how long a run takes, but not what it finds."""
 
-OF_BACKBONE = {"device", "precision", "batch_size", "verbalizer.words"}
+OF_BACKBONE = {"device", "precision", "verbalizer.words"}
 """Options without effect on a method that reads the sequence alone."""
 
 

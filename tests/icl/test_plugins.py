@@ -66,7 +66,7 @@ def test_a_plugin_that_cannot_be_imported_is_one_line(call, tiny, tmp_path, name
 
 
 def test_other_words_are_left_as_they_are():
-    assert load_plugins(["k=1", "plugins=[]", "plugins=json,[csv]", "a=b"]) == ["k=1", "a=b"]
+    assert load_plugins(["k=1", "plugins=[]", "plugins=[json, csv]", "a=b"]) == ["k=1", "a=b"]
 
 
 def test_an_entry_point_that_fails_is_left_out_with_a_warning(monkeypatch):
