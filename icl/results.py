@@ -22,7 +22,7 @@ def load_results(runs: str | Path) -> pd.DataFrame:
     as `gc_matched_accuracy` or one of `metrics`, is a column with its name and two more with the
     ends of its 95 % interval, NAME_low and NAME_high. What the method said about the validation
     rows is in validation_NAME, what else it found in details_NAME. Metrics on the clean rows are in
-    clean_NAME with their intervals, relatives among what is learned from in audit_NAME. `k`,
+    clean_NAME with their intervals, counts of relatives in audit_NAME. `k`,
     `prompt_tokens`, `shots`, `tuning_samples` and `n_clean` are Int64 and missing where they do not
     apply; `control` is None for plain runs. `config` holds the options as nested dictionaries,
     `path` the report's file.

@@ -1,4 +1,4 @@
-"""Rows that are longer than a run can read, cut to what it can, if the run says on which side."""
+"""Cutting rows that are longer than a run can read, at the end that the run names."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ class Cut:
 
     Attributes:
         side: right drops the end of a row, left its beginning, center keeps its middle.
-        most: Bases that are left of a longer row.
+        most: Bases that are kept of a longer row.
     """
 
     side: str
@@ -35,20 +35,20 @@ class Cut:
         return sequence[start:end]
 
     def rows(self, examples: Sequence[Example]) -> list[Example]:
-        """Rows as they are read."""
+        """Return rows as they are read."""
         return [replace(example, sequence=self.text(example.sequence)) for example in examples]
 
     def count(self, examples: Sequence[Example]) -> int:
-        """Rows that lose something."""
+        """Return how many rows are cut."""
         return sum(len(example.sequence) > self.most for example in examples)
 
 
 def cut_of(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]") -> Cut | None:
-    """How a run cuts its rows; None where it does not.
+    """Return how a run cuts its rows; None where it does not.
 
-    Where the run does not say how long rows may be, they are as long as the backbone's context
-    holds beside learned vectors, [SEP] and label word; demonstrations need more room, and with
-    them the run gives `max_bases`. A method that does not read the backbone then cuts nothing.
+    Without `max_bases` rows keep what fits into the backbone's context beside learned vectors,
+    [SEP] and label word; a run with demonstrations, which need more room, has to give `max_bases`.
+    A method without a backbone then cuts nothing.
     """
     if config.truncate == "none":
         return None
@@ -62,6 +62,6 @@ def cut_of(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]
         from prompts.verbalizer import verbalizer
 
         words = config.verbalizer.words
-        spoken = verbalizer(len(task.labels), None if words is None else tuple(words))
-        most -= (config.prompt_tokens or 0) + 1 + spoken.length
+        chosen = verbalizer(len(task.labels), None if words is None else tuple(words))
+        most -= (config.prompt_tokens or 0) + 1 + chosen.length
     return Cut(config.truncate, most)

@@ -1,7 +1,7 @@
-"""What a run says about leaks: how its rows are divided, and its metrics on rows that leak nothing.
+"""Leakage in a run: how its rows are divided, and its metrics on rows without relatives.
 
-Relatives are sought among all training and validation rows of the division, whatever `n_train`
-draws of them, so that the clean rows of all runs on one division are the same.
+Relatives are searched for among all training and validation rows of the division, whichever of them
+`n_train` draws, so that all runs on one division have the same clean rows.
 """
 
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ from tasks.task import Example, Splits, Task
 
 
 def divided(config: RunConfig, task: Task, data: Path | None) -> Splits:
-    """The rows of a run, divided as it asks for.
+    """Return the rows of a run, divided as its options say.
 
     Raises:
         InputError: If the rows cannot be had or divided so, or if `strict` is on and test rows are
-            copies of rows that are learned from.
+            copies of training or validation rows.
     """
     if config.audit == "none" and (config.strict or config.split in ("clean", "by_cluster")):
         wanted = "strict=true" if config.strict else f"split={config.split}"
@@ -80,18 +80,18 @@ def clean_outcome(
 def exposure_details(
     config: RunConfig, task: Task, splits: Splits, data: Path | None, scores: np.ndarray
 ) -> dict[str, float]:
-    """The first metric on chromosomes that the backbone saw in pretraining, and on others.
+    """Return the first metric on chromosomes that the backbone saw in pretraining, and on others.
 
     Args:
-        config: Of the run.
-        task: Whose rows they are.
+        config: Configuration of the run.
+        task: Task of the rows.
         splits: The rows.
         data: Where they come from.
-        scores: Of the evaluated rows, made once.
+        scores: Scores of the evaluated rows.
 
     Returns:
         seen_rows and seen_METRIC with the ends of its interval, and the same for unseen; nothing
-        where it is not known what the backbone saw, or where the rows lie.
+        where it is unknown what the backbone saw, or where the rows lie.
     """
     from backbone.hyena.zoo import pretraining_regions
 
@@ -113,7 +113,7 @@ def exposure_details(
 
 
 _PLACES: dict[str, dict[str, Place]] = {}
-"""Where the rows of the last division lie, by its hash: the runs of a sweep share it."""
+"""Coordinates of the rows of the last division, by its hash: the runs of a sweep share it."""
 
 
 def _places(task: Task, splits: Splits, data: Path | None) -> dict[str, Place]:

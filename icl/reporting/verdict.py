@@ -1,4 +1,4 @@
-"""Whether an effect survives a control: plain runs minus controlled ones, row by row, in words."""
+"""Whether an effect survives a control: plain runs minus controlled runs on the same rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from tasks.metrics.bootstrap import Estimate, hierarchical_difference
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one control says about a method.
+    """The outcome of one control of a method.
 
     Attributes:
         method: Registered name.
         control: Registered name.
         difference: Accuracy of the plain runs minus that of the controlled ones, with an interval
             for new draws (seeds) and new test rows together.
-        draws: Seeds of which both were run.
+        draws: Seeds for which both were run.
     """
 
     method: str
@@ -30,7 +30,7 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """Whether there is evidence, and of what."""
+        """Return whether there is evidence, and of what."""
         claim = CONTROLS[self.control].claim
         if not (self.difference.low > 0 or self.difference.high < 0):
             return f"no evidence of {claim}"
@@ -40,19 +40,19 @@ class Verdict:
 
     @property
     def sentence(self) -> str:
-        """The difference in points, its interval and what follows."""
+        """Return the difference in points, its interval and what follows."""
         return f"{points(self.method, self.control, self.difference)}: {self.words}"
 
 
 def points(one: str, other: str, difference: Estimate) -> str:
-    """A difference in words: `one minus other: +0.4 points, 95 % from -1.1 to 1.9`."""
+    """Return a difference in words: `one minus other: +0.4 points, 95 % from -1.1 to 1.9`."""
     value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
     interval = f"95 % from {low:.1f} to {high:.1f}" if difference.has_interval else "no interval"
     return f"{one} minus {other}: {value:+.1f} points, {interval}"
 
 
 def verdicts(reports: Sequence[Report], folders: Sequence[Path]) -> list[Verdict]:
-    """One verdict per control, from runs of one method on the same rows.
+    """Return one verdict for each control, from runs of one method on the same rows.
 
     Args:
         reports: Plain runs and controlled ones, in any order; a control's runs are compared with
@@ -60,8 +60,8 @@ def verdicts(reports: Sequence[Report], folders: Sequence[Path]) -> list[Verdict
         folders: Their folders, for the predictions.
 
     Returns:
-        In the order of `CONTROLS`; a control without a plain run of the same seed has none, and a
-        task without classes, where no row is right or wrong, has none at all.
+        Verdicts in the order of `CONTROLS`; none for a control without a plain run of the same
+        seed, and none at all for a task without classes, where no row is right or wrong.
 
     Raises:
         InputError: If predictions cannot be read.

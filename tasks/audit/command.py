@@ -1,8 +1,8 @@
 """python -m tasks check NAME data=DIR: audit a task, before any claim.
 
-Prints what was found and a verdict in words, and writes into the folder `out`: `audit_NAME.json`
-with all numbers, `audit_NAME.csv` with a line a question (the page of `experiments.report` shows
-it), and `clean_NAME.tsv` with the rows of the clean split, numbered from 0 in each split's order.
+Print the findings and a verdict, and write into the folder `out`: `audit_NAME.json` with all
+numbers, `audit_NAME.csv` with a line for each question (the page of `experiments.report` shows it),
+and `clean_NAME.tsv` with the rows of the clean split, numbered from 0 in the order of each split.
 """
 
 import csv
@@ -42,7 +42,7 @@ class Options:
     out: str = option("runs", "folder that receives audit_NAME.json, .csv and clean_NAME.tsv")
     pretraining: str | None = option(None, "BED file of what a checkpoint saw; else the bundled's")
     corpus: list[str] = option([], "FASTA files, folders or globs of what it saw, to search in")
-    split_seed: int = option(0, "moves the division of the rows, where the task leaves it open")
+    split_seed: int = option(0, "seed of the division of the rows, if the task has none")
 
 
 def audit_task(
@@ -87,7 +87,7 @@ def _audited(
 
 
 def check(name: str, arguments: Sequence[str]) -> list[Path]:
-    """Audit a task, print what was found, and write it.
+    """Audit a task, print the findings and write them.
 
     Args:
         name: Of a registered task or family.
@@ -144,7 +144,7 @@ def _csv(found: Audit) -> str:
 
 
 def _clean(splits: Splits) -> str:
-    """Split and row of every row of the clean split."""
+    """Return split and number of every row of the clean split."""
     kept = {
         "train": np.arange(len(splits.train)),
         "val": np.arange(len(splits.val)),
@@ -172,7 +172,7 @@ def _print(found: Audit, seconds: float) -> None:
 
 
 def _cells(line: Line, before: Line | None) -> list[str]:
-    """Cells of a row; what the row above said is not said again."""
+    """Return the cells of a row, without repeating the question of the row above."""
     again = before is not None and before.question == line.question
     return ["" if again else line.question, line.rows, line.answer, line.finding]
 

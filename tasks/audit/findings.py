@@ -1,8 +1,8 @@
-"""What a classifier could exploit in a task: an audit before any claim.
+"""The audit of a task: what a classifier could exploit.
 
-Test rows that are copies or near-duplicates of rows that are learned from, sequences with several
-labels, and what length, composition and odd letters alone say about the class. The numbers are
-here; `tasks.audit.wording` says what they mean.
+Test rows that are copies or near-duplicates of training rows, sequences with several labels, and
+how far length, composition and unusual letters alone predict the class. The numbers are here;
+`tasks.audit.wording` puts them into words.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from tasks.audit.coordinates import Place, Published, overlapping, places_of, pu
 from tasks.audit.exposure import BUNDLED, exposure, occurring
 from tasks.audit.kinship import Kinship, counted, kinship
 from tasks.audit.resplit import removed_by_class
-from tasks.audit.shortcuts import WORDS, Shortcut, shortcuts
+from tasks.audit.shortcuts import KMERS, Shortcut, shortcuts
 from tasks.division import same_strand
 from tasks.kinds import kind_of
 from tasks.metrics.bootstrap import Estimate
@@ -28,7 +28,7 @@ class Conflicts:
     """Sequences that have more than one label.
 
     Attributes:
-        sequences: How many, a sequence and its reverse complement being one.
+        sequences: How many, a sequence and its reverse complement counted as one.
         rows: Rows that hold them.
         across: How many of the sequences have one label in test and another one elsewhere.
     """
@@ -40,14 +40,14 @@ class Conflicts:
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Test rows whose interval overlaps one that is learned from, where coordinates are known.
+    """Test rows whose interval overlaps one of train or validation, where coordinates are known.
 
     Attributes:
-        known: Test rows whose place is known.
+        known: Test rows whose coordinates are known.
         any: Of these, rows that share a base.
         half: Rows of which half or more is shared.
         whole: Rows that lie inside one other interval.
-        chromosomes: How many chromosomes hold rows of train and test both.
+        chromosomes: Chromosomes that hold rows of both train and test.
     """
 
     known: int
@@ -59,15 +59,15 @@ class Overlaps:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What is known of test rows and what the checkpoint saw in pretraining.
+    """Which test rows the checkpoint saw in pretraining.
 
     Attributes:
-        inside: Test rows that occur, letter by letter, in the sequences given as its corpus; None
-            if none were given.
+        inside: Test rows that occur, base by base, in the sequences given as its corpus; None if
+            none were given.
         seen: Test rows on chromosomes of which it saw some.
         unseen: Test rows on other chromosomes.
-        seen_score: What counts of words, which saw nothing, give on the first, as a measure beside
-            a model's score there; None without such rows.
+        seen_score: Score of k-mer counts on the seen rows, for comparison with a model's score
+            there, since k-mer counts have not been pretrained; None without such rows.
         unseen_score: The same on the others.
     """
 
@@ -84,19 +84,19 @@ class Audit:
 
     Attributes:
         task: Name.
-        kind: Of the task: classes, multi_label or regression.
+        kind: Kind of the task: classes, multi_label or regression.
         origin: Where the rows come from and how they are divided.
-        data_sha256: Of the rows.
+        data_sha256: Hash of the rows.
         relations: Rows with a relative, by the closest one, as `tasks.audit.kinship.counted` gives
             them: `train` to earlier training rows, `val` to train, `test` to train and validation,
             and `test_in_train` to train alone.
-        test_by_class: The same of the test rows of each class.
+        test_by_class: The same for the test rows of each class.
         conflicts: Sequences with several labels.
-        overlaps: Of intervals; None where no coordinates are known.
-        shortcuts: What simple features alone give.
+        overlaps: Overlaps of intervals; None where no coordinates are known.
+        shortcuts: Scores of simple features alone.
         unknown: Share of N in the training rows of each class.
         lower_case: Share of lower-case letters in the published rows of each class; None where
-            their text is not at hand.
+            it is not available.
         clean: Test rows that the clean split leaves out and keeps, by class.
         pretraining: What the checkpoint saw of the test rows.
     """
@@ -127,9 +127,9 @@ def audit(
     """Audit one division of a task.
 
     Args:
-        task: Whose rows they are.
+        task: Task of the rows.
         splits: The rows.
-        data: Where they come from: coordinates and the text as published are read there.
+        data: Where they come from; coordinates and the published text are read there.
         regions: BED file of what the checkpoint saw; see `tasks.audit.exposure`.
         corpus: FASTA files, folders or globs of what it saw.
 
@@ -171,7 +171,7 @@ def audit(
 
 
 def find_conflicts(splits: Splits) -> Conflicts:
-    """Sequences of a division that have more than one label."""
+    """Find the sequences of a division that have more than one label."""
     learned: dict[str, set[str]] = defaultdict(set)
     asked: dict[str, set[str]] = defaultdict(set)
     rows: dict[str, int] = defaultdict(int)
@@ -228,20 +228,20 @@ def _pretraining(
     scores: list[Estimate | None] = []
     for chosen in (found.seen, found.unseen):
         test = tuple(e for e, take in zip(splits.test, chosen, strict=True) if take)
-        scores.append(_words_score(task, replace(splits, test=test)) if test else None)
+        scores.append(_kmer_score(task, replace(splits, test=test)) if test else None)
     return Pretraining(inside, int(found.seen.sum()), int(found.unseen.sum()), *scores)
 
 
-def _words_score(task: Task, splits: Splits) -> Estimate | None:
-    """What counts of words give on the test rows; None where too few to say."""
-    found = {one.name: one for one in shortcuts(task, splits, only=WORDS)}
-    return found[WORDS].score if WORDS in found else None
+def _kmer_score(task: Task, splits: Splits) -> Estimate | None:
+    """Return the score of k-mer counts on the test rows; None where no features differ."""
+    found = {one.name: one for one in shortcuts(task, splits, only=KMERS)}
+    return found[KMERS].score if KMERS in found else None
 
 
 def _mean_by_class(
     task: Task, examples: Sequence[Example], share: Callable[[str], float]
 ) -> dict[str, float]:
-    """Mean of a share over the rows of each class; of all rows for tasks of other kinds."""
+    """Return the mean of a share over the rows of each class; of all rows without classes."""
     shares = np.array([share(example.sequence) for example in examples])
     rows = kind_of(task).groups(task, examples)
     return {name: float(shares[at].mean()) for name, at in rows.items() if at.any()}

@@ -1,7 +1,7 @@
-"""How the rows of a task's splits are related: which test rows are copies of what is learned from.
+"""How the rows of a task's splits are related: which test rows are copies of training rows.
 
-A division of 30,000 rows takes seconds, and the many runs of a sweep share one, so what was found
-is kept: in memory, and in the user's cache folder under the hash of the rows.
+The search takes seconds for 30,000 rows, and the runs of a sweep share one division, so its result
+is kept in memory and, under the hash of the rows, in the user's cache folder.
 """
 
 import sys
@@ -30,7 +30,7 @@ _VERSION = 1
 """Raised whenever the search would find other relatives among the same rows."""
 
 PATIENCE = 2.0
-"""Seconds of silence before a search says that it works."""
+"""Seconds until a search says that it is running."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +58,19 @@ class Kinship:
 
 
 def counted(relation: np.ndarray) -> dict[str, int]:
-    """How many rows there are, and how many have a relative of each kind, by the closest one."""
+    """Count the rows, and those with a relative of each kind, by the closest one."""
     names = {"same": SAME, "reverse_complement": OPPOSITE, "near": NEAR}
     counts = {name: int((relation == kind).sum()) for name, kind in names.items()}
     return {"rows": len(relation), **counts}
 
 
 def kinship(splits: Splits) -> Kinship:
-    """The relatives of a division's rows, from the cache where they are there."""
-    # Where an earlier process left off: keyed by content, so it can never be out of date.
+    """Return the relatives of a division's rows, from the cache if they are there."""
     return _kept(_Rows(splits))
 
 
 class _Rows:
-    """Splits that are equal when their hashes are, so that a memory of a few can be kept."""
+    """Splits that are equal when their hashes are, so that results can be memoised."""
 
     def __init__(self, splits: Splits) -> None:
         self.splits = splits
@@ -97,7 +96,7 @@ def _kept(rows: _Rows) -> Kinship:
 
 @contextmanager
 def _announced(rows: int) -> Iterator[None]:
-    """Say on standard error that a long search works, and at its end how long it took."""
+    """Say on standard error that a long search is running, and finally how long it took."""
     said = f"searching for relatives among {rows:,} rows"
     begin = time.monotonic()
     timer = threading.Timer(PATIENCE, lambda: print(f"{said} ...", file=sys.stderr, flush=True))
@@ -115,7 +114,7 @@ def _announced(rows: int) -> Iterator[None]:
 def find_kinship(
     train: Sequence[Example], val: Sequence[Example], test: Sequence[Example]
 ) -> Kinship:
-    """Compare all rows with each other; see `Kinship`."""
+    """Compare all rows with each other and return their relatives."""
     rows = [example.sequence for example in (*train, *val, *test)]
     strands = [same_strand(row) for row in rows]
     number = {strand: i for i, strand in enumerate(sorted(set(strands)))}
@@ -146,13 +145,13 @@ def _closest(
     other_forward: np.ndarray,
     pairs: np.ndarray,
 ) -> np.ndarray:
-    """Closest relation of rows to other rows, (N,) int8.
+    """Return the closest relation of rows to other rows, (N,) int8.
 
     Args:
-        numbers: (N,) number of each row's sequence, blind to the strand.
+        numbers: (N,) number of each row's sequence, the same for both strands.
         forward: (N,) which of the two strands it is.
-        other_numbers: (M,) the same of the others.
-        other_forward: (M,) the same of the others.
+        other_numbers: (M,) the same for the other rows.
+        other_forward: (M,) the same for the other rows.
         pairs: (P, 2) numbers of near-duplicates.
     """
     size = 1 + max(numbers.max(initial=0), other_numbers.max(initial=0), pairs.max(initial=0))
@@ -169,7 +168,7 @@ def _closest(
 
 
 def _to_earlier(numbers: np.ndarray, forward: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Closest relation of each row to a row before it, (N,) int8."""
+    """Return the closest relation of each row to an earlier row, (N,) int8."""
     first = np.full(1 + max(numbers.max(initial=0), pairs.max(initial=0)), len(numbers))
     np.minimum.at(first, numbers, np.arange(len(numbers)))
     nearest = np.full(len(first), len(numbers))
@@ -186,7 +185,7 @@ def _to_earlier(numbers: np.ndarray, forward: np.ndarray, pairs: np.ndarray) -> 
 
 
 def _clusters(n: int, pairs: np.ndarray) -> np.ndarray:
-    """Connected components of `n` sequences, (n,)."""
+    """Return the connected component of each of `n` sequences, (n,)."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
@@ -195,18 +194,18 @@ def _clusters(n: int, pairs: np.ndarray) -> np.ndarray:
 
 
 def _read(file: Path, splits: Splits) -> Kinship | None:
-    """What an earlier process found; None if there is nothing whole."""
+    """Return what an earlier process found; None if there is nothing, or it is damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             found = Kinship(**arrays)
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None  # it is a cache: what cannot be read is found again
+        return None  # only a cache: the search is repeated
     sizes = [len(rows) for rows in (splits.train, splits.val, splits.test)]
     whole = [len(found.train), len(found.val), len(found.test)] == sizes
     return found if whole and len(found.clusters) == sum(sizes) else None
 
 
 def _write(file: Path, found: Kinship) -> None:
-    # A full disk costs the next process some time, and this one nothing.
+    # Without room in the cache the next process searches again; this one goes on.
     with suppress(OSError), swap_in(file) as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, **vars(found))

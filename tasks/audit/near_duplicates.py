@@ -1,14 +1,14 @@
-"""Pairs of sequences that are near-duplicates: copies with substitutions, overlaps of one place.
+"""Pairs of near-duplicates: copies with substitutions, and overlaps of the same locus.
 
-Two sequences are laid upon each other at some shift, on either strand, without gaps. They are
-relatives if they overlap in nearly all (0.95) of the shorter one, and at most one letter in six
-differs there (a copy); or in one half or more, and at most one letter in fifty differs (the same
-place of a genome). Everything that overlaps counts, to the end of one of the two: copies of a
-repeat inside unrelated rows are no relatives, since what stands around them disagrees. A copy that
-has lost or gained letters is found where enough is left on one side of them.
+Two sequences are aligned without gaps at some shift, on either strand. They are relatives if the
+overlap covers nearly all (0.95) of the shorter one and at most one base in six differs (a copy), or
+if it covers half or more and at most one base in fifty differs (the same locus). The whole overlap
+counts, to the end of one of the two: copies of a repeat inside unrelated rows are not relatives,
+because their flanks disagree. A copy with insertions or deletions is found if enough of it remains
+on one side of them.
 
-The search is by seeds: words that both share. Its result depends on neither the order of the
-sequences nor on which strand of each is given.
+Candidates are found by seeds, k-mers that both share. The result depends neither on the order of
+the sequences nor on the strand that is given.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,27 +22,27 @@ from backbone.sequence.kmers import LONGEST, UNKNOWN, Text, kmers_of, text_of
 from tasks.division import same_strand
 
 COPY, COPY_DIFFERS = 0.95, 1 / 6
-"""Share of the shorter sequence that a copy holds, and of its letters that may differ."""
+"""Share of the shorter sequence that a copy covers, and of its bases that may differ."""
 
 OVERLAP, OVERLAP_DIFFERS = 0.5, 1 / 50
-"""The same for two pieces of one place."""
+"""The same for two pieces of one locus."""
 
 LEAST = 30
-"""Letters that relatives share at least; fewer agree in unrelated rows by chance."""
+"""Fewest bases in the overlap of relatives; fewer agree by chance."""
 
 SEEDS_PER_ROW = 128
-"""Words of a short row that are looked at; of longer ones a sample by the hash of the word."""
+"""k-mers of a short row that serve as seeds; of longer rows a sample by the hash of the k-mer."""
 
 SEEDS = 16_000_000
-"""Words that are looked at in all."""
+"""Most seeds in all."""
 
 ALL_PAIRS = 16
-"""Sequences that share a word and are all compared; of more, each with `NEIGHBOURS` on a side."""
+"""Most sequences with one seed that are all compared; of more, each with `NEIGHBOURS` on a side."""
 
 NEIGHBOURS = 4
 
 _LENGTH_FOR = ((300, 16), (150, 14), (100, 12), (70, 11), (0, 10))
-"""Words for rows of so many letters: few copies with 10 % substitutions share none (1 in 80)."""
+"""Length of seeds by length of rows: 1 in 80 copies with 10 % substitutions shares no seed."""
 
 _SAMPLED = 64
 _AT_ONCE = 4_000_000
@@ -59,7 +59,7 @@ def near_duplicates(sequences: Sequence[str]) -> np.ndarray:
         (P, 2) row numbers, the smaller first, ascending.
     """
     strands = [same_strand(sequence) for sequence in sequences]
-    # In an order that is random, but fixed by what the sequences are.
+    # A pseudorandom order that depends on the sequences alone.
     order = sorted(range(len(strands)), key=lambda row: _digest(strands[row]))
     ordered = [strands[row] for row in order]
     text = text_of(ordered)
@@ -75,20 +75,20 @@ def _digest(sequence: str) -> bytes:
 
 
 def _seed_length(lengths: np.ndarray) -> int:
-    """Letters of the seeds: fit for the shortest tenth of the rows, long enough to be rare."""
+    """Return a length of seeds that suits the shortest tenth of the rows and is rare enough."""
     wanted = next(kmer for least, kmer in _LENGTH_FOR if _short(lengths) >= least)
-    # Of n words by chance n^2 / 4^k pairs are the same: no more than ten million of them.
+    # Among n k-mers n^2 / 4^k pairs agree by chance: at most ten million.
     rare = int(np.ceil(np.log(max(float(lengths.sum()), 1.0) ** 2 / 1e7) / np.log(4)))
     return min(max(wanted, rare), LONGEST)
 
 
 def _short(lengths: np.ndarray) -> float:
-    """Length below which a tenth of the rows lie that are long enough to have relatives."""
+    """Return the first decile of the lengths of rows that can have relatives."""
     return float(np.quantile(lengths[lengths >= LEAST], 0.1))
 
 
 def _verified(text: Text, sequences: Sequence[str]) -> Iterator[np.ndarray]:
-    """Blocks (P, 2) of pairs of relatives; a pair can come more than once."""
+    """Yield blocks (P, 2) of pairs of relatives; a pair may come more than once."""
     if not (text.lengths >= LEAST).sum() > 1:
         return
     opposite = text_of([reverse_complement(sequence) for sequence in sequences])
@@ -100,7 +100,7 @@ def _verified(text: Text, sequences: Sequence[str]) -> Iterator[np.ndarray]:
 
 
 def _candidates(text: Text, kmer: int) -> tuple[np.ndarray, ...]:
-    """Pairs that share a seed: rows a < b, whether b is turned, where b begins in a; (H,) each."""
+    """Return pairs that share a seed: rows a < b, whether b is reversed, its shift; (H,) each."""
     keys = [np.empty(0, dtype=np.int64)]
     span = int(text.lengths.max()) + 1
     rows, places, turned, groups = _seeds(text, kmer)
@@ -124,18 +124,18 @@ def _candidates(text: Text, kmer: int) -> tuple[np.ndarray, ...]:
 
 
 def _distinct(keys: np.ndarray) -> np.ndarray:
-    """The different ones, ascending; np.unique hashes, which is slower here."""
+    """Return the distinct keys, ascending; np.unique hashes, which is slower here."""
     keys = np.sort(keys)
     return keys[np.diff(keys, prepend=-1) > 0]
 
 
 def _needed(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Letters that relatives of these lengths share at least."""
+    """Return the shortest overlap of relatives of these lengths."""
     return np.maximum(LEAST, np.ceil(OVERLAP * np.minimum(a, b))).astype(np.int64)
 
 
 def _allowed(shared: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How many of the shared letters may differ."""
+    """Return how many bases of an overlap may differ."""
     is_copy = shared >= COPY * np.minimum(a, b)
     return np.floor(shared * np.where(is_copy, COPY_DIFFERS, OVERLAP_DIFFERS) + 1e-9)
 
@@ -143,18 +143,18 @@ def _allowed(shared: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _seeds(
     text: Text, kmer: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Iterator[tuple[np.ndarray, np.ndarray]]]:
-    """Rows, places in the row and strands of the seeds, and blocks of pairs of equal ones."""
+    """Return rows, positions and strands of the seeds, and blocks of pairs of equal seeds."""
     share = min(1.0, SEEDS_PER_ROW / _short(text.lengths), SEEDS / text.lengths.sum())
     blocks = [_sampled(block, kmer, share) for block in text.blocks(_BLOCK)]
     seeds, rows, places, turned = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    # Equal seeds together, and among them the rows in an order of the seed's own.
+    # Equal seeds together, and among them the rows in a pseudorandom order.
     drawn = _mixed(seeds.astype(np.uint64) ^ _mixed(rows.astype(np.uint64)))
     order = np.argsort((seeds.astype(np.uint64) << np.uint64(32)) | drawn)
     return rows[order], places[order], turned[order], _equal(seeds[order])
 
 
 def _sampled(text: Text, kmer: int, share: float) -> tuple[np.ndarray, ...]:
-    """Words of a piece of the text that are seeds: word, row, place in the row, other strand."""
+    """Return the seeds of a piece of the text: code, row, position in the row, other strand."""
     words = kmers_of(text, kmer)
     # Multiplicative hashing (Knuth, volume 3, section 6.4): its high bits are well mixed.
     hashed = words.canonical * np.uint32(2654435769)
@@ -167,14 +167,14 @@ def _sampled(text: Text, kmer: int, share: float) -> tuple[np.ndarray, ...]:
 
 
 def _mixed(numbers: np.ndarray) -> np.ndarray:
-    """32 bits of a number (uint64) that look random (the finaliser of SplitMix64)."""
+    """Return 32 pseudorandom bits of a number (uint64), by the finaliser of SplitMix64."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return (numbers ^ (numbers >> np.uint64(31))) >> np.uint64(32)
 
 
 def _is_microsatellite(codes: np.ndarray, kmer: int) -> np.ndarray:
-    """Whether a word is one unit of up to four letters, over and over, and says nothing."""
+    """Return which k-mers repeat one unit of up to four bases, and so are uninformative."""
     found = np.zeros(len(codes), dtype=bool)
     for unit in range(1, 5):
         rest = np.uint32(4 ** (kmer - unit) - 1)
@@ -183,7 +183,7 @@ def _is_microsatellite(codes: np.ndarray, kmer: int) -> np.ndarray:
 
 
 def _equal(seeds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of places in ascending `seeds` that hold the same one."""
+    """Yield pairs of positions in ascending `seeds` that are equal."""
     borders = np.flatnonzero(np.diff(seeds.astype(np.int64), prepend=-1))
     sizes = np.diff(borders, append=len(seeds))
     end = np.repeat(np.cumsum(sizes), sizes)
@@ -196,14 +196,14 @@ def _equal(seeds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _are_relatives(a: Text, b: Text, pairs: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Whether pairs of rows of two texts, laid upon each other at a shift, are relatives, (P,)."""
+    """Return which pairs of rows of two texts, aligned at a shift, are relatives, (P,)."""
     one, two = pairs[:, 0], pairs[:, 1]
     begin = np.maximum(shift, 0)
     shared = np.minimum(a.lengths[one], shift + b.lengths[two]) - begin
     allowed = _allowed(shared, a.lengths[one], b.lengths[two])
     from_a, from_b = a.starts[one] + begin, b.starts[two] + begin - shift
-    # Most candidates share a repeat and nothing else, which a sample of the letters shows: as many
-    # mismatches as are allowed, and four standard errors more.
+    # Most candidates share only a repeat. A sample of their bases shows it: they are dropped if it
+    # has four standard errors more mismatches than allowed.
     share = allowed / shared
     most = _SAMPLED * share + 4 * np.sqrt(_SAMPLED * share * (1 - share)) + 1
     good = np.ones(len(pairs), dtype=bool)
@@ -224,7 +224,7 @@ def _are_relatives(a: Text, b: Text, pairs: np.ndarray, shift: np.ndarray) -> np
 
 
 def _blocks(sizes: np.ndarray) -> Iterator[slice]:
-    """Slices that hold about `_AT_ONCE` letters, where each entry has so many."""
+    """Yield slices of about `_AT_ONCE` bases, for entries of these sizes."""
     ends = np.cumsum(sizes)
     borders = np.unique(np.searchsorted(ends, np.arange(0, ends[-1:].sum(), _AT_ONCE), "right"))
     for begin, end in pairwise([*borders.tolist(), len(sizes)]):
@@ -232,6 +232,6 @@ def _blocks(sizes: np.ndarray) -> Iterator[slice]:
 
 
 def _differ(a: Text, b: Text, in_a: np.ndarray, in_b: np.ndarray) -> np.ndarray:
-    """Whether the letters at places of two texts differ; N differs from all."""
+    """Return where the bases at positions of two texts differ; N differs from all."""
     one, two = a.codes[in_a], b.codes[in_b]
     return (one != two) | (one == UNKNOWN)

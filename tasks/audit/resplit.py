@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.streams import stream
 from tasks.audit.coordinates import Place, places_of, published
 from tasks.audit.kinship import NONE, Kinship, counted, kinship
 from tasks.division import divide
@@ -18,14 +19,14 @@ from tasks.task import Example, Splits, Task, make_splits, strata
 def redivided(
     task: Task, splits: Splits, division: str, split_seed: int, data: Path | None
 ) -> Splits:
-    """The rows of a task in another division.
+    """Divide the rows of a task anew.
 
     Args:
-        task: Whose rows they are.
+        task: Task of the rows.
         splits: As its source divides them.
         division: One of `DIVISIONS`.
-        split_seed: Moves a division of all rows.
-        data: Where the rows come from; coordinates are read there.
+        split_seed: Seed of a division of all rows.
+        data: Where the rows come from; their coordinates are read there.
 
     Raises:
         InputError: If a class is left without rows, or coordinates that are needed are unknown.
@@ -40,8 +41,8 @@ def redivided(
         largest = int(np.bincount(groups).max())
         if largest > POOL_SHARES[0] * len(rows):
             raise InputError(
-                f"split=by_cluster: {largest} of {len(rows)} rows of {task.name} are relatives of "
-                f"one another or of such; they cannot be divided"
+                f"split=by_cluster: {largest} of {len(rows)} rows of {task.name} are connected as "
+                f"relatives; they cannot be divided"
             )
         parts = divide(strata(rows), groups, POOL_SHARES, split_seed)
         kept = "rows that are relatives kept together"
@@ -58,7 +59,7 @@ def redivided(
 
 
 def clean_splits(task: Task, splits: Splits) -> Splits:
-    """The same division, less the test rows that have a relative in training or validation.
+    """Return the same division without test rows that have a relative in train or validation.
 
     Raises:
         InputError: If a class has no test row left.
@@ -72,7 +73,7 @@ def clean_splits(task: Task, splits: Splits) -> Splits:
 
 
 def check_strict(task: Task, found: Kinship) -> None:
-    """Refuse a division in which test rows are copies of rows that are learned from.
+    """Refuse a division in which test rows are copies of training or validation rows.
 
     Raises:
         InputError: With the numbers.
@@ -88,7 +89,7 @@ def check_strict(task: Task, found: Kinship) -> None:
 
 
 def removed_by_class(task: Task, splits: Splits, found: Kinship) -> dict[str, tuple[int, int]]:
-    """Test rows that the clean split leaves out and keeps, by class; `all` for other tasks."""
+    """Return how many test rows the clean split drops and keeps, by class."""
     gone = found.test != NONE
     return {
         name: (int(gone[rows].sum()), int((~gone)[rows].sum()))
@@ -99,18 +100,18 @@ def removed_by_class(task: Task, splits: Splits, found: Kinship) -> dict[str, tu
 def divide_by_chromosome(
     chromosomes: Sequence[str], shares: Sequence[float], seed: int
 ) -> list[np.ndarray]:
-    """Divide rows so that each chromosome is in one part, and the parts are as large as may be.
+    """Divide rows so that each chromosome is in one part, and parts are near their shares.
 
-    The largest chromosome goes first, each to the part that lacks most rows; chromosomes of one
-    size, and parts that lack as many, by a draw.
+    Chromosomes are assigned from the largest down, each to the part that lacks most rows;
+    chromosomes of equal size come in random order.
 
     Args:
         chromosomes: N names.
         shares: Share of each part; they sum to 1.
-        seed: Moves the draw.
+        seed: Seed of that order.
 
     Returns:
-        For each part the ascending numbers of its rows.
+        The ascending row numbers of each part.
 
     Raises:
         InputError: If there are fewer chromosomes than parts.
@@ -121,14 +122,14 @@ def divide_by_chromosome(
             f"split=by_chromosome: the rows lie on {len(names)} chromosomes ({', '.join(names)}); "
             f"{len(shares)} are needed"
         )
-    generator = np.random.default_rng(seed)
+    generator = stream(seed, "chromosomes of splits")
     order = generator.permutation(len(names))
     order = order[np.argsort(-sizes[order], kind="stable")]
     lacking = np.array(shares) * len(group)
     part_of = np.empty(len(names), dtype=np.int64)
     for done, one in enumerate(order):
         empty = [part for part in range(len(shares)) if part not in part_of[order[:done]]]
-        # The last ones go where nothing is yet.
+        # The last chromosomes go to parts that are still empty.
         open_parts = empty if len(empty) == len(order) - done else list(range(len(shares)))
         part_of[one] = max(open_parts, key=lambda part: lacking[part])
         lacking[part_of[one]] -= sizes[one]

@@ -1,9 +1,9 @@
-"""What can be told from a sequence without reading it: its length, its composition, its letters.
+"""Baselines that hardly read the sequence: its length, its composition, its k-mers.
 
-Learned from training rows and scored on test rows: a decision tree on a length or a number of
-letters, since classes may share a few exact values; a regression on composition.
-What length or GC content alone gives is no knowledge of DNA, and what counts of short words give is
-the least that a model of DNA must beat.
+They are fitted on training rows and scored on test rows: a decision tree on a length or a share of
+letters, since classes may share a few exact values; a regression on composition. A task that length
+or GC content solves does not test knowledge of DNA, and counts of short k-mers are the least that a
+model of DNA must beat.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,28 +20,28 @@ from tasks.metrics.bootstrap import Estimate
 from tasks.task import Example, Kind, Splits, Task, label_text, subset, truth
 
 LEARNED, SCORED = 3000, 5000
-"""Rows that a regression sees and rows that it is scored on, at most."""
+"""Most rows that a baseline is fitted on, and that it is scored on."""
 
 LABELS = 20
-"""Labels of a multi-label task that are looked at, at most."""
+"""Most labels of a multi-label task that are scored."""
 
-WORD = 5
-"""Letters of the longer words."""
+KMER = 5
+"""Length of the longer k-mers."""
 
 MARGIN = 0.03
-"""How far above chance the whole interval of a score must lie to be named."""
+"""How far above chance the whole interval of a score must lie to be reported as a shortcut."""
 
 Features = Callable[[Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How far some numbers of a row go.
+    """The score of a baseline on a few features of the sequence.
 
     Attributes:
-        name: What they are.
+        name: The features.
         score: The validation figure of the task's kind, on test rows.
-        chance: What the most frequent class gives, or a constant.
+        chance: The score of the most frequent class, or of a constant.
         rows: Test rows that were scored.
     """
 
@@ -52,49 +52,49 @@ class Shortcut:
 
     @property
     def exceeds_chance(self) -> bool:
-        """Whether the whole interval lies above chance, by `MARGIN`."""
+        """Whether the whole interval lies above chance by `MARGIN`."""
         least = self.score.low if self.score.has_interval else self.score.value
         return least > self.chance + MARGIN
 
 
 def length(sequences: Sequence[str]) -> np.ndarray:
-    """Number of letters, (N, 1)."""
+    """Return the lengths, (N, 1)."""
     return np.array([[len(sequence)] for sequence in sequences], dtype=np.float64)
 
 
 def gc(sequences: Sequence[str]) -> np.ndarray:
-    """Share of G and C, (N, 1)."""
+    """Return the GC content, (N, 1)."""
     return np.array([[gc_content(sequence)] for sequence in sequences])
 
 
 def dinucleotides(sequences: Sequence[str]) -> np.ndarray:
-    """Shares of the words of two letters, a word and its reverse complement being one."""
+    """Return the frequencies of the 2-mers, reverse complements counted as one, (N, 10)."""
     return kmer_frequencies(sequences, 2)
 
 
-def words(sequences: Sequence[str]) -> np.ndarray:
-    """Shares of the words of `WORD` letters, a word and its reverse complement being one."""
-    return kmer_frequencies(sequences, WORD)
+def kmers(sequences: Sequence[str]) -> np.ndarray:
+    """Return the frequencies of the k-mers of length `KMER`, reverse complements as one."""
+    return kmer_frequencies(sequences, KMER)
 
 
 def unknown(sequences: Sequence[str]) -> np.ndarray:
-    """Share of N, (N, 1)."""
+    """Return the share of N, (N, 1)."""
     return np.array([[sequence.count("N") / len(sequence)] for sequence in sequences])
 
 
-WORDS = f"words of {WORD}"
+KMERS = f"{KMER}-mers"
 
 FEATURES: dict[str, Features] = {
     "length": length,
     "GC content": gc,
     "N": unknown,
     "dinucleotides": dinucleotides,
-    WORDS: words,
+    KMERS: kmers,
 }
 
 
 NUMBERS = ("length", "N", "lower case")
-"""Features that are one number, of which classes may share a few exact values: for a tree."""
+"""Features of one number, of which classes may share a few exact values: fitted by a tree."""
 
 
 def shortcuts(
@@ -103,15 +103,15 @@ def shortcuts(
     more: dict[str, Features] | None = None,
     only: str | None = None,
 ) -> list[Shortcut]:
-    """Score every set of features, beginning with none at all: the most frequent class.
+    """Score every set of features, beginning with none: the most frequent class.
 
-    Depends on neither the order of the rows nor on which strand of each is given.
+    The result depends neither on the order of the rows nor on the strand that is given.
 
     Args:
-        task: Whose rows they are.
+        task: Task of the rows.
         splits: The rows.
         more: Further features, by name.
-        only: Name of the features to score alone, beside none at all.
+        only: Name of the features to score alone, beside none.
 
     Returns:
         A score for each set of features in which training rows differ at all.
@@ -142,13 +142,13 @@ def shortcuts(
 
 
 def _some(rows: Sequence[Example], n: int) -> Sequence[Example]:
-    """So many rows at most, in an order that is fixed by what they are."""
+    """Return at most `n` rows, in an order that depends on their content alone."""
     ordered = sorted(rows, key=lambda e: (same_strand(e.sequence), label_text(e.label)))
     return subset(ordered, n, seed=0) if len(rows) > n else ordered
 
 
 def _labels_with_both(learn: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels that some rows have and some have not, in both sets; evenly chosen if many."""
+    """Return labels that some rows have and some lack, in both sets; evenly chosen if many."""
     both = [
         label
         for label in range(learn.shape[1])
@@ -159,7 +159,7 @@ def _labels_with_both(learn: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray,
 
 
 def _model(kind: Kind, x: np.ndarray, is_number: bool) -> Any:
-    """What learns from features (N, F): scikit-learn's, not yet fitted."""
+    """Return the scikit-learn model, not yet fitted, for features (N, F)."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -168,14 +168,14 @@ def _model(kind: Kind, x: np.ndarray, is_number: bool) -> Any:
         return tree(min_samples_leaf=max(10, len(x) // 50), random_state=0)
     if kind == "regression":
         return Ridge(alpha=x.shape[1])
-    # The penalty grows with the number of weights, as validation rows would choose it.
+    # A stronger penalty for many weights, about what validation rows would choose.
     return LogisticRegression(C=1.0 if x.shape[1] <= 16 else 0.01, max_iter=2000)
 
 
 def _scores(
     task: Task, model: Any, x: np.ndarray, learn: np.ndarray, asked_x: np.ndarray
 ) -> np.ndarray:
-    """Log-probabilities of classes, log-odds of labels or numbers, of the rows asked about."""
+    """Return scores of the test rows, as `tasks.kinds` has them."""
     if task.kind == "regression":
         return model.fit(x, learn).predict(asked_x)[:, None]
     if task.kind == "multi_label":

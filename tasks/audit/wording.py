@@ -1,30 +1,29 @@
-"""What an audit says, in words: one line a question, and a verdict at the end."""
+"""An audit in words: one line for each question, and a verdict at the end."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tasks.audit.findings import Audit
-from tasks.audit.shortcuts import NUMBERS, WORDS, Shortcut
+from tasks.audit.shortcuts import KMERS, NUMBERS, Shortcut
 from tasks.kinds import TASK_KINDS
 
 Finding = Literal["", "leak", "labels", "shortcut", "few"]
-"""What a line is a case of; empty where there is nothing wrong."""
+"""The flaw that a line shows; empty where there is none."""
 
 REPEATS = 0.03
-"""Share of near-duplicates among test rows up to which they are put down to repeats of the genome:
-copies of young L1 elements are as near to one another as that."""
+"""Share of near-duplicates among test rows up to which they are attributed to genomic repeats:
+copies of young L1 elements are that similar to one another."""
 
 FEW = 30
-"""Rows of a class in the clean test split below which it is too small to tell methods apart."""
+"""Fewest rows of a class in a clean test split that can tell methods apart."""
 
 NAMED = ("GC content", *NUMBERS)
-"""Features whose score is a flaw of the data wherever it is above chance. Counts of words are not
-among them: they are what a model of DNA is compared with."""
+"""Features whose score above chance is a flaw of the data. k-mer counts are not among them: they
+are what a model of DNA is compared with."""
 
-
-COUNTS = ("dinucleotides", WORDS)
-"""Features that are counts of words."""
+COUNTS = ("dinucleotides", KMERS)
+"""Features that are counts of k-mers."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Line:
         question: What was asked.
         rows: Of which rows.
         answer: In words and numbers.
-        finding: What it is a case of.
+        finding: The flaw that it shows.
     """
 
     question: str
@@ -45,7 +44,7 @@ class Line:
 
 
 def lines(audit: Audit) -> list[Line]:
-    """Every question of an audit with its answer."""
+    """Return every question of an audit with its answer."""
     return [
         *_relations(audit),
         _conflicts(audit),
@@ -58,7 +57,7 @@ def lines(audit: Audit) -> list[Line]:
 
 
 def verdict(audit: Audit) -> list[str]:
-    """What to make of it, a sentence each; the first says whether test rows leak."""
+    """Return the conclusions, a sentence each; the first says whether test rows leak."""
     found = lines(audit)
     leaks = [line for line in found if line.finding == "leak"]
     if leaks:
@@ -66,7 +65,7 @@ def verdict(audit: Audit) -> list[str]:
         kept = sum(keep for _, keep in audit.clean.values())
         sentences = [f"LEAK. {said}. Quote split=clean ({kept} test rows) beside the official one."]
     else:
-        sentences = ["No leak: no test or validation row is a copy of a row that is learned from."]
+        sentences = ["No leak: no test or validation row is a copy of a training row."]
         if audit.relations["test"]["near"]:
             near = _of(audit.relations["test"]["near"], audit.relations["test"]["rows"])
             sentences[0] += f" {near} test rows resemble one, as copies of repeats do."
@@ -77,9 +76,11 @@ def verdict(audit: Audit) -> list[str]:
             sentences.append(f"FEW ROWS. {line.answer}.")
     named = [line for line in found if line.finding == "shortcut"]
     for line in named:
-        sentences.append(f"SHORTCUT. {line.question}: {line.answer}. Show it beside any result.")
+        sentences.append(f"SHORTCUT. {line.question}: {line.answer}. Report it beside any result.")
     if not named:
-        sentences.append("No shortcut: length, GC content and odd letters say no more than chance.")
+        sentences.append(
+            "No shortcut: length, GC content and unusual letters predict no better than chance."
+        )
     scored = [one for one in audit.shortcuts if one.score.is_defined]
     if scored:
         best = max(scored, key=lambda one: one.score.value)
@@ -150,7 +151,9 @@ def _shortcut(audit: Audit, one: Shortcut) -> Line:
 def _letters(audit: Audit) -> Iterator[Line]:
     yield Line("share of N", "train rows by class", _shares(audit.unknown))
     if audit.lower_case is None:
-        yield Line("share of lower case", "rows as published", "their text is not at hand")
+        yield Line(
+            "share of lower case", "rows as published", "the published text is not available"
+        )
     else:
         yield Line("share of lower case", "rows as published", _shares(audit.lower_case))
 
@@ -166,7 +169,7 @@ def _pretraining(audit: Audit) -> Iterator[Line]:
     for name, count, score in parts:
         answer = _of(count, rows)
         if score is not None:
-            answer += f"; counts of {WORDS} letters {TASK_KINDS[audit.kind].validation} {score}"
+            answer += f"; counts of {KMERS} {TASK_KINDS[audit.kind].validation} {score}"
         yield Line(f"chromosomes {name} in pretraining", "test rows", answer)
 
 

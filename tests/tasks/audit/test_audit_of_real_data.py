@@ -73,9 +73,7 @@ def test_enhancer_cohn_has_no_leak_and_gc_content_is_named(shared_data):
 def test_there_is_nothing_in_the_synthetic_tasks(name):
     found = found_in(name, None)
     assert named(found) == set()
-    assert verdict(found)[0] == (
-        "No leak: no test or validation row is a copy of a row that is learned from."
-    )
+    assert verdict(found)[0] == ("No leak: no test or validation row is a copy of a training row.")
 
 
 def test_what_is_planted_into_a_real_test_split_is_found(shared_data):

@@ -10,7 +10,7 @@ import pytest
 from backbone.sequence.dna import reverse_complement
 from tasks.audit import command as check
 from tasks.audit.findings import audit, find_conflicts
-from tasks.audit.shortcuts import WORDS, Shortcut
+from tasks.audit.shortcuts import KMERS, Shortcut
 from tasks.audit.wording import lines, verdict
 from tasks.metrics.bootstrap import Estimate
 from tasks.registry import TASKS
@@ -86,7 +86,7 @@ def test_gc_content_alone_is_named_and_composition_is_what_a_model_must_beat():
     assert findings(found) == {("shortcut", "GC content alone")}
     # GC content decides the class here, and so it is the best of the baselines.
     assert verdict(found)[-1].startswith("To beat: GC content, accuracy 0.")
-    scores = {"majority": 0.5, "dinucleotides": 0.8, WORDS: 0.7}
+    scores = {"majority": 0.5, "dinucleotides": 0.8, KMERS: 0.7}
     made = tuple(Shortcut(n, Estimate(v, v - 0.1, v + 0.1), 0.5, 60) for n, v in scores.items())
     assert verdict(replace(found, shortcuts=made))[-1] == (
         "To beat: counts of dinucleotides, accuracy 0.800 [0.700, 0.900], the best of these "
