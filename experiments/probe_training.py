@@ -101,7 +101,7 @@ class EpisodeSource:
         return ids, counted
 
     def _ids(self, pairs: Sequence[Pair]) -> np.ndarray:
-        return self.writer.template.shown(self.writer.demonstrations(pairs))
+        return self.writer.template.encode_demonstrations(self.writer.demonstrations(pairs))
 
 
 def train_on_episodes(options: Options, show: Callable[[Status], None]) -> Path:

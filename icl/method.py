@@ -46,12 +46,14 @@ class Progress:
     Attributes:
         epoch: Epochs finished.
         epochs: Epochs that there will be at most.
-        loss: Mean loss over the training rows of this epoch.
+        loss: Mean loss over the training rows of this epoch, each before its step.
         validation_loss: Loss on the validation rows after this epoch.
         validation: Accuracy on the validation rows after this epoch; mean AUROC for several labels,
             R2 for numbers.
-        best: The best of it so far.
+        best: The same figure at the best epoch so far, the one of lowest validation loss.
         figure: What it is: accuracy, auroc or r2.
+        best_epoch: The best epoch so far; 0 is the state before tuning.
+        best_loss: Its validation loss.
     """
 
     epoch: int
@@ -61,6 +63,8 @@ class Progress:
     validation: float
     best: float
     figure: str = "accuracy"
+    best_epoch: int = 0
+    best_loss: float = float("nan")
 
 
 def silent(progress: Progress) -> None:

@@ -47,8 +47,9 @@ def shown(
 def describe(progress: Progress) -> str:
     """One epoch in words."""
     return (
-        f"loss {progress.loss:.4f}  validation {progress.figure} {progress.validation:.4f} "
-        f"(best {progress.best:.4f})"
+        f"loss {progress.loss:.4f}  validation loss {progress.validation_loss:.4f}, "
+        f"{progress.figure} {progress.validation:.4f} "
+        f"(best epoch {progress.best_epoch}: {progress.best_loss:.4f}, {progress.best:.4f})"
     )
 
 

@@ -1,30 +1,28 @@
-"""Calibration: one number per class, added to the scores, takes away what a prompt always says.
+"""Calibration: an offset per class, added to the scores, that removes the prompt's prior.
 
-A prompt prefers some label words whatever the query (Zhao et al. 2021, arXiv 2102.09690). Every
-calibration here answers with an offset (C,), of mean zero, for `calibrated`; what differs is where
-it is read off: from null queries, from labelled rows, or from unlabelled rows and a known prior.
+A prompt prefers some label words whatever the query (Zhao et al. 2021, arXiv 2102.09690). Each
+function here returns an offset (C,) of mean zero for `calibrate`, estimated on null queries, on
+labelled rows, or on unlabelled rows with a known prior.
 """
 
 import numpy as np
+from scipy.optimize import minimize, root
 from scipy.special import log_softmax, logsumexp, softmax
 
 CALIBRATIONS = ("none", "contextual", "offset", "prior")
-"""Nothing; null queries; labelled validation rows; unlabelled rows and their prior."""
+"""No offset; from null queries; from labelled rows; from unlabelled rows and a known prior."""
 
 L2 = 1e-6
-"""Pull of a fitted offset towards zero: decides where the rows do not."""
-
-_TOLERANCE = 1e-12
-_STEPS = 500
+"""L2 penalty of a fitted offset, which decides where the rows do not."""
 
 
-def calibrated(scores: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Adds an offset (C,) to scores (N, C); returns normalised log-probabilities (N, C)."""
+def calibrate(scores: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Return the log-probabilities (N, C) of scores (N, C) plus an offset (C,)."""
     return log_softmax(np.asarray(scores, dtype=np.float64) + offset, axis=1)
 
 
 def contextual_offset(null_scores: np.ndarray) -> np.ndarray:
-    """Offset after which null queries favour no class (Zhao et al. 2021, section 5).
+    """Return the offset after which null queries favour no class (Zhao et al. 2021, section 5).
 
     The inverse of the mean probabilities over the null queries: their W = diag(p_cf)^-1, which
     on log-probabilities is an offset.
@@ -33,65 +31,65 @@ def contextual_offset(null_scores: np.ndarray) -> np.ndarray:
         null_scores: (M, C) scores of null queries (`prompts.null_queries`).
 
     Returns:
-        (C,) the offset, of mean zero.
+        The offset (C,), of mean zero.
 
     Raises:
-        ValueError: if there are no rows, or a score is not finite.
+        ValueError: If there are no rows, or a score is not finite.
     """
     log_p = log_softmax(_checked(null_scores), axis=1)
     return _centred(-logsumexp(log_p, axis=0))
 
 
 def fit_offset(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Offset of maximum likelihood on labelled rows, under an L2 penalty of `L2`.
+    """Return the offset of maximum likelihood on labelled rows, under an L2 penalty of `L2`.
 
-    The gradient of the likelihood is the frequency of each class less its mean probability, so
-    of the labels only their frequencies matter: this is `prior_offset` to them, on these rows.
-    Rows that the scores separate perfectly are no trouble, since an offset moves all rows alike
-    and cannot gain without end; inside a wide margin the penalty keeps it close to zero. A class
-    without a row is pushed down, and only the penalty keeps its offset finite (10 to 15 below).
+    The gradient of the likelihood is the frequency of each class less its mean probability, so only
+    the frequencies of the labels matter: this is `prior_offset` with those frequencies. The offset
+    stays finite where scores separate the rows perfectly, since it shifts all rows alike; inside a
+    wide margin the penalty keeps it close to zero. Only the penalty keeps the offset of a class
+    without rows finite (10 to 15 below the others).
 
     Args:
         scores: (N, C) scores of validation rows.
         labels: (N,) their classes.
 
     Returns:
-        (C,) the offset, of mean zero.
+        The offset (C,), of mean zero.
 
     Raises:
-        ValueError: if shapes disagree, there are no rows, or a score is not finite.
+        ValueError: If shapes disagree, there are no rows, or a score is not finite.
     """
     scores, labels = _checked(scores), np.asarray(labels)
     classes = scores.shape[1]
     if labels.shape != scores.shape[:1] or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels {labels.shape} do not fit scores {scores.shape}")
-    return _matched(scores, np.bincount(labels, minlength=classes) / len(labels), L2)
+    return _match(scores, np.bincount(labels, minlength=classes) / len(labels), L2)
 
 
 def prior_offset(scores: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Offset after which the mean predicted probabilities over the rows are the prior.
+    """Return the offset after which the mean predicted probabilities are the prior.
 
-    It exists and is unique but for a shift, since the prior is positive. Needs no labels, but all
-    rows at once: fit it on validation or training rows, or predictions depend on other test rows.
+    The offset is unique, since the prior is positive. It needs no labels but all rows at once: fit
+    it on validation or training rows, or predictions depend on other test rows.
 
     Args:
         scores: (N, C) scores of rows.
         prior: (C,) positive, sums to 1.
 
     Returns:
-        (C,) the offset, of mean zero.
+        The offset (C,), of mean zero.
 
     Raises:
-        ValueError: if shapes disagree, the prior is none, or a score is not finite.
+        ValueError: If shapes disagree, the prior is not one, or a score is not finite.
     """
     scores, prior = _checked(scores), np.asarray(prior, dtype=np.float64)
     if prior.shape != scores.shape[1:] or (prior <= 0).any() or abs(prior.sum() - 1) > 1e-9:
         raise ValueError(f"{prior} is no prior of {scores.shape[1]} classes")
-    return _matched(scores, prior, 0.0)
+    return _match(scores, prior, 0.0)
 
 
-def averaged(scores: np.ndarray) -> np.ndarray:
-    """Mean log-probabilities over views of the same rows: strands, or permutations of the words.
+def average_views(scores: np.ndarray) -> np.ndarray:
+    """Return mean log-probabilities over views of the same rows: strands, or orders of the words.
 
     Args:
         scores: (V, N, C) scores of every view, each by class and not by word.
@@ -102,33 +100,38 @@ def averaged(scores: np.ndarray) -> np.ndarray:
     return log_softmax(log_softmax(np.asarray(scores, dtype=np.float64), axis=2).mean(0), axis=1)
 
 
-def _matched(scores: np.ndarray, target: np.ndarray, l2: float) -> np.ndarray:
-    """Newton's method, damped, on the convex function whose gradient is mean(p) - target.
+def _match(scores: np.ndarray, target: np.ndarray, l2: float) -> np.ndarray:
+    """Return the offset whose mean predicted probabilities over the rows are `target`.
 
-    With o the offset: mean of logsumexp(scores + o) - target . o + l2 / 2 |o|^2.
+    It minimises mean(logsumexp(scores + offset)) - target . offset + l2 / 2 |offset|^2, which is
+    convex; its gradient is mean(p) - target + l2 * offset. A shift of all classes alike changes no
+    probability, so the square of the offset's sum is added, which is 0 at the optimum.
     """
     rows, classes = scores.shape
 
-    def loss(offset: np.ndarray) -> float:
-        along = logsumexp(scores + offset, axis=1).mean() - target @ offset
-        return float(along + l2 / 2 * offset @ offset)
+    def objective(offset: np.ndarray) -> float:
+        fit = logsumexp(scores + offset, axis=1).mean() - target @ offset
+        return float(fit + (l2 * offset @ offset + offset.sum() ** 2 / classes) / 2)
 
-    offset = np.zeros(classes)
-    for _ in range(_STEPS):
+    def gradient(offset: np.ndarray) -> np.ndarray:
+        mean = softmax(scores + offset, axis=1).mean(axis=0)
+        return mean - target + l2 * offset + offset.sum() / classes
+
+    def hessian(offset: np.ndarray) -> np.ndarray:
         p = softmax(scores + offset, axis=1)
-        gradient = p.mean(0) - target + l2 * offset
-        if np.abs(gradient).max() < _TOLERANCE:
-            break
-        # A shift of all classes changes nothing, and far from every row nothing does: the added
-        # terms make the matrix regular and do not move the optimum.
-        curvature = (
-            np.diag(p.mean(0)) - p.T @ p / rows + 1 / classes + (l2 + 1e-10) * np.eye(classes)
-        )
-        step, size, here = np.linalg.solve(curvature, gradient), 1.0, loss(offset)
-        while loss(offset - size * step) > here - 1e-4 * size * gradient @ step + 1e-14 * abs(here):
-            size /= 2
-        offset = _centred(offset - size * step)
-    return offset
+        return np.diag(p.mean(axis=0) + l2) - p.T @ p / rows + 1 / classes
+
+    # From where the classes have equal mean scores: near the optimum, however far apart they are.
+    start = _centred(-scores.mean(axis=0))
+    if objective(start) > objective(np.zeros(classes)):
+        start = np.zeros(classes)
+    found = minimize(
+        objective, start, jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-8}
+    ).x
+    # The objective cannot tell offsets apart whose gradients are below 1e-8; the gradient can.
+    exact = root(gradient, found, jac=hessian, tol=1e-13).x
+    closer = np.abs(gradient(exact)).max() < np.abs(gradient(found)).max()
+    return _centred(exact if closer else found)
 
 
 def _checked(scores: np.ndarray) -> np.ndarray:

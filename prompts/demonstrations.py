@@ -1,7 +1,7 @@
-"""Demonstrations: which labelled rows a query is shown, and in which order.
+"""Demonstrations: which labelled rows stand before a query, and in which order.
 
-They come from one pool, the training rows, as many of each class, and never from the query's own
-stretch of genome (`prompts.leakage`).
+They come from one pool, the training rows, equally many of each class, and none is a relative of
+the query (`prompts.leakage`).
 """
 
 from collections import Counter
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from itertools import islice
 
 import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.sequence.kmers import kmer_frequencies
-from prompts.leakage import overlaps
+from backbone.common.streams import stream
+from prompts.leakage import are_related
 from prompts.similarity import Cosine, Embed, GcAndLength, Similarity
 from tasks.task import Example
 
@@ -23,17 +23,17 @@ CHOOSERS = ("random", "nearest", "nearest_embedding", "diverse", "matched")
 ORDERS = ("random", "nearest_last", "alternating")
 
 RELEVANCE = 0.5
-"""Weight of nearness to the query against distance from what is chosen already, in `diverse`."""
+"""Weight of similarity to the query, against similarity to rows already chosen, in `diverse`."""
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A labelled row that is shown.
+    """A labelled row in a prompt.
 
     Attributes:
         sequence: DNA over ACGTN.
         label: Index into the labels of the task.
-        row: Its place in the pool.
+        row: Its index in the pool.
     """
 
     sequence: str
@@ -41,7 +41,8 @@ class Demonstration:
     row: int
 
 
-Refuses = Callable[[str], bool]
+IsRelated = Callable[[Sequence[str]], list[bool]]
+"""Of each row, whether it is a relative of a query, and may not stand before it."""
 
 
 class DemonstrationChooser:
@@ -51,9 +52,9 @@ class DemonstrationChooser:
 
     - `random`: drawn from the class.
     - `nearest`: the nearest by cosine of strand-blind 4-mer frequencies.
-    - `nearest_embedding`: the nearest by cosine of what `embed` makes of the rows.
+    - `nearest_embedding`: the nearest by cosine of the vectors that `embed` returns.
     - `diverse`: by maximal marginal relevance (Carbonell and Goldstein 1998, eq. 1), one of each
-      class in turn: near the query and far from what is chosen already, by 4-mers.
+      class in turn: similar to the query and unlike the rows already chosen, by 4-mers.
     - `matched`: the nearest in GC content and length, so that neither tells the classes apart.
 
     Orders:
@@ -61,8 +62,8 @@ class DemonstrationChooser:
     - `random`: drawn.
     - `nearest_last`: from the least to the most similar, by the chooser's own measure; by 4-mers
       where it has none.
-    - `alternating`: rounds of one row of each class, the classes in one drawn order; what was
-      chosen first stands in the last round, next to the query.
+    - `alternating`: rounds of one row of each class, the classes in one drawn order; the rows
+      chosen first form the last round, next to the query.
     """
 
     def __init__(
@@ -76,19 +77,19 @@ class DemonstrationChooser:
         seed: int = 0,
         embed: Embed | None = None,
     ) -> None:
-        """Checks the options; the pool is measured when that is first needed.
+        """Check the options; similarities are computed when they are first needed.
 
         Args:
-            pool: training rows.
-            classes: the number of classes.
-            shots: demonstrations per class.
-            chooser: one of `CHOOSERS`.
-            order: one of `ORDERS`.
-            seed: of all draws.
-            embed: for `nearest_embedding`, N sequences -> (N, D) frozen states, mean-pooled.
+            pool: Training rows.
+            classes: The number of classes.
+            shots: Demonstrations per class.
+            chooser: One of `CHOOSERS`.
+            order: One of `ORDERS`.
+            seed: Seed of all draws.
+            embed: For `nearest_embedding`, N sequences -> (N, D) mean-pooled frozen states.
 
         Raises:
-            InputError: for an option that is not among the choices, or too small a pool.
+            InputError: If an option is none of the choices, or the pool is too small.
         """
         if chooser not in CHOOSERS:
             raise InputError(f"method.chooser={chooser}: must be one of {', '.join(CHOOSERS)}")
@@ -107,13 +108,13 @@ class DemonstrationChooser:
                 raise self._too_few(label, len(rows))
 
     def fixed(self, avoid: Sequence[str] = ()) -> tuple[Demonstration, ...]:
-        """One set for all queries of a run.
+        """Return one set for all queries of a run.
 
         Args:
-            avoid: the sequences that will be scored; rows that overlap one of them are left out.
+            avoid: The sequences that will be scored; their relatives are left out.
 
         Raises:
-            InputError: if the chooser or the order asks for a query, or too few rows are left.
+            InputError: If the chooser or the order needs a query, or too few rows are left.
         """
         if self.chooser != "random":
             raise InputError(
@@ -125,79 +126,90 @@ class DemonstrationChooser:
                 "method.order=nearest_last orders for each query: "
                 "give method.demonstrations=per_query or another order"
             )
-        generator = np.random.default_rng([self._seed])
-        chosen = self._drawn(generator, lambda row: any(overlaps(row, other) for other in avoid))
-        return self._shown(self._ordered(chosen, None, generator))
+        generator = stream(self._seed, "demonstrations")
+        chosen = self._drawn(generator, lambda rows: are_related(rows, avoid))
+        return self._demonstrations(self._ordered(chosen, None, generator))
 
     def for_query(self, sequence: str) -> tuple[Demonstration, ...]:
-        """The set for one query: a function of the pool, the seed and the sequence alone.
+        """Return the set for one query: a function of the pool, the seed and the sequence alone.
 
         Raises:
-            InputError: if a class has fewer than `shots` rows that do not overlap the query.
+            InputError: If a class has fewer than `shots` rows that are no relatives of the query.
         """
         if not self.shots:
             return ()
         digest = int.from_bytes(sha256(sequence.encode()).digest()[:8])
-        generator = np.random.default_rng([self._seed, digest])
+        generator = stream(self._seed, "demonstrations of a query", digest)
 
-        def refused(row: str) -> bool:
-            return overlaps(sequence, row)
+        def is_related(rows: Sequence[str]) -> list[bool]:
+            return are_related(rows, [sequence])
 
         if self.chooser == "random":
-            chosen = self._drawn(generator, refused)
+            chosen = self._drawn(generator, is_related)
         elif self.chooser == "diverse":
-            chosen = self._diverse(sequence, refused)
+            chosen = self._diverse(sequence, is_related)
         else:
-            chosen = self._nearest(sequence, refused)
-        return self._shown(self._ordered(chosen, sequence, generator))
+            chosen = self._nearest(sequence, is_related)
+        return self._demonstrations(self._ordered(chosen, sequence, generator))
 
-    def _drawn(self, generator: np.random.Generator, refused: Refuses) -> list[list[int]]:
-        orders = [generator.permutation(rows) for rows in self._rows]
-        return [self._first(label, rows, refused) for label, rows in enumerate(orders)]
+    def _drawn(self, generator: np.random.Generator, is_related: IsRelated) -> list[list[int]]:
+        return self._first([generator.permutation(rows) for rows in self._rows], is_related)
 
-    def _nearest(self, sequence: str, refused: Refuses) -> list[list[int]]:
+    def _nearest(self, sequence: str, is_related: IsRelated) -> list[list[int]]:
         distance = -self._similarity.to(sequence)
         orders = [rows[np.argsort(distance[rows], kind="stable")] for rows in self._rows]
-        return [self._first(label, rows, refused) for label, rows in enumerate(orders)]
+        return self._first(orders, is_related)
 
-    def _diverse(self, sequence: str, refused: Refuses) -> list[list[int]]:
-        """Maximal marginal relevance, one of each class in turn."""
+    def _first(self, orders: Sequence[np.ndarray], is_related: IsRelated) -> list[list[int]]:
+        """Return the first `shots` rows of each class, in the order given, without relatives.
+
+        Rows of all classes are compared at once, in rounds that double: one comparison with the
+        many queries of a run costs hardly more than that of a single row.
+        """
+        chosen: list[list[int]] = [[] for _ in orders]
+        start, size = 0, self.shots
+        while lacking := [c for c, rows in enumerate(chosen) if len(rows) < self.shots]:
+            candidates = [(c, int(row)) for c in lacking for row in orders[c][start : start + size]]
+            related = is_related([self.pool[row].sequence for _, row in candidates])
+            for (c, row), row_is_related in zip(candidates, related, strict=True):
+                if not row_is_related and len(chosen[c]) < self.shots:
+                    chosen[c].append(row)
+            start, size = start + size, 2 * size
+            for c in lacking:
+                if len(chosen[c]) < self.shots and start >= len(orders[c]):
+                    raise self._too_few(c, len(chosen[c]))
+        return chosen
+
+    def _diverse(self, sequence: str, is_related: IsRelated) -> list[list[int]]:
+        """Choose by maximal marginal relevance, one of each class in turn."""
         relevance = RELEVANCE * self._kmers.to(sequence)
         redundancy = np.zeros(len(self.pool))  # frequencies are positive, so are their cosines
         chosen: list[list[int]] = [[] for _ in self._rows]
         for _ in range(self.shots):
             for label, rows in enumerate(self._rows):
-                row = self._best(rows, relevance - (1 - RELEVANCE) * redundancy, refused)
+                row = self._best(rows, relevance - (1 - RELEVANCE) * redundancy, is_related)
                 if row is None:
                     raise self._too_few(label, len(chosen[label]))
                 chosen[label].append(row)
-                relevance[row] = -np.inf  # a row is shown once
+                relevance[row] = -np.inf  # a row is chosen once
                 redundancy = np.maximum(redundancy, self._kmers.between(row))
         return chosen
 
-    def _best(self, rows: np.ndarray, value: np.ndarray, refused: Refuses) -> int | None:
-        """The row of the greatest value that may be shown; None if there is none left."""
+    def _best(self, rows: np.ndarray, value: np.ndarray, is_related: IsRelated) -> int | None:
+        """Return the row of the greatest value that is no relative; None if none is left."""
         for _ in rows:
             row = int(rows[np.argmax(value[rows])])
             if value[row] == -np.inf:
                 return None
-            if not refused(self.pool[row].sequence):
+            if not is_related([self.pool[row].sequence])[0]:
                 return row
             value[row] = -np.inf
         return None
 
-    def _first(self, label: int, rows: Iterable[int], refused: Refuses) -> list[int]:
-        """The first `shots` rows that may be shown."""
-        allowed = (int(row) for row in rows if not refused(self.pool[row].sequence))
-        chosen = list(islice(allowed, self.shots))
-        if len(chosen) < self.shots:
-            raise self._too_few(label, len(chosen))
-        return chosen
-
     def _ordered(
         self, chosen: list[list[int]], sequence: str | None, generator: np.random.Generator
     ) -> list[int]:
-        """Rows in the order in which they are shown; `chosen` has a list a class, best first."""
+        """Return rows in the prompt's order; `chosen` has one list per class, best first."""
         rows = [row for of_class in chosen for row in of_class]
         if self.order == "alternating":
             classes = generator.permutation(len(chosen))
@@ -207,7 +219,7 @@ class DemonstrationChooser:
             return sorted(rows, key=lambda row: (similarity[row], -row))
         return [int(row) for row in generator.permutation(np.array(rows, dtype=np.int64))]
 
-    def _shown(self, rows: Iterable[int]) -> tuple[Demonstration, ...]:
+    def _demonstrations(self, rows: Iterable[int]) -> tuple[Demonstration, ...]:
         return tuple(Demonstration(self.pool[r].sequence, self.pool[r].label, r) for r in rows)
 
     @cached_property
@@ -225,13 +237,14 @@ class DemonstrationChooser:
 
     def _too_few(self, label: int, eligible: int) -> InputError:
         return InputError(
-            f"shots={self.shots}: class {label} has {eligible} rows that may be shown, of "
-            f"{len(self._rows[label])} in the pool; give fewer shots or more training rows"
+            f"shots={self.shots}: class {label} has {eligible} rows that are no relatives of "
+            f"a query, of {len(self._rows[label])} in the pool; give fewer shots or more training "
+            f"rows"
         )
 
 
 def balanced(demonstrations: Sequence[Demonstration], classes: int) -> bool:
-    """Whether each class is shown equally often."""
+    """Return whether each class has equally many demonstrations."""
     counts = Counter(demonstration.label for demonstration in demonstrations)
     of_each = [counts[label] for label in range(classes)]
     return sum(of_each) == len(demonstrations) and len(set(of_each)) <= 1

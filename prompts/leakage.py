@@ -1,23 +1,50 @@
-"""Which rows give a query away: itself, its other strand, pieces of the same stretch of genome."""
+"""Which rows give a query away: the same stretch of genome, or what the audit calls a relative."""
+
+from collections.abc import Sequence
 
 from backbone.sequence.dna import reverse_complement
+from tasks.audit.near_duplicates import near_duplicates
+from tasks.division import same_strand
 
 MIN_OVERLAP = 32
 """Bases that two intervals must share to overlap; fewer also recur by chance and in repeats."""
 
 LONGEST_UNIT = 6
-"""Letters of the longest unit of a microsatellite."""
+"""Longest repeated unit, in letters, of a microsatellite."""
+
+
+def are_related(rows: Sequence[str], others: Sequence[str]) -> list[bool]:
+    """Return of each row whether it overlaps one of `others`, or is its near-duplicate.
+
+    Overlaps are those of `overlaps`; near-duplicates are those of the audit
+    (`tasks.audit.near_duplicates`): copies with substitutions, pieces of one place.
+    """
+    strands = [same_strand(row) for row in rows]
+    other_strands = [same_strand(other) for other in others]
+    distinct = list(dict.fromkeys([*strands, *other_strands]))
+    number = {strand: i for i, strand in enumerate(distinct)}
+    is_other = [False] * len(distinct)
+    for strand in other_strands:
+        is_other[number[strand]] = True
+    related = list(is_other)
+    for one, two in near_duplicates(distinct).tolist():
+        related[one] |= is_other[two]
+        related[two] |= is_other[one]
+    return [
+        related[number[strand]] or any(overlaps(row, other) for other in others)
+        for row, strand in zip(rows, strands, strict=True)
+    ]
 
 
 def overlaps(a: str, b: str) -> bool:
-    """Whether two sequences may be the same stretch of a genome, read on either strand.
+    """Return whether two sequences may be the same stretch of a genome, read on either strand.
 
     True if they are equal or each other's reverse complement; if one lies within the other; or if
     the end of one is the beginning of the other, over at least `MIN_OVERLAP` bases (over the whole
-    of the shorter one, where it is shorter than that). Any two intervals of a genome that overlap
-    by so much are found. Copies of a repeat inside two unrelated rows are not: what they share ends
-    where neither row ends. Nor do microsatellites count, such as a poly-A at the end of one row and
-    the beginning of the other: they say nothing about the place.
+    of the shorter one, if it is shorter than that). Any two intervals of a genome that overlap by
+    that much are found. Copies of a repeat inside two unrelated rows are not: what they share ends
+    where neither row ends. Microsatellites, such as a poly-A at the end of one row and the
+    beginning of the other, do not count: they occur everywhere.
     """
     if not a or not b:
         return a == b
@@ -30,7 +57,7 @@ def overlaps(a: str, b: str) -> bool:
 
 
 def _ends_in(a: str, b: str) -> bool:
-    """Whether `a`, or as much of its end as `b` can hold before its own beginning, lies in `b`."""
+    """Return whether `a` lies in `b`, or an end of `a` is the beginning of `b`."""
     seed = a[-min(MIN_OVERLAP, len(a), len(b)) :]
     start = b.find(seed)
     while start >= 0:
@@ -43,6 +70,6 @@ def _ends_in(a: str, b: str) -> bool:
 
 
 def _is_microsatellite(sequence: str) -> bool:
-    """Whether a sequence is one unit of a few letters, over and over."""
+    """Return whether a sequence is a repeated unit of a few letters."""
     units = range(1, min(LONGEST_UNIT, len(sequence) // 2) + 1)
     return any(sequence[unit:] == sequence[:-unit] for unit in units)

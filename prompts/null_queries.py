@@ -1,4 +1,4 @@
-"""Null queries: DNA that says nothing of its class, to see what a prompt answers by itself.
+"""Null queries: uninformative DNA, on which a prompt shows its prior.
 
 The genomic counterparts of the content-free inputs of Zhao et al. 2021 (arXiv 2102.09690).
 """
@@ -11,33 +11,34 @@ from itertools import pairwise, product
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.streams import stream
 
 NULLS = ("dinucleotide", "n_run", "empty")
 """A shuffle that keeps dinucleotide counts; a run of N of the same length; no query at all."""
 
 
 def null_queries(kind: str, sequences: Sequence[str], n: int, seed: int) -> list[str]:
-    """Draws null queries after real ones.
+    """Draw null queries modelled on real ones.
 
     Args:
-        kind: one of `NULLS`.
-        sequences: real queries, from train; the nulls have their lengths.
-        n: how many nulls; beyond the number of sequences these are used again, in turn.
-        seed: moves which sequences are used, and their shuffles.
+        kind: One of `NULLS`.
+        sequences: Real queries, without their labels; the nulls have their lengths.
+        n: Number of nulls; beyond the number of sequences these are used again, in turn.
+        seed: Decides which sequences are used, and their shuffles.
 
     Returns:
         n sequences over ACGTN; for `empty` the one empty query, since all are alike.
 
     Raises:
-        InputError: if the kind is unknown, n is not positive, or there is no sequence.
+        InputError: If the kind is unknown, n is not positive, or there is no sequence.
     """
     if kind not in NULLS:
-        raise InputError(f"no null query is called {kind!r}; choose one of {', '.join(NULLS)}")
+        raise InputError(f"unknown null query {kind!r}; choose one of {', '.join(NULLS)}")
     if n < 1 or not sequences:
         raise InputError(f"{n} null queries of {len(sequences)} sequences: both must be at least 1")
     if kind == "empty":
         return [""]
-    generator = np.random.default_rng([seed, NULLS.index(kind)])
+    generator = stream(seed, "null queries", NULLS.index(kind))
     order = generator.permutation(len(sequences))
     models = [sequences[order[i % len(order)]] for i in range(n)]
     if kind == "n_run":
@@ -46,15 +47,15 @@ def null_queries(kind: str, sequences: Sequence[str], n: int, seed: int) -> list
 
 
 def dinucleotide_shuffle(sequence: str, generator: np.random.Generator) -> str:
-    """Draws evenly from all sequences with the same dinucleotide counts and the same ends.
+    """Draw uniformly from all sequences with the same dinucleotide counts and the same ends.
 
     A sequence is a walk over its letters that uses each dinucleotide once (Altschul and Erickson
     1985). Such a walk is free but for the last step out of each letter: those must lead to the
     last letter of the sequence, as a tree. So a tree is drawn, and all other steps are shuffled.
 
     Args:
-        sequence: letters of a small alphabet, such as ACGTN; the trees are enumerated.
-        generator: of the draw; it is moved on.
+        sequence: Letters of a small alphabet, such as ACGTN; the trees are enumerated.
+        generator: Source of the draws.
     """
     if len(sequence) < 3:
         return sequence
@@ -78,7 +79,7 @@ def dinucleotide_shuffle(sequence: str, generator: np.random.Generator) -> str:
 def _last_steps(
     steps: dict[str, list[str]], end: str, generator: np.random.Generator
 ) -> dict[str, str]:
-    """Draws the last step out of every letter but the end, a tree that leads to the end.
+    """Draw the last step out of every letter but the end, a tree that leads to the end.
 
     A tree is as likely as there are ways to choose its steps. Drawing them all at once, rather
     than one by one until they happen to be a tree, also serves the long runs of one letter where

@@ -1,4 +1,4 @@
-"""Learned prompt vectors: what soft prompting trains, and nothing else.
+"""The parameters of a soft prompt: learned vectors around the query, and offsets per class.
 
 Source: Lester et al. 2021 (arXiv 2104.08691) for vectors in front of the query; Li and Liang 2021
 (arXiv 2101.00190) and Liu et al. 2022 (arXiv 2110.07602) for vectors in every layer.
@@ -7,9 +7,11 @@ Source: Lester et al. 2021 (arXiv 2104.08691) for vectors in front of the query;
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backbone.common.streams import stream_seed
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import NUCLEOTIDES
 
@@ -19,7 +21,7 @@ Init = Literal["nucleotides", "normal"]
 
 @dataclass(frozen=True)
 class PromptShape:
-    """How many vectors stand before and after the query, and in how many further layers."""
+    """Vectors before and after the query, and the further layers that have additions there."""
 
     before: int
     after: int
@@ -27,7 +29,7 @@ class PromptShape:
 
     @classmethod
     def of(cls, prompt_tokens: int, placement: Placement, layers: int) -> "PromptShape":
-        """Divides a budget of prompt tokens; `split` gives the odd one to the end."""
+        """Divide a budget of prompt tokens; `split` gives the odd one to the end."""
         if placement == "split":
             return cls(prompt_tokens // 2, prompt_tokens - prompt_tokens // 2, layers)
         before = prompt_tokens if placement == "before" else 0
@@ -35,30 +37,30 @@ class PromptShape:
 
 
 class SoftPrompt(nn.Module):
-    """Vectors before and after the query, their additions in further layers, offsets per class.
+    """Vectors before and after the query, additions in later layers, and offsets per class.
 
     Attributes:
-        before: (P1, D), in front of the query.
-        after: (P2, D), behind the query's [SEP].
+        before: (P1, D), before the query and its demonstrations.
+        after: (P2, D), after the query's [SEP].
         deep_before: (layers, P1, D), added at the same positions to the inputs of later layers.
         deep_after: (layers, P2, D), likewise.
         offset: (C,), added to the scores of the label words.
     """
 
     def __init__(self, model: HyenaDNA, shape: PromptShape, classes: int, init: Init, seed: int):
-        """Draws the vectors.
+        """Draw the vectors; additions and offsets start at 0.
 
         Args:
-            model: the backbone that will read the prompt.
-            shape: how many vectors, where.
-            classes: the number of classes.
+            model: The backbone that will read the prompt.
+            shape: How many vectors, and where.
+            classes: The number of classes.
             init: `nucleotides` starts from the embeddings of random A, C, G and T, so that the
                 prompt starts out as DNA; `normal` from noise of their scale.
-            seed: of the draw.
+            seed: Seed of the draw.
         """
         super().__init__()
         words = model.get_input_embeddings().weight.detach()[list(NUCLEOTIDES)].cpu()
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(stream_seed(seed, "soft prompt"))
         tokens = shape.before + shape.after
         if init == "nucleotides":
             vectors = words[torch.randint(4, (tokens,), generator=generator)]
@@ -74,15 +76,20 @@ class SoftPrompt(nn.Module):
 
     @property
     def count(self) -> int:
-        """Numbers that are trained."""
+        """Number of learned parameters."""
         return sum(p.numel() for p in self.parameters())
 
+    def set_offset(self, offset: np.ndarray) -> None:
+        """Set the offsets to the values of an array (C,)."""
+        with torch.no_grad():
+            self.offset.copy_(torch.from_numpy(offset))
+
     def additions_before(self) -> Tensor | None:
-        """What later layers add at the prefix, or None for a prompt of one layer."""
+        """Return what later layers add at the prefix; None for a prompt of one layer."""
         return self.deep_before if len(self.deep_before) else None
 
     def additions_after(self) -> Tensor | None:
-        """What later layers add at [SEP] (nothing) and at the suffix; None for one layer."""
+        """Return what later layers add at [SEP] (zeros) and at the suffix; None for one layer."""
         if not len(self.deep_after):
             return None
         layers, _, width = self.deep_after.shape

@@ -1,9 +1,9 @@
-"""Templates: demonstrations and a query as one row of token ids, and what of them fits.
+"""Templates: demonstrations and a query as one row of token ids, and how they are made to fit.
 
     sequence SEP word SEP  sequence SEP word SEP  ...  query SEP
                                                              ^ answer_at: predicts the word
 
-Everything that is shown is ended by [SEP], so that a word follows it wherever one is asked for.
+[SEP] ends every sequence, so that a label word follows it in demonstrations and query alike.
 """
 
 from bisect import bisect_right
@@ -25,7 +25,7 @@ Policy = Literal["refuse", "drop", "trim"]
 
 @dataclass(frozen=True)
 class Prompt:
-    """A query with what stands in front of it.
+    """A query after its demonstrations.
 
     Attributes:
         ids: (L,) int64 token ids.
@@ -42,7 +42,7 @@ class Template:
 
     Attributes:
         verbalizer: The label words.
-        demonstration_strands: `both` shows each demonstration, then its reverse complement with
+        demonstration_strands: `both` writes each demonstration, then its reverse complement with
             the same word.
     """
 
@@ -50,10 +50,10 @@ class Template:
     demonstration_strands: DemonstrationStrands = "forward"
 
     def __post_init__(self) -> None:
-        """Checks the choice.
+        """Check the strands.
 
         Raises:
-            InputError: if it is none.
+            InputError: If they are none of the choices.
         """
         if self.demonstration_strands not in get_args(DemonstrationStrands):
             raise InputError(
@@ -63,11 +63,11 @@ class Template:
 
     @property
     def strands(self) -> int:
-        """How often each demonstration is shown."""
+        """How often each demonstration is written."""
         return 2 if self.demonstration_strands == "both" else 1
 
-    def shown(self, demonstrations: Sequence[Demonstration]) -> np.ndarray:
-        """Token ids (L,) int64 of demonstrations, each as sequence SEP word SEP."""
+    def encode_demonstrations(self, demonstrations: Sequence[Demonstration]) -> np.ndarray:
+        """Return token ids (L,) int64 of demonstrations, each as sequence SEP word SEP."""
         parts = [np.zeros(0, dtype=np.int64)]
         for demonstration in demonstrations:
             word = encode_dna(self.verbalizer.words[demonstration.label])
@@ -75,22 +75,24 @@ class Template:
                 parts += [encode_dna(sequence), _SEP, word, _SEP]
         return np.concatenate(parts)
 
-    def query(self, sequence: str) -> np.ndarray:
-        """Token ids (L,) int64 of a query: sequence SEP."""
+    def encode_query(self, sequence: str) -> np.ndarray:
+        """Return token ids (L,) int64 of a query: sequence SEP."""
         return np.concatenate([encode_dna(sequence), _SEP])
 
     def prompt(self, demonstrations: Sequence[Demonstration], sequence: str) -> Prompt:
-        """Writes the demonstrations, then the query."""
-        ids = np.concatenate([self.shown(demonstrations), self.query(sequence)])
+        """Return the demonstrations, then the query."""
+        ids = np.concatenate(
+            [self.encode_demonstrations(demonstrations), self.encode_query(sequence)]
+        )
         return Prompt(ids, len(ids) - 1)
 
     def length(self, demonstrations: Sequence[Demonstration]) -> int:
-        """Tokens that demonstrations take."""
+        """Return the number of tokens of demonstrations."""
         around = 2 + self.verbalizer.length
         return self.strands * sum(len(d.sequence) + around for d in demonstrations)
 
     def bases(self, demonstrations: Sequence[Demonstration]) -> int:
-        """Bases of demonstrations that the model reads, both strands counted where both stand."""
+        """Return the bases of demonstrations, both strands counted where both are written."""
         return self.strands * sum(len(d.sequence) for d in demonstrations)
 
     def _strands_of(self, sequence: str) -> tuple[str, ...]:
@@ -99,13 +101,13 @@ class Template:
 
 @dataclass(frozen=True)
 class Selection:
-    """Demonstrations that fit.
+    """Demonstrations that fit into a token budget.
 
     Attributes:
-        demonstrations: What is shown.
-        bases: Bases of it that the model reads, both strands counted where both are shown.
-        dropped: Demonstrations that were left out.
-        trimmed: Demonstrations that were cut.
+        demonstrations: Those in the prompt.
+        bases: Their bases, both strands counted where both are written.
+        dropped: Number of demonstrations left out.
+        trimmed: Number of demonstrations cut.
     """
 
     demonstrations: tuple[Demonstration, ...]
@@ -116,11 +118,11 @@ class Selection:
 
 @dataclass(frozen=True)
 class TokenBudget:
-    """Room for demonstrations, query, its [SEP] and the label word, and what to do without it.
+    """Tokens for demonstrations, query, [SEP] and label word, and what to do if they do not fit.
 
     Attributes:
-        tokens: Positions, at most.
-        policy: `refuse` is an error. `drop` leaves out whole rounds, the first demonstration of
+        tokens: Most tokens.
+        policy: `refuse` raises an error. `drop` leaves out whole rounds, the first demonstration of
             each class, until the rest fits. `trim` cuts all demonstrations to the middle of one
             length, the longest at which all fit; a shorter one stays whole.
     """
@@ -129,10 +131,10 @@ class TokenBudget:
     policy: Policy = "refuse"
 
     def __post_init__(self) -> None:
-        """Checks the policy.
+        """Check the policy.
 
         Raises:
-            InputError: if it is none.
+            InputError: If it is none of the choices.
         """
         if self.policy not in get_args(Policy):
             raise InputError(
@@ -142,15 +144,15 @@ class TokenBudget:
     def fit(
         self, demonstrations: Sequence[Demonstration], template: Template, query_length: int
     ) -> Selection:
-        """Makes demonstrations fit in front of a query.
+        """Return the demonstrations that fit before a query.
 
         Args:
-            demonstrations: in the order in which they are shown.
-            template: how they are written.
-            query_length: bases of the query; of the longest, for several.
+            demonstrations: In the prompt's order.
+            template: How they are written.
+            query_length: Bases of the query; of the longest, for several.
 
         Raises:
-            InputError: if the policy cannot make them fit, with the numbers.
+            InputError: If the policy cannot make them fit, with the numbers.
         """
         ending = query_length + 1 + template.verbalizer.length
         left = self.tokens - ending
@@ -180,7 +182,7 @@ class TokenBudget:
 def _trimmed(
     demonstrations: tuple[Demonstration, ...], template: Template, left: int
 ) -> tuple[Demonstration, ...]:
-    """Cuts to the greatest length at which all fit; leaves them whole if there is none."""
+    """Cut to the greatest length at which all fit; leave them whole if there is none."""
 
     def cut(length: int) -> tuple[Demonstration, ...]:
         return tuple(replace(d, sequence=_middle(d.sequence, length)) for d in demonstrations)
@@ -191,14 +193,14 @@ def _trimmed(
 
 
 def _without_first_round(demonstrations: tuple[Demonstration, ...]) -> tuple[Demonstration, ...]:
-    """Leaves out the first demonstration of each class."""
+    """Leave out the first demonstration of each class."""
     labels = [d.label for d in demonstrations]
     first = {labels.index(label) for label in labels}
     return tuple(d for i, d in enumerate(demonstrations) if i not in first)
 
 
 def _middle(sequence: str, length: int) -> str:
-    """The middle of a sequence, `length` letters or all there are."""
+    """Return the middle `length` letters of a sequence, or all of a shorter one."""
     start = max(len(sequence) - length, 0) // 2
     return sequence[start : start + length]
 

@@ -82,17 +82,35 @@ class EncodedSequences:
         lengths = torch.tensor([len(self.encoded[row]) for row in rows])
         return Batch(rows, torch.from_numpy(ids), lengths)
 
-    def batches(
-        self, size: int, order: np.ndarray | None = None, tokens: int | None = None
-    ) -> Iterator[Batch]:
-        """Cuts all rows into batches of at most `size` rows of one padded length.
+    def batches(self, size: int, tokens: int | None = None) -> Iterator[Batch]:
+        """Yield all rows in batches of one padded length.
 
         Args:
-            size: rows of a batch.
-            order: a permutation of the rows; batches keep it within a length.
-            tokens: of a batch at most, where it has more than one row.
+            size: Most rows of a batch.
+            tokens: Most tokens of a batch of more than one row; None for any number.
         """
-        order = np.arange(len(self)) if order is None else order
+        for rows in self._groups(np.arange(len(self)), size, tokens):
+            yield self.batch(rows)
+
+    def epoch(self, count: int, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield the rows of each step of an epoch, of one padded length, in random order.
+
+        Args:
+            count: Rows of one strand; if there are twice as many, row i + `count` is the reverse
+                complement of row i, and each row comes once, on a strand drawn for it.
+            size: Most rows of a step.
+            generator: Source of the draws.
+        """
+        strand = generator.integers(len(self) // count, size=count)
+        order = generator.permutation(count)
+        steps = list(self._groups(order + strand[order] * count, size))
+        for i in generator.permutation(len(steps)):
+            yield steps[i]
+
+    def _groups(
+        self, order: np.ndarray, size: int, tokens: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yield rows of one padded length together, within a length in the given order."""
         by_length = order[np.argsort(self.padded[order], kind="stable")]
         changes = np.flatnonzero(np.diff(self.padded[by_length])) + 1
         for group in np.split(by_length, changes):
@@ -100,7 +118,7 @@ class EncodedSequences:
             if tokens is not None:
                 fitting = min(size, max(1, tokens // int(self.padded[group[0]])))
             for start in range(0, len(group), fitting):
-                yield self.batch(group[start : start + fitting])
+                yield group[start : start + fitting]
 
 
 def both_strands(sequences: Sequence[str]) -> list[str]:

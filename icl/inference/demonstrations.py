@@ -1,4 +1,4 @@
-"""What a run shows in front of its queries: one set of demonstrations, or a set for each query."""
+"""The demonstrations of a run: one set for all queries, or a set chosen for each query."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,26 +10,25 @@ import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
+from backbone.common.streams import stream
 from icl.controls import controlled_demonstrations
 from icl.inference.embedding import embed_sequences
 from icl.method import Context
 from prompts.demonstrations import CHOOSERS, ORDERS, Demonstration, DemonstrationChooser
-from prompts.leakage import overlaps
+from prompts.leakage import are_related
 from prompts.template import DemonstrationStrands, Policy, Selection, Template, TokenBudget
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
 
 PREFIX = "demonstrations."
-"""What the names of the saved arrays begin with."""
+"""Beginning of the names of the saved arrays."""
 
 _ARRAYS = {"letters": np.uint8, "lengths": np.int64, "labels": np.int64, "rows": np.int64}
-_CONTROL_STREAM = 1
-"""Tells draws of a control from those of the chooser, which have the same seed."""
 
 
 @dataclass
 class DemonstrationConfig:
-    """Which demonstrations are shown, and how; shared by every method that shows some."""
+    """Which demonstrations stand in a prompt, and how they are written."""
 
     demonstrations: str = option(
         "fixed", "one fixed set for the run, or one per query", choices=("fixed", "per_query")
@@ -52,20 +51,23 @@ class DemonstrationConfig:
     )
 
     def check_demonstrations(self) -> None:
-        """Refuse options that do not go together.
+        """Refuse a chooser or an order that needs a query, for a set that all queries share.
 
         Raises:
-            InputError: naming the option, as the command line knows it, and what it may be.
+            InputError: If options do not go together.
         """
-        nothing = DemonstrationChooser(
-            [], 0, 0, chooser=self.chooser, order=self.order, embed=lambda rows: np.zeros((0, 1))
-        )
         if self.demonstrations == "fixed":
-            nothing.fixed()
+            DemonstrationChooser(
+                [], 0, 0, chooser=self.chooser, order=self.order, embed=_no_states
+            ).fixed()
+
+
+def _no_states(sequences: Sequence[str]) -> np.ndarray:
+    return np.zeros((len(sequences), 1))
 
 
 class DemonstrationSet:
-    """The demonstrations of one run, as `draw` found them in the training rows.
+    """The demonstrations of one run, drawn from the training rows or loaded.
 
     Attributes:
         per_query: Whether each query has a set of its own, chosen for it.
@@ -74,15 +76,15 @@ class DemonstrationSet:
     def __init__(
         self, options: DemonstrationConfig, context: Context, tokens: Callable[[], int]
     ) -> None:
-        """Checks the options; without shots nothing is ever shown.
+        """Check the options; without shots the set is empty.
 
         Args:
-            options: which, and how.
-            context: gives the shots, the seed, the control and the backbone that embeds rows.
-            tokens: gives the room for demonstrations, query, [SEP] and label word.
+            options: Which demonstrations, and how they are written.
+            context: Gives the shots, the seed, the control and the backbone that embeds rows.
+            tokens: Returns the tokens available to demonstrations, query, [SEP] and label word.
 
         Raises:
-            InputError: for options that do not go together.
+            InputError: If options do not go together.
         """
         options.check_demonstrations()
         self._options, self._context, self._tokens = options, context, tokens
@@ -96,22 +98,22 @@ class DemonstrationSet:
         self._longest = 0
 
     def template(self, verbalizer: Verbalizer) -> Template:
-        """How demonstrations are written with these label words."""
+        """Return how demonstrations are written with these label words."""
         strands = cast(DemonstrationStrands, self._options.demonstration_strands)
         return Template(verbalizer, strands)
 
     def draw(self, pool: Sequence[Example], verbalizer: Verbalizer, longest: int) -> None:
-        """Draw the one set of the run; sets per query are chosen when they are asked for.
+        """Draw the run's one set; sets per query are chosen when they are asked for.
 
-        A second call with the same rows changes nothing.
+        A second call with the same rows keeps what the first one drew.
 
         Args:
-            pool: the training rows.
-            verbalizer: label words; only their length matters here.
-            longest: bases of the longest query for which there must be room.
+            pool: Training rows.
+            verbalizer: Label words; only their length matters here.
+            longest: Bases of the longest query that must fit.
 
         Raises:
-            InputError: if there are too few rows to choose from, or the set does not fit.
+            InputError: If there are too few rows to choose from, or the set does not fit.
         """
         if not self._shots or (self._pool is pool and self._longest == longest):
             return
@@ -122,25 +124,31 @@ class DemonstrationSet:
             self._shared = self._fit(self._chosen, "", self.template(verbalizer), longest)
         self._pool, self._longest = pool, longest
 
-    def shared(self, template: Template) -> np.ndarray:
-        """Token ids (S,) of the set that all queries are shown; none if each has its own."""
-        return template.shown(self._shared.demonstrations)
+    def shared_ids(self, template: Template) -> np.ndarray:
+        """Return token ids (S,) of the set that all queries share; none if each has its own."""
+        return template.encode_demonstrations(self._shared.demonstrations)
 
-    def own(self, query: str, template: Template) -> np.ndarray:
-        """Token ids (S,) of the set chosen for one query; none if all share one."""
-        return template.shown(self._for(query, template).demonstrations if self.per_query else ())
+    def own_ids(self, query: str, template: Template) -> np.ndarray:
+        """Return token ids (S,) of the set chosen for one query; none if all share one."""
+        own = self._for(query, template).demonstrations if self.per_query else ()
+        return template.encode_demonstrations(own)
 
     def before(self, query: str, template: Template) -> tuple[Demonstration, ...]:
-        """What one query is shown, in its order."""
+        """Return the demonstrations in front of one query, in order."""
         return (self._for(query, template) if self.per_query else self._shared).demonstrations
 
-    def without_shown(self, rows: Sequence[Example]) -> list[Example]:
-        """The rows that overlap none of the run's one set: those would be told their label."""
-        shown = [one.sequence for one in self._chosen]
-        return [row for row in rows if not any(overlaps(row.sequence, one) for one in shown)]
+    def without_relatives(self, rows: Sequence[Example]) -> list[Example]:
+        """Return the rows that are no relative of the run's one set.
+
+        The others would have their label in their own prompt.
+        """
+        if not self._chosen:
+            return list(rows)
+        related = are_related([e.sequence for e in rows], [d.sequence for d in self._chosen])
+        return [row for row, is_related in zip(rows, related, strict=True) if not is_related]
 
     def details(self, queries: Sequence[str], template: Template) -> dict[str, Any]:
-        """How much a query is shown; means over the queries where each has its own set."""
+        """Return how much stands before a query; means over queries that have their own sets."""
         sets = [self._for(query, template) for query in queries] if self.per_query else []
         counts = [
             (len(one.demonstrations), one.bases, one.dropped, one.trimmed)
@@ -152,7 +160,7 @@ class DemonstrationSet:
         return {"bases_shown": bases} | {f"demonstrations_{name}": value for name, value in values}
 
     def state(self) -> dict[str, np.ndarray]:
-        """The rows that are shown, or chosen from; nothing without shots."""
+        """Return the demonstrations, or the pool they are chosen from; nothing without shots."""
         if not self._shots:
             return {}
         rows: Sequence[Demonstration] = self._shared.demonstrations
@@ -169,17 +177,24 @@ class DemonstrationSet:
         }
         return {PREFIX + name: np.array(values[name], dtype=t) for name, t in _ARRAYS.items()}
 
+    @staticmethod
+    def split_state(
+        state: Mapping[str, np.ndarray],
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the demonstrations' arrays of a method's state, and all others."""
+        own = {name: array for name, array in state.items() if name.startswith(PREFIX)}
+        return own, {name: array for name, array in state.items() if name not in own}
+
     def load_state(self, state: Mapping[str, np.ndarray], verbalizer: Verbalizer) -> None:
-        """Takes over what `state` gave, in place of `draw`.
+        """Take over what `state` returned, in place of `draw`.
 
         Raises:
-            InputError: if arrays are missing, unknown, or do not fit each other.
+            InputError: If arrays are missing, unknown, or do not match each other.
         """
         wanted = {PREFIX + name for name in _ARRAYS} if self._shots else set()
-        given = {name for name in state if name.startswith(PREFIX)}
-        if given != wanted:
+        if set(state) != wanted:
             raise InputError(
-                f"the saved demonstrations are {sorted(given)}, the run's options ask "
+                f"the saved demonstrations are {sorted(state)}, the run's options ask "
                 f"{sorted(wanted)}"
             )
         self._own.clear()
@@ -219,7 +234,7 @@ class DemonstrationSet:
         )
 
     def _for(self, query: str, template: Template) -> Selection:
-        """The set of one query; it is the same for all label words, which have one length."""
+        """Return the set of one query; it is the same for all words, which have one length."""
         if query not in self._own:
             assert self._demonstrator is not None, "fit or load_state comes first"
             chosen = self._demonstrator.for_query(query)
@@ -229,10 +244,10 @@ class DemonstrationSet:
     def _fit(
         self, chosen: Sequence[Demonstration], query: str, template: Template, longest: int
     ) -> Selection:
-        """The set as the run's control has it, as far as it fits."""
+        """Return the set under the run's control, as far as it fits."""
         context = self._context
         digest = int.from_bytes(sha256(query.encode()).digest()[:8])
-        generator = np.random.default_rng([context.seed, _CONTROL_STREAM, digest])
+        generator = stream(context.seed, "control of demonstrations", digest)
         controlled = controlled_demonstrations(
             chosen, context.control, len(context.labels), generator, context.other_rows
         )

@@ -1,10 +1,11 @@
 """Class scores in context: [vectors ; demonstrations ; query ; SEP ; vectors], batch by batch.
 
-What all queries share and nobody learns is encoded once; where nothing that is learned stands
-before a query, so is the query itself.
+What all queries have in front and nobody learns is encoded once; where nothing learned stands
+before a query, so is the query itself. `PromptReader` puts queries into a prompt; how the answer is
+read off the backbone is the readout of `LabelWordScorer`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +23,7 @@ from icl.inference.batches import Batch, EncodedSequences, both_strands
 from icl.inference.demonstrations import DemonstrationSet
 from icl.inference.state_cache import cached_states, fits
 from icl.method import Context
-from prompts.soft_prompt import SoftPrompt
+from prompts.soft_prompt import PromptShape, SoftPrompt
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
 
@@ -30,53 +31,56 @@ TOKENS = 1 << 17
 """Most tokens of a batch that is scored, so that long prompts fit the memory."""
 
 ROOM = 1 << 14
-"""Positions for which shared demonstrations are encoded, if there are as many and more are not
-needed: a size that no query decides, because the last digits of a state depend on it."""
+"""Least positions to encode shared demonstrations for. The last digits of a state depend on this
+size, so no query may decide it as long as queries need no more."""
 
 
 class LabelWordScorer:
-    """Scores classes by their label words, after a query or over its positions."""
+    """Scores classes by their label words, at the answer's position or over the query."""
 
     def __init__(self, model: HyenaDNA, verbalizer: Verbalizer) -> None:
-        """Holds the frozen model and the label words."""
+        """Hold the frozen model and the label words."""
         self.model, self.verbalizer = model, verbalizer
         self.engine = PrefixEngine(model)
         self.words = verbalizer.ids.to(model.device)
 
     def room_after(self, prompt: SoftPrompt) -> int:
-        """Positions that follow the sequence: [SEP], the suffix, and all but the answer's last."""
+        """Return how many positions follow the query: [SEP], vectors, all but a word's last letter.
+
+        The last letter is predicted and never read.
+        """
         return 1 + len(prompt.after) + self.verbalizer.length - 1
 
-    def prefix(self, prompt: SoftPrompt, shown: Tensor, room: int) -> PrefixState | None:
-        """Encodes what all rows share: the vectors in front, then demonstrations.
+    def prefix(self, prompt: SoftPrompt, demonstrations: Tensor, room: int) -> PrefixState | None:
+        """Encode what all rows have in front: learned vectors, then demonstrations.
 
         Args:
-            prompt: whose vectors stand in front.
-            shown: (S,) token ids of the demonstrations.
-            room: how many positions may follow.
+            prompt: The learned vectors.
+            demonstrations: (S,) token ids.
+            room: How many positions may follow.
 
         Returns:
-            One state for all rows; None if they share nothing.
+            One state for all rows; None if nothing stands in front.
         """
         state = None
         if len(prompt.before):
             state = self.engine.extend(
                 None,
                 prompt.before[None],
-                len(shown) + room,
+                len(demonstrations) + room,
                 additions=prompt.additions_before(),
             )
-        if len(shown):
-            state = self.engine.extend(state, shown[None], room)
+        if len(demonstrations):
+            state = self.engine.extend(state, demonstrations[None], room)
         return state
 
     def contexts(self, prompt: SoftPrompt, batch: Batch, prefix: PrefixState | None) -> PrefixState:
-        """Encodes the sequences of a batch; they do not depend on what comes after them."""
+        """Encode the queries of a batch; their states do not depend on what follows."""
         room = self.room_after(prompt)
         return self.engine.extend(prefix, batch.ids, room, lengths=batch.lengths)
 
     def answer(self, prompt: SoftPrompt, contexts: PrefixState) -> tuple[Tensor, Tensor]:
-        """Scores the label words behind [SEP] and the suffix.
+        """Score the label words after [SEP] and the vectors behind the query.
 
         Returns:
             Class scores (B, C), the offset included, and next-token logits (B, V) at the answer.
@@ -96,7 +100,7 @@ class LabelWordScorer:
         return likely + prompt.offset, logits
 
     def _words_after(self, ended: PrefixState, first: Tensor) -> Tensor:
-        """Log-probabilities of whole words (B, C): the product of their letters' conditionals."""
+        """Return log-probabilities of whole words (B, C), given those of first letters (B, V)."""
         scores = []
         for word in self.words:
             vectors = self.model.embed(word[:-1]).expand(len(first), -1, -1)
@@ -109,10 +113,10 @@ class LabelWordScorer:
     def over_query(
         self, prompt: SoftPrompt, batch: Batch, prefix: PrefixState | None
     ) -> tuple[Tensor, Tensor]:
-        """Scores the label words on the mean over the query's positions.
+        """Score the label words on the mean hidden state over the query.
 
         Returns:
-            Class scores (B, C), the offset included, and the mean next-token logits (B, V).
+            Class scores (B, C), the offset included, and the mean state's logits (B, V).
         """
         hidden = self.engine.encode(prefix, batch.ids)
         inside = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
@@ -122,40 +126,41 @@ class LabelWordScorer:
 
 
 def _at_least_single(logits: Tensor) -> Tensor:
-    """Half-precision logits as float32; others as they are."""
+    """Return half-precision logits as float32; others unchanged."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @dataclass
 class PromptReader:
-    """Scores queries by the label words that follow them.
+    """Puts queries into a prompt and reads class scores off the backbone.
 
     Attributes:
-        prompted: The frozen backbone with its label words.
-        prompt: Vectors before and after; of length 0 where none are learned.
-        shown: Demonstrations, drawn or loaded.
-        context: Of the run: device, precision, rows of a batch.
-        readout: `last` reads the label words where they are to follow; `mean` over the query.
+        scorer: The frozen backbone with its label words.
+        prompt: Vectors before and after the query, of length 0 where none are learned; offsets.
+        demonstrations: Demonstrations, drawn or loaded.
+        context: The run's device, precision and batch size.
+        readout: `last` reads the label words at the answer's position; `mean` over the query.
     """
 
-    prompted: LabelWordScorer
+    scorer: LabelWordScorer
     prompt: SoftPrompt
-    shown: DemonstrationSet
+    demonstrations: DemonstrationSet
     context: Context
     readout: str = "last"
     _frozen: PrefixState | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        """Writes the demonstrations that all queries share."""
-        self.template = self.shown.template(self.prompted.verbalizer)
-        self.shared = torch.from_numpy(self.shown.shared(self.template)).to(self.context.device)
+        """Encode the demonstrations that all queries share as tokens."""
+        self.template = self.demonstrations.template(self.scorer.verbalizer)
+        shared = self.demonstrations.shared_ids(self.template)
+        self.shared = torch.from_numpy(shared).to(self.context.device)
 
     @property
-    def most(self) -> int:
-        """The longest row that fits between what is shared in front and what comes after."""
+    def longest_query(self) -> int:
+        """Longest query, in tokens, that fits between the shared prefix and the answer."""
         vectors = len(self.prompt.before) + len(self.prompt.after)
-        ending = 1 + self.prompted.verbalizer.length
-        return self.prompted.model.config.max_seq_len - vectors - len(self.shared) - ending
+        ending = 1 + self.scorer.verbalizer.length
+        return self.scorer.model.config.max_seq_len - vectors - len(self.shared) - ending
 
     @property
     def learns_before(self) -> bool:
@@ -163,95 +168,114 @@ class PromptReader:
         return len(self.prompt.before) > 0
 
     def prefix(self, room: int) -> PrefixState | None:
-        """What all rows share in front, with room for so many positions; kept if it is frozen."""
+        """Return the state of the shared prefix, with `room` positions after it.
+
+        A prefix without learned vectors is encoded once and kept.
+        """
         if self.learns_before:
-            return self.prompted.prefix(self.prompt, self.shared, room)
+            return self.scorer.prefix(self.prompt, self.shared, room)
         if len(self.shared) and (self._frozen is None or self._frozen.room < room):
-            left = self.prompted.model.config.max_seq_len - len(self.shared)
+            left = self.scorer.model.config.max_seq_len - len(self.shared)
             room = min(left, max(ROOM, 1 << (room - 1).bit_length()))
             with torch.no_grad(), self.autocast():
-                self._frozen = self.prompted.prefix(self.prompt, self.shared, room)
+                self._frozen = self.scorer.prefix(self.prompt, self.shared, room)
         return self._frozen
 
     def answers(
         self, batch: Batch, prefix: PrefixState | None, states: PrefixState | None
     ) -> tuple[Tensor, Tensor]:
-        """Class scores (B, C) and next-token logits (B, V) of a batch, from its states if known."""
+        """Return class scores (B, C) and next-token logits (B, V), from kept states if given."""
         if self.readout == "mean":
-            return self.prompted.over_query(self.prompt, batch, prefix)
+            return self.scorer.over_query(self.prompt, batch, prefix)
         if states is None:
-            states = self.prompted.contexts(self.prompt, batch, prefix)
-        return self.prompted.answer(self.prompt, states)
+            states = self.scorer.contexts(self.prompt, batch, prefix)
+        return self.scorer.answer(self.prompt, states)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The number format of the run's arithmetic."""
+        """Return the context of the run's number format."""
         if self.context.precision == "bf16":
             return torch.autocast(torch.device(self.context.device).type, torch.bfloat16)
         return nullcontext()
 
 
+def reader_without_vectors(
+    model: HyenaDNA,
+    words: Verbalizer,
+    demonstrations: DemonstrationSet,
+    context: Context,
+    offset: np.ndarray | None = None,
+) -> PromptReader:
+    """Return a reader that learns nothing, for the weights that the model has now.
+
+    Args:
+        model: The backbone.
+        words: The label words.
+        demonstrations: What stands in front of the queries.
+        context: Of the run.
+        offset: (C,), added to the scores; 0 by default.
+    """
+    empty = SoftPrompt(model, PromptShape(0, 0, 0), len(words.words), "normal", seed=0)
+    empty = empty.to(context.device).requires_grad_(False)
+    if offset is not None:
+        empty.set_offset(offset)
+    return PromptReader(LabelWordScorer(model, words), empty, demonstrations, context)
+
+
 class QuerySet:
-    """Rows in context, on one strand or on both."""
+    """Labelled queries in a prompt, on one strand or on both."""
 
     def __init__(self, reader: PromptReader, examples: Sequence[Example], strands: str) -> None:
-        """Writes the rows; the opposite strand is shown what was chosen for the row.
+        """Encode the rows; the opposite strand has the same demonstrations as the given one.
 
         Args:
-            reader: what they stand in.
+            reader: The prompt that they stand in.
             examples: N rows.
             strands: "both", or "forward".
 
         Raises:
-            InputError: if a row does not fit, with the numbers.
+            InputError: If a row does not fit, with the numbers.
         """
         self.reader = reader
         self.labels = np.array([e.label for e in examples])
         sequences = [e.sequence for e in examples]
-        own = [reader.shown.own(sequence, reader.template) for sequence in sequences]
+        own = [reader.demonstrations.own_ids(s, reader.template) for s in sequences]
         self.strands = 2 if strands == "both" else 1
         both = both_strands(sequences) if self.strands == 2 else sequences
-        self.queries = EncodedSequences(both, reader.most, before=own * self.strands)
+        self.queries = EncodedSequences(both, reader.longest_query, before=own * self.strands)
         self._states: PrefixState | None = None
 
     @cached_property
     def _room(self) -> int:
-        """Positions after what is shared: the longest row, and what comes after it."""
-        return int(self.queries.padded.max()) + self.reader.prompted.room_after(self.reader.prompt)
+        """Positions after the shared prefix: the longest row, and what follows it."""
+        return int(self.queries.padded.max()) + self.reader.scorer.room_after(self.reader.prompt)
 
     def keep_states(self) -> "QuerySet":
-        """Encodes every row once, where its states depend on nothing learned and fit the memory."""
+        """Encode every row once, if its states depend on nothing learned and fit the memory."""
         unaffected = self.reader.readout == "last" and not self.reader.learns_before
         most = self.reader.context.kept_bytes
         if unaffected and fits(len(self.queries), self._bytes_per_row(), most):
             self._states = self._encode_all()
         return self
 
-    def steps(self, rows: int, generator: np.random.Generator) -> Iterator[Callable[[], Tensor]]:
-        """Gives the losses of one epoch's steps; each row comes once, on a strand drawn for it."""
-        count = len(self.labels)
-        strand = generator.integers(self.strands, size=count)
-        order = generator.permutation(count)
-        chosen = order + strand[order] * count
-        cuts = [batch.rows for batch in self.queries.batches(rows, chosen)]
-        for i in generator.permutation(len(cuts)):
-            yield lambda rows=cuts[i]: self.loss(rows)  # type: ignore[misc]
+    def epoch(self, rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield the rows of each training step, for `loss`; see `EncodedSequences.epoch`."""
+        return self.queries.epoch(len(self.labels), rows, generator)
 
     def scores(self) -> np.ndarray:
-        """Log-probabilities (N, C), the strands' scores averaged."""
+        """Return log-probabilities (N, C), averaged over the strands."""
         return self.answers()[0]
 
     def answers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Log-probabilities (N, C), and the likeliest token (N,) of the vocabulary.
+        """Return log-probabilities (N, C), and the likeliest token (N,) of the vocabulary.
 
-        The scores of both strands are averaged; the token follows the forward strand, and no
-        offset is added to it.
+        Scores are averaged over the strands; the token follows the forward strand, without offset.
         """
         reader, count = self.reader, len(self.labels)
         scores = np.zeros((len(self.queries), len(reader.context.labels)))
         likeliest = np.zeros(len(self.queries), dtype=np.int64)
         with torch.no_grad(), reader.autocast():
             prefix = self._prefix()
-            for batch in self.queries.batches(reader.context.batch_size, tokens=TOKENS):
+            for batch in self.queries.batches(reader.context.batch_size, TOKENS):
                 found, logits = self._answer(batch, prefix)
                 scores[batch.rows] = found.double().cpu().numpy()
                 likeliest[batch.rows] = logits.argmax(-1).cpu().numpy()
@@ -262,7 +286,11 @@ class QuerySet:
         return None if self._states is not None else self.reader.prefix(self._room)
 
     def loss(self, rows: np.ndarray) -> Tensor:
-        """Mean cross-entropy of rows of one padded length; N + i is the other strand of row i."""
+        """Return the mean cross-entropy of rows of one padded length.
+
+        Args:
+            rows: (B,) numbers below N, or N + i for the other strand of row i.
+        """
         with self.reader.autocast():
             scores = self._answer(self.queries.batch(rows), self._prefix())[0]
         labels = torch.from_numpy(self.labels[rows % len(self.labels)]).to(scores.device)
@@ -275,20 +303,20 @@ class QuerySet:
         return self.reader.answers(batch, prefix, states)
 
     def _bytes_per_row(self) -> int:
-        prompted = self.reader.prompted
-        config = prompted.model.config
-        return config.n_layer * config.d_model * (6 + prompted.room_after(self.reader.prompt)) * 4
+        scorer = self.reader.scorer
+        config = scorer.model.config
+        return config.n_layer * config.d_model * (6 + scorer.room_after(self.reader.prompt)) * 4
 
     def _encode_all(self) -> PrefixState:
         reader = self.reader
-        room, prefix = reader.prompted.room_after(reader.prompt), self._prefix()
+        room, prefix = reader.scorer.room_after(reader.prompt), self._prefix()
         texts = [ids.tobytes().decode("latin-1") for ids in self.queries.encoded]
         row_of = {text: row for row, text in enumerate(texts)}
 
         def encode(text: str) -> tuple[Tensor, ...]:
             batch = self.queries.batch(np.array([row_of[text]])).to(reader.context.device)
             with torch.no_grad(), reader.autocast():
-                state = reader.prompted.contexts(reader.prompt, batch, prefix)
+                state = reader.scorer.contexts(reader.prompt, batch, prefix)
             return tuple(t[0] for layer in state.layers for t in (layer.tail, layer.spill))
 
         kind = f"context, room={room}, {reader.context.precision}"
@@ -296,7 +324,7 @@ class QuerySet:
             digest = sha256(reader.shared.cpu().numpy().tobytes()).hexdigest()
             kind += f", after {digest} with room={prefix.room}"
         most, size = reader.context.kept_bytes, self._bytes_per_row()
-        parts = cached_states(reader.prompted.model, kind, texts, encode, size, most)
+        parts = cached_states(reader.scorer.model, kind, texts, encode, size, most)
         layers = tuple(LayerState(*parts[i : i + 2]) for i in range(0, len(parts), 2))
         length = int(self.queries.padded.max()) + (0 if prefix is None else prefix.length)
         return PrefixState(layers, length, room)

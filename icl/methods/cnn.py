@@ -5,8 +5,9 @@ embedded, three blocks of convolution, batch normalisation, ReLU and max pooling
 dense layers and the output, one neuron for two classes. It reads the given strand alone.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
+from backbone.common.streams import stream, stream_seed
 from backbone.sequence.dna import ALPHABET
 from icl.method import Method, MethodConfig, method
-from icl.tuning.loop import TuningConfig, tune
 from tasks.kinds import TASK_KINDS
+from icl.tuning.loop import Step, TuningConfig, tune
 from tasks.task import Example
 
 EMBEDDING = 100
@@ -108,11 +110,11 @@ class CNN(Method[CNNConfig]):
         held_out = np.array([e.label for e in val])
         cuts = max(1, len(train) // self.config.rows)
 
-        def batches(epoch: int) -> Iterator[Callable[[], Tensor]]:
-            generator = np.random.default_rng([self.context.seed, epoch])
+        def batches(epoch: int) -> Iterator[Step]:
+            generator = stream(self.context.seed, "tuning steps", epoch)
             # Batches of nearly one size: a lone row would be a poor sample to normalise by.
             for rows in np.array_split(generator.permutation(len(train)), cuts):
-                yield lambda rows=rows: self._loss(letters[rows], labels[rows])  # type: ignore[misc]
+                yield Step(len(rows), partial(self._loss, letters[rows], labels[rows]))
 
         def judge() -> tuple[float, float]:
             self._normalise_by(letters)
@@ -123,7 +125,6 @@ class CNN(Method[CNNConfig]):
         best = tune(
             self._network.train(),
             batches,
-            steps=cuts,
             validate=judge,
             config=self.config,
             show=self.context.progress,
@@ -167,7 +168,7 @@ class CNN(Method[CNNConfig]):
 
     def _initial(self) -> Network:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.context.seed)
+            torch.manual_seed(stream_seed(self.context.seed, "cnn"))
             return Network(self._length, len(self.context.labels))
 
     def _loss(self, letters: Tensor, labels: Tensor) -> Tensor:

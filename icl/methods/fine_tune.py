@@ -1,15 +1,16 @@
 """All weights and a linear head: the downstream setting of HyenaDNA (Nguyen et al. 2023, 4.2)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from backbone.common.options import option
 from icl.inference.batches import check_lengths
 from icl.method import KINDS, method
 from icl.tuning.adapters import trainable_copy
+from icl.tuning.loop import Step
 from icl.tuning.pooled_head import PooledHead, head_scores, head_steps
 from icl.tuning.tuned_method import TunedConfig, TunedMethod
 from tasks.task import Example
@@ -28,20 +29,18 @@ class FineTune(TunedMethod[FineTuneConfig]):
     """All weights tuned under a linear head on mean-pooled states."""
 
     def build(self) -> nn.Module:
-        """Copies the backbone and puts a head on it."""
+        """Copy the backbone and put a head on it."""
         return PooledHead(trainable_copy(self.context.load_backbone()), len(self.context.labels))
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Refuses rows that the backbone cannot read whole."""
+        """Refuse rows that the backbone cannot read whole."""
         most = self.context.load_backbone().config.max_seq_len
         check_lengths([e.sequence for e in examples], most)
 
-    def steps(
-        self, train: Sequence[Example], generator: np.random.Generator
-    ) -> Iterator[Callable[[], Tensor]]:
-        """Losses of an epoch's steps; see `icl.tuning.pooled_head.loss_of`."""
+    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> Iterator[Step]:
+        """Yield an epoch's steps; see `icl.tuning.pooled_head.loss_of`."""
         return head_steps(self, train, generator)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """See `Method.scores`; the strands' outputs are averaged."""
+        """Return scores averaged over the strands; see `Method.scores`."""
         return head_scores(self, examples)

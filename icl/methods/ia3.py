@@ -25,5 +25,5 @@ class Ia3(AdapterMethod[Ia3Options]):
     """IA3 on gates, value and the MLP's inner activations; label words answer."""
 
     def adapter(self) -> "IA3Config":
-        """IA3 of one scale an activation."""
+        """Return IA3, one scale per activation."""
         return ia3_config()

@@ -1,6 +1,6 @@
 """Tuning on k-shot prompts, then asking with k shots (Nguyen et al. 2023, section 4.3)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
-from icl.inference.batches import EncodedSequences, both_strands
-from icl.inference.demonstrations import PREFIX, DemonstrationConfig, DemonstrationSet
+from backbone.common.streams import stream
+from icl.inference.batches import EncodedSequences
+from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.label_words import word_scores
-from icl.inference.reader import PromptReader, QuerySet
+from icl.inference.reader import TOKENS, PromptReader, reader_without_vectors
 from icl.method import Context, method
-from icl.tuning.adapter_method import reading
 from icl.tuning.adapters import (
     backbone_of,
     copy_with_adapter,
@@ -24,19 +24,20 @@ from icl.tuning.adapters import (
     merge_adapter,
     trainable_copy,
 )
+from icl.tuning.label_word_tuning import ADVICE, LabelWordTuning
+from icl.tuning.loop import Step
 from icl.tuning.peft_export import ADAPTER, save_adapter
-from icl.tuning.tuned_method import TunedConfig, TunedMethod, cut_steps, in_parts
-from prompts.verbalizer import verbalizer
+from icl.tuning.tuned_method import TunedConfig, in_parts
 from tasks.task import Example, subset
 
 
 @dataclass
 class InstructionTuningConfig(TunedConfig, DemonstrationConfig):
-    """What is tuned on how many prompts, and what they show."""
+    """What is tuned, on how many prompts, and which demonstrations they have."""
 
     lr: float = option(3e-4, "peak learning rate", above=0)
     rows: int = option(8, "prompts of a training step", least=1)
-    tuning_samples: int = option(64, "training rows that are asked in tuning prompts", least=1)
+    tuning_samples: int = option(64, "training rows that are queries of tuning prompts", least=1)
     validation_samples: int = option(
         256, "validation rows, at most, that choose the epoch", least=1
     )
@@ -48,20 +49,18 @@ class InstructionTuningConfig(TunedConfig, DemonstrationConfig):
 
 
 @method("instruction_tuning", config=InstructionTuningConfig, budget="shots", default_budget=2)
-class InstructionTuning(TunedMethod[InstructionTuningConfig]):
+class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
     """Weights tuned on k-shot prompts of a few training rows, then asked with k shots."""
 
     def __init__(self, config: InstructionTuningConfig, context: Context) -> None:
-        """Checks the options; the backbone is copied when it is needed."""
+        """Check the options; the backbone is copied when it is needed."""
         super().__init__(config, context)
-        self.verbalizer = verbalizer(len(context.labels), context.label_words)
         self.tuning_samples = config.tuning_samples
-        self._shown = DemonstrationSet(config, context, self._max_seq_len)
         self._drawn = False
         self._reader: PromptReader | None = None
 
     def build(self) -> nn.Module:
-        """Copies the backbone."""
+        """Copy the backbone."""
         model = self.context.load_backbone()
         if self.config.adapter == "lora":
             config = lora_config(self.config.rank, self.config.alpha)
@@ -69,13 +68,13 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
         return trainable_copy(model)
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Refuses prompts that may not fit: every epoch draws other demonstrations."""
+        """Refuse prompts that may not fit: every epoch draws other demonstrations."""
         if self._drawn:
-            return  # the rows meet the demonstrations that stand already, and are measured there
+            return  # these rows are measured with the demonstrations that are loaded
         longest = max(len(e.sequence) for e in examples)
-        words, most = self.verbalizer.length, self._max_seq_len()
+        words, most = self.verbalizer.length, self.max_seq_len
         count = (self.shots or 0) * len(self.context.labels)
-        template = self._shown.template(self.verbalizer)
+        template = self.demonstrations.template(self.verbalizer)
         tokens = count * template.strands * (longest + 2 + words) + longest + 1 + words
         if tokens > most and (self.config.policy == "refuse" or not count):
             raise InputError(
@@ -85,99 +84,105 @@ class InstructionTuning(TunedMethod[InstructionTuningConfig]):
             )
 
     def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Draws the demonstrations of the evaluation."""
+        """Draw the demonstrations of the evaluation."""
         if self.config.tuning_samples > len(train):
             raise InputError(
                 f"method.tuning_samples={self.config.tuning_samples}: there are {len(train)} "
                 f"training rows"
             )
-        queries = [*(e.sequence for e in val), *self.context.queries]
-        self._shown.draw(train, self.verbalizer, longest=max(map(len, queries)))
+        super().prepare(train, val)
         self._drawn = True
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Tunes on prompts of `tuning_samples` rows; k-shot loss on validation chooses."""
+        """Tune on prompts of `tuning_samples` rows; k-shot loss on validation rows chooses."""
         self.prepare(train, val)
         fewer = min(len(val), self.config.validation_samples)
         super().fit(train, subset(val, fewer, self.context.seed))
-        self._reader = None  # the best epoch's weights are back
 
-    def steps(
-        self, train: Sequence[Example], generator: np.random.Generator
-    ) -> Iterator[Callable[[], Tensor]]:
-        """Losses of an epoch's steps: cross-entropy of the label words against each other."""
-        self._reader = None  # it keeps what the weights of before made of the demonstrations
+    def after_tuning(self, val: Sequence[Example]) -> None:
+        """Fit the offset again, with the weights of the best epoch."""
+        self._reader = None
+        super().after_tuning(val)
+        self._reader = None
+
+    def start_scores(self, train: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores of the tuning prompts of a draw of their own."""
+        asked = subset(train, self.config.tuning_samples, self.context.seed)
+        draw = stream(self.context.seed, "prompts before tuning")
+        queries = self._prompts(asked, train, int(draw.integers(2**31)))
+        scores = np.zeros((len(queries), len(self.context.labels)))
+        with torch.no_grad():
+            for batch in queries.batches(self.context.batch_size, TOKENS):
+                scores[batch.rows] = self._word_scores(queries, batch.rows).double().cpu().numpy()
+        labels = np.array([e.label for e in asked])
+        return scores, np.tile(labels, len(queries) // len(asked))
+
+    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> Iterator[Step]:
+        """Yield an epoch's steps: cross-entropy of the label words against each other."""
+        self._reader = None  # it holds states of the demonstrations under earlier weights
         asked = subset(train, self.config.tuning_samples, self.context.seed)
         queries = self._prompts(asked, train, int(generator.integers(2**31)))
         labels = np.array([e.label for e in asked])
-        words = self.verbalizer.ids.to(self.context.device)
 
         def loss(rows: np.ndarray) -> Tensor:
-            batch = queries.batch(rows).to(self.context.device)
-            with self.autocast():
-                scores = word_scores(backbone_of(self.module), batch, words)
-            wanted = torch.from_numpy(labels[rows % len(labels)]).to(scores.device)
-            return F.cross_entropy(scores, wanted)
+            scores = self._word_scores(queries, rows)
+            offset = torch.from_numpy(self.offset).to(scores.device, scores.dtype)
+            expected = torch.from_numpy(labels[rows % len(labels)]).to(scores.device)
+            return F.cross_entropy(scores + offset, expected)
 
-        for rows in cut_steps(queries, len(asked), self.config.rows, generator):
+        for rows in queries.epoch(len(asked), self.config.rows, generator):
             yield in_parts(loss, rows, queries)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log-probabilities over the classes, (N, C), k demonstrations from train in front."""
-        reader = self._reading()
-        self.details = self._shown.details([e.sequence for e in examples], reader.template)
-        return QuerySet(reader, examples, self.config.strands).scores()
-
-    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
-        """See `Method.likeliest_tokens`; forward strand."""
-        if self.verbalizer.length > 1:
-            return None
-        _, tokens = QuerySet(self._reading(), examples, "forward").answers()
-        return tokens, self.verbalizer.ids[:, 0].numpy()
-
-    def state(self) -> dict[str, np.ndarray]:
-        """The tuned weights and the demonstrations."""
-        return super().state() | self._shown.state()
+        """Return log-probabilities (N, C) after k demonstrations from the training rows."""
+        scores = self.query_set(examples).scores()
+        self.details = self.demonstrations.details(
+            [e.sequence for e in examples], self.reader().template
+        ) | self.describe_answers(scores, ADVICE)
+        return scores
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Takes over tuned weights and demonstrations."""
-        self._shown.load_state(state, self.verbalizer)
+        """Take over tuned weights, demonstrations and offset."""
         self._drawn, self._reader = True, None
-        super().load_state({k: v for k, v in state.items() if not k.startswith(PREFIX)})
+        super().load_state(state)
 
     def save_adapter(self, folder: Path) -> None:
-        """Writes the adapter; PEFT has no form for weights that moved themselves."""
+        """Write the adapter; PEFT has no form for tuned weights of the model itself."""
         if self.config.adapter == "lora":
-            save_adapter(self.module, self.verbalizer.words, folder / ADAPTER)
+            words, offset = self.verbalizer.words, self.offset.tolist()
+            save_adapter(self.module, words, offset, folder / ADAPTER)
 
-    def _max_seq_len(self) -> int:
-        return self.context.load_backbone().config.max_seq_len
+    def reader(self) -> PromptReader:
+        """Return a reader of the weights that the copy has now, kept until the next epoch."""
+        if self._reader is None:
+            model = merge_adapter(self.module)
+            self._reader = reader_without_vectors(
+                model, self.verbalizer, self.demonstrations, self.context, self.offset
+            )
+        return self._reader
+
+    def _word_scores(self, queries: EncodedSequences, rows: np.ndarray) -> Tensor:
+        """Return scores (B, C) of prompts under the present weights, without offset."""
+        batch = queries.batch(rows).to(self.context.device)
+        words = self.verbalizer.ids.to(self.context.device)
+        with self.autocast():
+            return word_scores(backbone_of(self.module), batch, words)
 
     def _prompts(
         self, asked: Sequence[Example], train: Sequence[Example], seed: int
     ) -> EncodedSequences:
-        """Tuning prompts on both strands, each with demonstrations drawn for it alone.
+        """Return tuning prompts on the method's strands, each with demonstrations of its own.
 
-        They come from the training rows, and none overlaps the row that is asked.
+        They come from the training rows, and none is a relative of the query.
         """
         options = replace(self.config, demonstrations="per_query")
-        shown = DemonstrationSet(options, replace(self.context, seed=seed), self._max_seq_len)
-        longest = max(len(e.sequence) for e in asked)
-        shown.draw(train, self.verbalizer, longest)
-        template = shown.template(self.verbalizer)
+        drawn = DemonstrationSet(
+            options, replace(self.context, seed=seed), lambda: self.max_seq_len
+        )
         sequences = [e.sequence for e in asked]
-        before = [shown.own(sequence, template) for sequence in sequences]
-        strands = 2 if self.config.strands == "both" else 1
-        both = both_strands(sequences) if strands == 2 else sequences
-        most = self._max_seq_len() - 1 - self.verbalizer.length
-        return EncodedSequences(both, most, before=before * strands)
-
-    def _reading(self) -> PromptReader:
-        """A reader of the weights that the copy has now, which the demonstrations are kept for.
-
-        It stands until the next epoch begins.
-        """
-        if self._reader is None:
-            model = merge_adapter(self.module)
-            self._reader = reading(model, self.verbalizer, self._shown, self.context)
-        return self._reader
+        drawn.draw(train, self.verbalizer, max(map(len, sequences)))
+        template = drawn.template(self.verbalizer)
+        before = [drawn.own_ids(sequence, template) for sequence in sequences]
+        views = self.views(sequences)
+        most = self.max_seq_len - 1 - self.verbalizer.length
+        return EncodedSequences(views, most, before=before * (len(views) // len(asked)))

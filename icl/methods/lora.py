@@ -24,8 +24,8 @@ class LoraOptions(TunedConfig):
 
 @method("lora", config=LoraOptions, kinds=KINDS)
 class Lora(AdapterMethod[LoraOptions]):
-    """LoRA on every linear map of a block; label words answer behind the query."""
+    """LoRA on every linear map of a block; label words answer after the query."""
 
     def adapter(self) -> "LoraConfig":
-        """LoRA of the run's rank."""
+        """Return LoRA of the run's rank."""
         return lora_config(self.config.rank, self.config.alpha)

@@ -95,6 +95,7 @@ def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path])
     console.print(summary_table(reports, others))
     lines = [
         *reports[0].outcome.details.get("notes", []),  # how the task's files were read
+        *(one.outcome.details["advice"] for one in reports if "advice" in one.outcome.details),
         *undefined_lines([*reports, *others]),
         *leak_lines(reports),
         *control_lines(verdicts(reports, folders)),

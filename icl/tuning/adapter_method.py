@@ -1,109 +1,87 @@
-"""A frozen backbone with a small adapter of PEFT's, answering with label words, nothing shown.
+"""A frozen backbone with a small PEFT adapter, answering with label words, without demonstrations.
 
 Tasks of other kinds than classes, for which there are no label words, have a linear head.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from icl.inference.batches import check_lengths
-from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
-from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
-from icl.method import Context
+from icl.inference.reader import PromptReader, reader_without_vectors
 from icl.tuning.adapters import backbone_of, copy_with_adapter
+from icl.tuning.label_word_tuning import ADVICE, LabelWordTuning
+from icl.tuning.loop import Step
 from icl.tuning.peft_export import ADAPTER, save_adapter
 from icl.tuning.pooled_head import PooledHead, head_scores, head_steps
-from icl.tuning.tuned_method import TunedConfigT, TunedMethod, cut_steps, in_parts
-from prompts.soft_prompt import PromptShape, SoftPrompt
-from prompts.verbalizer import Verbalizer, verbalizer
+from icl.tuning.tuned_method import TunedConfigT, in_parts
 from tasks.task import Example
 
 if TYPE_CHECKING:
     from peft import IA3Config, LoraConfig
 
-    from backbone.hyena.model import HyenaDNA
 
+class AdapterMethod(LabelWordTuning[TunedConfigT]):
+    """The base of LoRA and IA3.
 
-class AdapterMethod(TunedMethod[TunedConfigT]):
-    """What LoRA and IA3 share.
-
-    The adapter leaves the implicit filters alone, so the engine that keeps them is exact here while
-    the adapter is tuned too.
+    The adapter leaves the implicit filters alone, so the engine that caches them is exact here
+    while the adapter is tuned too.
     """
 
-    def __init__(self, config: TunedConfigT, context: Context) -> None:
-        """Checks the options; the backbone is copied when it is needed."""
-        super().__init__(config, context)
-        self.verbalizer = verbalizer(len(context.labels), context.label_words)
-        self._speaks = context.kind == "classes"
+    @property
+    def has_head(self) -> bool:
+        """Whether a linear head answers, in place of label words."""
+        return self.context.kind != "classes"
 
     @abstractmethod
     def adapter(self) -> "LoraConfig | IA3Config":
-        """Which adapter, and how large."""
+        """Return the adapter's kind and size."""
 
     def build(self) -> nn.Module:
-        """Copies the backbone and puts the adapter in."""
+        """Copy the backbone and insert the adapter."""
         copy = copy_with_adapter(self.context.load_backbone(), self.adapter(), self.context.seed)
-        return copy if self._speaks else PooledHead(copy, len(self.context.labels))
+        return PooledHead(copy, len(self.context.labels)) if self.has_head else copy
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Refuses rows that do not fit beside [SEP] and label word."""
-        ending = 1 + self.verbalizer.length if self._speaks else 0
-        most = self.context.load_backbone().config.max_seq_len
-        check_lengths([e.sequence for e in examples], most - ending)
+        """Refuse rows that do not fit beside [SEP] and label word."""
+        ending = 0 if self.has_head else 1 + self.verbalizer.length
+        check_lengths([e.sequence for e in examples], self.max_seq_len - ending)
 
-    def steps(
-        self, train: Sequence[Example], generator: np.random.Generator
-    ) -> Iterator[Callable[[], Tensor]]:
-        """Losses of an epoch's steps: cross-entropy of the label words against each other."""
-        if not self._speaks:
+    def start_scores(self, train: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the frozen backbone's scores: the adapter starts without effect."""
+        queries = self.query_set(train)
+        return queries.scores(), queries.labels
+
+    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> Iterator[Step]:
+        """Yield an epoch's steps: cross-entropy of the label words against each other."""
+        if self.has_head:
             yield from head_steps(self, train, generator)
             return
-        learning = self._rows(train, self.config.strands)
-        for rows in cut_steps(learning.queries, len(train), self.config.rows, generator):
+        learning = self.query_set(train)
+        for rows in learning.epoch(self.config.rows, generator):
             yield in_parts(learning.loss, rows, learning.queries)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """See `Method.scores`."""
-        if not self._speaks:
+        """Return scores; see `Method.scores`."""
+        if self.has_head:
             return head_scores(self, examples)
-        return self._rows(examples, self.config.strands).scores()
+        scores = self.query_set(examples).scores()
+        self.details = self.describe_answers(scores, ADVICE)
+        return scores
 
-    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
-        """See `Method.likeliest_tokens`; forward strand."""
-        if not self._speaks or self.verbalizer.length > 1:
-            return None
-        _, tokens = self._rows(examples, "forward").answers()
-        return tokens, self.verbalizer.ids[:, 0].numpy()
+    def reader(self) -> PromptReader:
+        """Return the reader of the weights that the copy has now."""
+        model = backbone_of(self.module)
+        return reader_without_vectors(
+            model, self.verbalizer, self.demonstrations, self.context, self.offset
+        )
 
     def save_adapter(self, folder: Path) -> None:
-        """Writes the adapter, where it is all that was learned."""
-        if self._speaks:
-            save_adapter(self.module, self.verbalizer.words, folder / ADAPTER)
-
-    def _rows(self, examples: Sequence[Example], strands: str) -> QuerySet:
-        reader = reading(
-            backbone_of(self.module), self.verbalizer, no_demonstrations(self.context), self.context
-        )
-        return QuerySet(reader, examples, strands)
-
-
-def no_demonstrations(context: Context) -> DemonstrationSet:
-    """Demonstrations of which there are none."""
-    most = lambda: context.load_backbone().config.max_seq_len  # noqa: E731
-    return DemonstrationSet(DemonstrationConfig(), replace(context, shots=0), most)
-
-
-def reading(
-    model: "HyenaDNA", words: Verbalizer, shown: DemonstrationSet, context: Context
-) -> PromptReader:
-    """A reader of label words without learned vectors, for the weights that the model has now."""
-    vectors = SoftPrompt(model, PromptShape(0, 0, 0), len(words.words), "normal", seed=0)
-    vectors = vectors.to(context.device).requires_grad_(False)
-    return PromptReader(LabelWordScorer(model, words), vectors, shown, context)
+        """Write the adapter with label words and offset; not beside a head, which PEFT lacks."""
+        if not self.has_head:
+            words, offset = self.verbalizer.words, self.offset.tolist()
+            save_adapter(self.module, words, offset, folder / ADAPTER)

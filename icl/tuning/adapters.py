@@ -1,6 +1,6 @@
-"""Copies of the backbone whose weights move: all of them, or an adapter's beside frozen ones.
+"""Copies of the backbone with trainable weights: all of them, or an adapter's beside frozen ones.
 
-The frozen backbone is shared between runs, so it is copied before anything touches it. Source of
+The frozen backbone is shared between runs, so it is copied before anything changes it. Source of
 the adapters: LoRA (Hu et al. 2022, arXiv 2106.09685) and IA3 (Liu et al. 2022, arXiv 2205.05638),
 both as PEFT builds them.
 """
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from backbone.common.errors import InputError
+from backbone.common.streams import stream_seed
 from backbone.hyena.model import HyenaDNA, filter_parameters
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 LORA_MODULES = ("in_proj", "out_proj", "fc1", "fc2")
 """Every linear map of a block. The implicit filter keeps its weights, so that convolution kernels
-stay those of the frozen model."""
+are those of the frozen model."""
 
 IA3_MODULES = ("in_proj", "fc2")
 """IA3 rescales keys, values and the MLP's inner activations. Hyena's counterparts of the first two
@@ -30,12 +31,12 @@ are its gates and its value, the outputs of in_proj; the last are the inputs of 
 
 
 def trainable_copy(model: HyenaDNA) -> HyenaDNA:
-    """Returns a copy all of whose weights move; its dropout stays off."""
+    """Return a copy with all weights trainable; its dropout stays off."""
     return copy.deepcopy(model).requires_grad_(True).eval()
 
 
 def lora_config(rank: int, alpha: float) -> "LoraConfig":
-    """LoRA on every linear map of a block: W + alpha / rank * B A, with A (rank, in)."""
+    """Return LoRA on every linear map of a block: W + alpha / rank * B A, with A (rank, in)."""
     from peft import LoraConfig
 
     return LoraConfig(
@@ -47,7 +48,7 @@ def lora_config(rank: int, alpha: float) -> "LoraConfig":
 
 
 def ia3_config() -> "IA3Config":
-    """IA3 on gates, value and the MLP's inner activations."""
+    """Return IA3 on gates, value and the MLP's inner activations."""
     from peft import IA3Config
 
     return IA3Config(
@@ -56,33 +57,33 @@ def ia3_config() -> "IA3Config":
 
 
 def copy_with_adapter(model: HyenaDNA, config: "LoraConfig | IA3Config", seed: int) -> "PeftModel":
-    """Returns a copy with an adapter of which nothing is felt yet; only the adapter moves.
+    """Return a copy with an adapter that has no effect yet; only the adapter is trainable.
 
     Args:
-        model: the frozen backbone, which stays as it is.
-        config: the adapter's kind and size.
-        seed: of its initial values.
+        model: The frozen backbone, which is not changed.
+        config: The adapter's kind and size.
+        seed: Seed of its initial values.
     """
     from peft import get_peft_model
 
     base = copy.deepcopy(model).requires_grad_(False).eval()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # PEFT reads a property of transformers' that will go away.
+        # PEFT reads a deprecated property of transformers.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", append=False)
-        torch.manual_seed(seed)
+        torch.manual_seed(stream_seed(seed, "adapter"))
         adapted = get_peft_model(base, config)
     return adapted.eval()
 
 
 def backbone_of(module: nn.Module) -> HyenaDNA:
-    """The HyenaDNA inside a copy, its wrapped modules in place: calling it feels the adapter."""
+    """Return the HyenaDNA inside a copy, the adapter's modules in place."""
     inner = module if isinstance(module, HyenaDNA) else module.get_base_model()  # type: ignore[operator]
     assert isinstance(inner, HyenaDNA)
     return inner
 
 
 def merge_adapter(module: nn.Module) -> HyenaDNA:
-    """A plain frozen model with a copy's weights, an adapter multiplied into them."""
+    """Return a plain frozen model with a copy's weights, an adapter multiplied into them."""
     merging = copy.deepcopy(module)
     if not isinstance(merging, HyenaDNA):
         merging = merging.merge_and_unload()  # type: ignore[operator]
@@ -91,7 +92,7 @@ def merge_adapter(module: nn.Module) -> HyenaDNA:
 
 
 def without_decay(module: nn.Module) -> set[str]:
-    """Names of the parameters that weight decay spares: filters, norms, biases and embeddings."""
+    """Return the parameters without weight decay: filters, norms, biases and embeddings."""
     filters = {
         f"{prefix}.{name}".lstrip(".")
         for prefix, inner in module.named_modules()
@@ -106,15 +107,15 @@ def without_decay(module: nn.Module) -> set[str]:
 
 
 def tuned_parameters(module: nn.Module) -> dict[str, np.ndarray]:
-    """The parameters that are tuned, by name; for an adapter under PEFT's names."""
+    """Return the trainable parameters by name; those of an adapter under PEFT's names."""
     return {name: tensor.detach().cpu().numpy() for name, tensor in _tensors(module).items()}
 
 
 def load_tuned_parameters(module: nn.Module, state: Mapping[str, np.ndarray]) -> None:
-    """Takes over what `moved` gave.
+    """Take over what `tuned_parameters` returned.
 
     Raises:
-        InputError: if an array is missing, unknown or misshapen.
+        InputError: If an array is missing, unknown or misshapen.
     """
     tensors = _tensors(module)
     wanted = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -131,7 +132,7 @@ def load_tuned_parameters(module: nn.Module, state: Mapping[str, np.ndarray]) ->
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Trainable parameters; PEFT's saved names are without the adapter's own."""
+    """Return the trainable parameters; PEFT saves them without the adapter's own name."""
     return {
         name.replace(".default", ""): parameter
         for name, parameter in module.named_parameters()

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,28 @@ class TuningConfig:
     warmup: float = option(0.05, "share of the steps that warm up", least=0, below=1)
 
 
+@dataclass(frozen=True)
+class Step:
+    """One training step.
+
+    Attributes:
+        rows: Training rows in it.
+        loss: Computes their mean loss, ready for `backward`.
+    """
+
+    rows: int
+    loss: Callable[[], Tensor]
+
+
 @dataclass
 class TuningResult:
-    """What tuning ended with: the best epoch's validation, and which it was."""
+    """Validation figures of the best epoch.
+
+    Attributes:
+        loss: Validation loss; the epoch with the lowest is the best.
+        accuracy: Accuracy, or the figure that the kind of task has in its place.
+        epoch: Its number; 0 is the state before tuning.
+    """
 
     loss: float
     accuracy: float
@@ -43,8 +62,7 @@ class TuningResult:
 
 def tune(
     module: nn.Module,
-    batches: Callable[[int], Iterable[Callable[[], Tensor]]],
-    steps: int,
+    batches: Callable[[int], Iterable[Step]],
     validate: Callable[[], tuple[float, float]],
     config: TuningConfig,
     show: Callable[[Progress], None],
@@ -52,22 +70,25 @@ def tune(
     exempt: Collection[str] = (),
     figure: str = "accuracy",
 ) -> TuningResult:
-    """Tunes a module's parameters and leaves it with those of the best epoch on validation.
+    """Tune a module's parameters and leave it with those of the epoch of lowest validation loss.
 
-    Epoch 0, the module as it came, takes part in the choice. What an epoch does is a function of
-    its number and of the state before it, so a run that goes on from `folder` ends with the same
-    parameters as an undisturbed one.
+    Epoch 0, the module as given, takes part in the choice. An epoch is a function of its number and
+    of the state before it, so a run resumed from `folder` ends with the same parameters as an
+    uninterrupted one.
 
     Args:
-        module: whose trainable parameters move.
-        batches: gives, for an epoch from 1, functions that compute the loss of one step.
-        steps: of an epoch; the learning rate falls as a cosine over `epochs * steps`.
-        validate: gives loss and accuracy (or what `figure` says) on the validation rows.
-        config: how to tune.
-        show: called after each epoch.
-        folder: where the state is kept after each epoch, or None.
-        exempt: names of parameters that weight decay spares.
-        figure: what the validation rows say beside the loss.
+        module: The module whose trainable parameters are tuned.
+        batches: Returns the steps of an epoch, counted from 1. Epochs may differ in their number of
+            steps: each takes an equal share of the learning-rate schedule.
+        validate: Returns loss and accuracy (or `figure`) on the validation rows.
+        config: Options of the optimiser and the schedule.
+        show: Called after each epoch.
+        folder: Folder where the state is kept after each epoch, or None.
+        exempt: Names of parameters without weight decay.
+        figure: Name of what `validate` returns beside the loss.
+
+    Raises:
+        InputError: If a training or validation loss is not finite, or a kept state is damaged.
     """
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad and p.numel()}
     decayed = [p for name, p in parameters.items() if name not in exempt]
@@ -77,19 +98,28 @@ def tune(
     state = _State.load(folder, parameters, optimizer)
     if state is None:
         loss, accuracy = validate()
+        _check_finite(loss, "the validation loss before tuning", config)
         state = _State(0, TuningResult(loss, accuracy, 0), _copy(parameters))
     while state.epoch < config.epochs and state.epoch - state.best.epoch < config.patience:
+        mean = _epoch(state.epoch, list(batches(state.epoch + 1)), parameters, optimizer, config)
         state.epoch += 1
-        losses = []
-        for step, loss_of in enumerate(batches(state.epoch), start=(state.epoch - 1) * steps):
-            rate = config.lr * _share((step + 1) / (config.epochs * steps), config.warmup)
-            losses.append(_step(loss_of, parameters, optimizer, rate))
         loss, accuracy = validate()
+        _check_finite(loss, f"the validation loss after epoch {state.epoch}", config)
         if loss < state.best.loss:
             state.best, state.kept = TuningResult(loss, accuracy, state.epoch), _copy(parameters)
-        mean = sum(losses) / max(1, len(losses))
-        best = state.best.accuracy
-        show(Progress(state.epoch, config.epochs, mean, loss, accuracy, best, figure))
+        show(
+            Progress(
+                state.epoch,
+                config.epochs,
+                mean,
+                loss,
+                accuracy,
+                state.best.accuracy,
+                figure,
+                state.best.epoch,
+                state.best.loss,
+            )
+        )
         state.save(folder, parameters, optimizer)
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -97,27 +127,46 @@ def tune(
     return state.best
 
 
-def _share(progress: float, warmup: float) -> float:
-    """Share of the peak learning rate: a linear rise, then a cosine to 0."""
+def _epoch(
+    done: int,
+    steps: Sequence[Step],
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    config: TuningConfig,
+) -> float:
+    """Take the steps of one epoch, `done` epochs having gone before.
+
+    Returns:
+        The mean loss over the rows, each measured before the step that it is part of.
+    """
+    total = 0.0
+    for number, step in enumerate(steps, start=1):
+        progress = (done + number / len(steps)) / config.epochs
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * _learning_rate_share(progress, config.warmup)
+        optimizer.zero_grad()
+        loss = step.loss()
+        _check_finite(loss.item(), f"the loss at epoch {done + 1}, step {number}", config)
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+        optimizer.step()
+        total += loss.item() * step.rows
+    return total / max(1, sum(step.rows for step in steps))
+
+
+def _check_finite(loss: float, what: str, config: TuningConfig) -> None:
+    if not math.isfinite(loss):
+        raise InputError(
+            f"{what} is {loss}; give a lower method.lr (now {config.lr:g}), a longer "
+            f"method.warmup, or precision=float32 if the run uses bf16"
+        )
+
+
+def _learning_rate_share(progress: float, warmup: float) -> float:
+    """Return the share of the peak learning rate: a linear rise, then a cosine to 0."""
     if progress < warmup:
         return progress / warmup
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
-
-
-def _step(
-    loss: Callable[[], Tensor],
-    parameters: dict[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.zero_grad()
-    value = loss()
-    value.backward()
-    nn.utils.clip_grad_norm_(parameters.values(), 1.0)
-    optimizer.step()
-    return value.item()
 
 
 def _copy(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -126,7 +175,7 @@ def _copy(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
 
 @dataclass
 class _State:
-    """Where tuning stands between two epochs."""
+    """State of tuning between two epochs."""
 
     epoch: int
     best: TuningResult
@@ -138,7 +187,7 @@ class _State:
         parameters: dict[str, nn.Parameter],
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        """Writes parameters, the best ones and the optimizer's moments, whole or not at all."""
+        """Write parameters, the best ones and the optimiser's moments, whole or not at all."""
         if folder is None:
             return
         tensors = {f"kept/{name}": t for name, t in self.kept.items()}
@@ -159,7 +208,7 @@ class _State:
         parameters: dict[str, nn.Parameter],
         optimizer: torch.optim.Optimizer,
     ) -> "_State | None":
-        """Puts back what `save` wrote; None where there is nothing."""
+        """Restore what `save` wrote; return None if there is nothing."""
         if folder is None or not (folder / STATE).exists():
             return None
         try:
@@ -168,7 +217,7 @@ class _State:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise InputError(
-                f"{folder / STATE} is damaged ({error}); force=true starts anew"
+                f"{folder / STATE} is damaged ({error}); force=true starts over"
             ) from error
         moments: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}
         for key, tensor in tensors.items():

@@ -1,9 +1,9 @@
-"""What a run has learned as a folder of PEFT's, which `PeftModel.from_pretrained` reads.
+"""What a run has learned as a PEFT folder, which `PeftModel.from_pretrained` reads.
 
 PEFT has a form for vectors before the query in one layer (PROMPT_TUNING, Lester et al. 2021), for
-LoRA and for IA3. It has none for vectors behind the query or in every layer of a model without
-attention, nor for weights that moved themselves. PEFT's form holds no answer: the label words and
-what is added to their scores stand beside it, in `label_words.json`.
+LoRA and for IA3; none for vectors after the query or in every layer of a model without attention,
+and none for tuned weights of the model itself. It has none for the answer either: label words and
+their offsets are written beside it, in `label_words.json`.
 """
 
 import json
@@ -21,35 +21,37 @@ if TYPE_CHECKING:
     from peft import PeftConfig
 
 ADAPTER = "adapter"
-"""The adapter's folder, in that of its run."""
+"""Name of the adapter's folder in that of its run."""
 
 CONFIG, WEIGHTS, WORDS = "adapter_config.json", "adapter_model.safetensors", "label_words.json"
 
 
-def save_adapter(module: nn.Module, words: Sequence[str], folder: Path) -> None:
-    """Writes the adapter of a model that PEFT has adapted.
+def save_adapter(
+    module: nn.Module, words: Sequence[str], offset: Sequence[float], folder: Path
+) -> None:
+    """Write the adapter of a PEFT model.
 
     Args:
-        module: a `peft.PeftModel`.
-        words: the label words, in the order of the classes.
-        folder: where; made if it is not there.
+        module: A `peft.PeftModel`.
+        words: The label words, in the order of the classes.
+        offset: Added to the scores of the words.
+        folder: Where to write; created if missing.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
     assert isinstance(module, PeftModel)
     tensors = get_peft_model_state_dict(module, save_embedding_layers=False)
-    offset = [0.0] * len(words)
     _write(folder, module.active_peft_config, tensors, words, offset)
 
 
 def save_prompt(model: HyenaDNA, prompt: SoftPrompt, words: Sequence[str], folder: Path) -> bool:
-    """Writes a soft prompt, if PEFT has its form: vectors before the query, in one layer.
+    """Write a soft prompt, if PEFT has its form: vectors before the query, in one layer.
 
     Args:
-        model: the frozen backbone.
-        prompt: the learned vectors.
-        words: the label words, in the order of the classes.
-        folder: where; made if it is not there.
+        model: The frozen backbone.
+        prompt: The learned vectors.
+        words: The label words, in the order of the classes.
+        folder: Where to write; created if missing.
 
     Returns:
         Whether PEFT has the form.
@@ -86,11 +88,11 @@ def _write(
         name: sorted(value) if isinstance(value, set) else value
         for name, value in config.to_dict().items()
     }
-    # The backbone's own name is a folder of this machine, and says nothing elsewhere.
+    # The backbone's name is a folder of this machine, which means nothing elsewhere.
     fields |= {"inference_mode": True, "base_model_name_or_path": None}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(folder / WEIGHTS) as path:
         save_file(contiguous, path, {"format": "pt"})
-    spoken = {"words": list(words), "offset": list(offset), "answer": "after [SEP]"}
-    write_text(folder / WORDS, json.dumps(spoken, indent=2) + "\n")
+    answer = {"words": list(words), "offset": list(offset), "answer": "after [SEP]"}
+    write_text(folder / WORDS, json.dumps(answer, indent=2) + "\n")
     write_text(folder / CONFIG, json.dumps(fields, indent=2, sort_keys=True) + "\n")

@@ -1,28 +1,29 @@
-"""A copy of the backbone under a linear head on mean-pooled states: how it answers, any kind."""
+"""A copy of the backbone under a linear head on mean-pooled states, for every kind of task."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from icl.inference.batches import Batch, EncodedSequences, both_strands
+from icl.inference.batches import Batch, EncodedSequences
 from icl.inference.reader import TOKENS
 from icl.tuning.adapters import backbone_of
-from icl.tuning.tuned_method import TunedConfigT, TunedMethod, cut_steps, in_parts
+from icl.tuning.loop import Step
+from icl.tuning.tuned_method import TunedConfigT, TunedMethod, in_parts
 from tasks.task import Example, Kind, truth
 
 
 class PooledHead(nn.Module):
-    """Mean of the final hidden states over a row's own positions, then a linear head."""
+    """A linear head on the mean of the final hidden states over a row's own positions."""
 
     def __init__(self, model: nn.Module, outputs: int) -> None:
-        """Starts with a head that says nothing: its weights are 0, so no draw is needed.
+        """Start with weights of 0, so that all classes score alike and nothing is drawn.
 
         Args:
-            model: a copy of the backbone, with an adapter or without; its own head is not used.
-            outputs: the number of classes or labels, or 1 for a number.
+            model: A copy of the backbone, with an adapter or without; its own head is not used.
+            outputs: The number of classes or labels, or 1 for a number.
         """
         super().__init__()
         self.backbone = model
@@ -31,7 +32,7 @@ class PooledHead(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Returns logits, or a number in units of the training rows, (B, O)."""
+        """Return logits, or a number in units of the training rows, (B, O)."""
         model = backbone_of(self.backbone)
         hidden = model.encode(model.embed(batch.ids))
         inside = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
@@ -40,10 +41,10 @@ class PooledHead(nn.Module):
 
 
 def loss_of(kind: Kind, outputs: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of classes or of each label, or squared error, mean over rows.
+    """Return the mean over rows of cross-entropy, of classes or each label, or squared error.
 
     Args:
-        kind: of the task.
+        kind: Kind of the task.
         outputs: (B, O).
         labels: (B,) classes or numbers, or (B, L) of 0 and 1.
     """
@@ -56,8 +57,8 @@ def loss_of(kind: Kind, outputs: Tensor, labels: Tensor) -> Tensor:
 
 def head_steps(
     method: TunedMethod[TunedConfigT], train: Sequence[Example], generator: np.random.Generator
-) -> Iterator[Callable[[], Tensor]]:
-    """Losses of an epoch's steps of a method whose module is `PooledHead`."""
+) -> Iterator[Step]:
+    """Yield an epoch's steps of a method whose module is a `PooledHead`."""
     queries, kind = _queries(method, train), method.context.kind
     labels = truth(train)
     if kind == "regression":
@@ -66,15 +67,15 @@ def head_steps(
     def loss(rows: np.ndarray) -> Tensor:
         with method.autocast():
             outputs = method.module(queries.batch(rows).to(method.context.device))
-        wanted = torch.from_numpy(labels[rows % len(labels)]).to(outputs.device)
-        return loss_of(kind, outputs, wanted)
+        expected = torch.from_numpy(labels[rows % len(labels)]).to(outputs.device)
+        return loss_of(kind, outputs, expected)
 
-    for rows in cut_steps(queries, len(train), method.config.rows, generator):
+    for rows in queries.epoch(len(train), method.config.rows, generator):
         yield in_parts(loss, rows, queries)
 
 
 def head_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) -> np.ndarray:
-    """Scores of a method whose module is `PooledHead`, the strands' outputs averaged.
+    """Return scores of a method whose module is a `PooledHead`, averaged over the strands.
 
     Returns:
         Log-probabilities (N, C), log-odds (N, L) or numbers (N, 1), as in `tasks.kinds`.
@@ -82,7 +83,7 @@ def head_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) 
     queries = _queries(method, examples)
     outputs = np.zeros((len(queries), len(method.context.labels)))
     with torch.no_grad(), method.autocast():
-        for batch in queries.batches(method.context.batch_size, tokens=TOKENS):
+        for batch in queries.batches(method.context.batch_size, TOKENS):
             found = method.module(batch.to(method.context.device))
             outputs[batch.rows] = found.double().cpu().numpy()
     averaged = outputs.reshape(-1, len(examples), outputs.shape[1]).mean(axis=0)
@@ -92,6 +93,5 @@ def head_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) 
 
 
 def _queries(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) -> EncodedSequences:
-    sequences = [e.sequence for e in examples]
-    both = both_strands(sequences) if method.config.strands == "both" else sequences
-    return EncodedSequences(both, method.context.load_backbone().config.max_seq_len)
+    views = method.views([e.sequence for e in examples])
+    return EncodedSequences(views, method.context.load_backbone().config.max_seq_len)

@@ -1,9 +1,9 @@
-"""What the methods share that tune a copy of the backbone: epochs, steps in parts, strands."""
+"""What methods share that tune weights of a copy of the backbone: epochs, and steps in parts."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -12,64 +12,75 @@ from torch import Tensor, nn
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
+from backbone.common.streams import stream
 from icl.inference.batches import EncodedSequences
-from icl.method import Context, Method, MethodConfig
-from icl.tuning.adapters import load_tuned_parameters, tuned_parameters, without_decay
-from icl.tuning.loop import TuningConfig, tune
+from icl.inference.strands import StrandConfig, StrandMethod
+from icl.method import Context
 from tasks.kinds import TASK_KINDS
+from icl.tuning.adapters import load_tuned_parameters, tuned_parameters, without_decay
+from icl.tuning.loop import Step, TuningConfig, tune
 from tasks.task import Example, truth
 
 PART = 1 << 12
-"""Tokens of a part of a step: what a processor's cache holds of their activations is twice as fast
-on a CPU as what it does not."""
+"""Tokens of a part of a step: on a CPU, activations that fit the cache are twice as fast."""
 
 
 @dataclass
-class TunedConfig(MethodConfig, TuningConfig):
+class TunedConfig(StrandConfig, TuningConfig):
     """How weights are tuned, and which strands are read."""
 
     epochs: int = option(10, "epochs at most", least=1)
     patience: int = option(3, "epochs without a better validation loss", least=1)
-    strands: str = option("both", "strands whose scores are averaged", choices=("both", "forward"))
 
 
 TunedConfigT = TypeVar("TunedConfigT", bound=TunedConfig)
 
 
-class TunedMethod(Method[TunedConfigT]):
-    """A method that tunes weights of a copy; the frozen backbone stays as it is."""
+class TunedMethod(StrandMethod[TunedConfigT]):
+    """A method that tunes weights of a copy; the frozen backbone stays as it is.
+
+    Attributes:
+        unit: Mean and standard deviation of a regression's training labels, in whose units its head
+            predicts; 0 and 1 for other kinds of task.
+    """
 
     def __init__(self, config: TunedConfigT, context: Context) -> None:
-        """Checks the options; the backbone is copied when it is needed."""
+        """Check the options; the backbone is copied when it is needed."""
         super().__init__(config, context)
         self._built: nn.Module | None = None
         self.unit = (0.0, 1.0)
-        """Mean and standard deviation of the numbers of a regression, in which a head speaks."""
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """Makes the module whose trainable parameters are tuned."""
+        """Return the module whose trainable parameters are tuned."""
 
     @abstractmethod
-    def steps(
-        self, train: Sequence[Example], generator: np.random.Generator
-    ) -> Iterator[Callable[[], Tensor]]:
-        """Gives the losses of one epoch's steps; `generator` is the epoch's own."""
+    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> Iterator[Step]:
+        """Yield the steps of one epoch; `generator` is the epoch's own."""
+
+    def before_tuning(self, train: Sequence[Example]) -> None:
+        """Fit what has a closed form, before the first step."""
+        return None
+
+    def after_tuning(self, val: Sequence[Example]) -> None:
+        """Fit what has a closed form, with the best epoch's weights in place."""
+        return None
 
     @property
     def module(self) -> nn.Module:
-        """The module that is tuned, as far as it is."""
+        """The module in its present state."""
         if self._built is None:
             self._built = self.build().to(self.context.device)
         return self._built
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Tunes on `train`; the epoch with the least loss on `val` is kept."""
+        """Tune on `train`; keep the epoch with the lowest loss on `val`."""
         self._built = None
         self.unit = TASK_KINDS[self.context.kind].unit(train)
+        self.before_tuning(train)
 
-        def batches(epoch: int) -> Iterator[Callable[[], Tensor]]:
-            return self.steps(train, np.random.default_rng([self.context.seed, epoch]))
+        def batches(epoch: int) -> Iterator[Step]:
+            return self.steps(train, stream(self.context.seed, "tuning steps", epoch))
 
         def judge() -> tuple[float, float]:
             return TASK_KINDS[self.context.kind].validate(self.scores(val), truth(val))
@@ -78,7 +89,6 @@ class TunedMethod(Method[TunedConfigT]):
         best = tune(
             self.module,
             batches,
-            steps=sum(1 for _ in batches(1)),
             validate=judge,
             config=self.config,
             show=self.context.progress,
@@ -86,29 +96,22 @@ class TunedMethod(Method[TunedConfigT]):
             exempt=without_decay(self.module),
             figure=figure,
         )
-        self.validation = {figure: best.accuracy, "loss": best.loss, "epoch": best.epoch}
-
-    @property
-    def averages_strands(self) -> bool:
-        """Whether the strands' scores are averaged."""
-        return self.config.strands == "both"
-
-    def read_forward_alone(self) -> None:
-        """Sets `strands` to forward."""
-        self.config = replace(self.config, strands="forward")
+        self.after_tuning(val)
+        loss, value = judge()
+        self.validation = {figure: value, "loss": loss, "epoch": best.epoch}
 
     @property
     def trainable_parameters(self) -> int:
-        """Numbers of the copy that move."""
+        """Count the parameters of the copy that are tuned."""
         return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The tuned weights, by name; of a regression the unit of its numbers too."""
+        """Return the tuned weights by name, and the `unit` of a regression."""
         unit = {"unit": np.array(self.unit)} if self.context.kind == "regression" else {}
         return tuned_parameters(self.module) | unit
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Takes over tuned weights."""
+        """Take over tuned weights."""
         weights = dict(state)
         if self.context.kind == "regression":
             if "unit" not in weights or weights["unit"].shape != (2,):
@@ -118,55 +121,37 @@ class TunedMethod(Method[TunedConfigT]):
         load_tuned_parameters(self.module, weights)
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The number format of the run's arithmetic."""
+        """Return the context of the run's number format."""
         if self.context.precision == "bf16":
             return torch.autocast(torch.device(self.context.device).type, torch.bfloat16)
         return nullcontext()
 
 
-def cut_steps(
-    queries: EncodedSequences, count: int, rows: int, generator: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Gives the rows of one epoch's steps; each row comes once, on a strand drawn for it.
-
-    Args:
-        queries: `count` rows, then their reverse complements if both strands are read.
-        count: rows of one strand.
-        rows: of a step.
-        generator: of the draws.
-    """
-    strand = generator.integers(len(queries) // count, size=count)
-    order = generator.permutation(count)
-    steps = [batch.rows for batch in queries.batches(rows, order + strand[order] * count)]
-    for i in generator.permutation(len(steps)):
-        yield steps[i]
-
-
 def in_parts(
     loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, queries: EncodedSequences
-) -> Callable[[], Tensor]:
-    """The loss of a step of rows of one padded length, computed a few rows at a time.
+) -> Step:
+    """Return the step of rows of one padded length, computed a few rows at a time.
 
     Args:
-        loss: mean loss of some rows.
-        rows: of the step.
-        queries: where they come from.
+        loss: Returns the mean loss of some rows.
+        rows: The rows of the step.
+        queries: The encoded rows.
     """
     size = max(1, PART // int(queries.padded[rows[0]]))
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
 
-    def of_parts() -> Iterator[Tensor]:
+    def weighted() -> Iterator[Tensor]:
         for part in parts:
             yield loss(part) * (len(part) / len(rows))
 
-    return lambda: accumulated(of_parts())
+    return Step(len(rows), lambda: accumulate(weighted()))
 
 
-def accumulated(losses: Iterable[Tensor]) -> Tensor:
-    """Adds up losses whose graphs are never alive together.
+def accumulate(losses: Iterable[Tensor]) -> Tensor:
+    """Return the sum of losses whose graphs are never in memory together.
 
-    All but the last are differentiated here, into the gradients there are; differentiating what is
-    returned, whose value is the sum, completes the sum's gradient.
+    All but the last are differentiated here, into the gradients that exist; differentiating the
+    result, whose value is the sum, completes the sum's gradient.
     """
     done, pending = 0.0, None
     for loss in losses:

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
-from prompts.calibration import averaged, calibrated, contextual_offset, fit_offset, prior_offset
+from prompts.calibration import (
+    average_views,
+    calibrate,
+    contextual_offset,
+    fit_offset,
+    prior_offset,
+)
 from tasks.metrics.classification import evaluate
 
 BIASES = [np.array([1.5, -0.5]), np.array([2.0, 0.0, -1.0]), np.array([0.3, -2.0, 1.0, 3.0, 0.0])]
@@ -59,14 +65,14 @@ def test_calibration_error_falls_and_accuracy_rises_where_the_bias_goes(bias):
         prior_offset(val, np.bincount(val_labels) / len(val_labels)),
     )
     for offset in offsets:
-        after = evaluate(labels, calibrated(scores, offset), resamples=2)
+        after = evaluate(labels, calibrate(scores, offset), resamples=2)
         assert after["ece"].value < 0.03 < 0.08 < before["ece"].value
         assert after["accuracy"].value > before["accuracy"].value + 0.02
 
 
 def test_contextual_averages_probabilities_as_the_paper_does():
     p = np.array([[0.9, 0.1], [0.5, 0.5]])  # means 0.7 and 0.3: odds of 7 to 3 to take away
-    after = calibrated(np.log([[0.7, 0.3]]), contextual_offset(np.log(p)))
+    after = calibrate(np.log([[0.7, 0.3]]), contextual_offset(np.log(p)))
     assert np.exp(after) == pytest.approx(np.array([[0.5, 0.5]]))
     assert np.diff(contextual_offset(np.log(p))) == pytest.approx(np.log(7 / 3))
 
@@ -111,15 +117,15 @@ def test_mean_probabilities_are_the_prior_after_matching(rows, classes, seed, de
     scores = skewed(rows, classes, seed, scale=10**decades)
     prior = softmax(np.random.default_rng(seed).normal(size=classes) * unevenness / 3)
     offset = prior_offset(scores, prior)
-    assert np.exp(calibrated(scores, offset)).mean(axis=0) == pytest.approx(prior, abs=1e-6)
+    assert np.exp(calibrate(scores, offset)).mean(axis=0) == pytest.approx(prior, abs=1e-6)
     assert offset.sum() == pytest.approx(0, abs=1e-6 * max(1, np.abs(offset).max()))
 
 
 def test_calibrated_scores_are_normalised_and_rows_do_not_touch():
     scores = skewed(9, 3, seed=0, scale=5.0)
-    after = calibrated(scores, np.array([1.0, 0.0, -1.0]))
+    after = calibrate(scores, np.array([1.0, 0.0, -1.0]))
     assert np.exp(after).sum(axis=1) == pytest.approx(np.ones(9))
-    alone = np.concatenate([calibrated(row[None], np.array([1.0, 0.0, -1.0])) for row in scores])
+    alone = np.concatenate([calibrate(row[None], np.array([1.0, 0.0, -1.0])) for row in scores])
     assert (alone == after).all()
 
 
@@ -128,7 +134,7 @@ def test_averaging_over_permutations_takes_away_what_words_prefer():
     # giving the words, each class had each word once.
     evidence, preference = np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([5.0, -1.0])
     views = np.stack([evidence + preference, evidence + preference[::-1]])
-    assert averaged(views) == pytest.approx(log_softmax(evidence, axis=1))
+    assert average_views(views) == pytest.approx(log_softmax(evidence, axis=1))
 
 
 @pytest.mark.parametrize(

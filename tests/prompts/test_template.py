@@ -32,15 +32,18 @@ def test_ids_by_hand_with_words_of_two_letters():
 
 
 def test_ids_by_hand_with_both_strands():
-    ids = Template(ONE, "both").shown(shown(("ACC", 1)))
+    ids = Template(ONE, "both").encode_demonstrations(shown(("ACC", 1)))
     assert ids.tolist() == [7, 8, 8, 1, 11, 1, 9, 9, 10, 1, 11, 1]
 
 
 def test_without_demonstrations_a_prompt_is_the_query():
     template = Template(ONE)
-    assert template.shown(()).tolist() == [] and template.shown(()).dtype == "int64"
+    assert (
+        template.encode_demonstrations(()).tolist() == []
+        and template.encode_demonstrations(()).dtype == "int64"
+    )
     prompt = template.prompt((), "AC")
-    assert prompt.ids.tolist() == template.query("AC").tolist() == [7, 8, 1]
+    assert prompt.ids.tolist() == template.encode_query("AC").tolist() == [7, 8, 1]
     assert prompt.answer_at == 2
 
 
@@ -57,7 +60,7 @@ def test_a_prompt_is_spelled_and_asks_after_its_last_token(pairs, query, strands
             text += f"{reverse_complement(sequence)}[SEP]{TWO.words[label]}[SEP]"
     assert decode_dna(prompt.ids) == f"{text}{query}[SEP]"
     assert prompt.answer_at == len(prompt.ids) - 1
-    assert len(template.shown(demonstrations)) == template.length(demonstrations)
+    assert len(template.encode_demonstrations(demonstrations)) == template.length(demonstrations)
 
 
 def test_unknown_choices_are_refused():

@@ -47,8 +47,8 @@ def fitted(model, name, shots=2, control=None, train=TRAIN, **options):
 
 
 def asked(method, query):
-    template = method._shown.template(method.verbalizer)
-    return method._shown.before(query, template)
+    template = method._demonstrations.template(method.verbalizer)
+    return method._demonstrations.before(query, template)
 
 
 @pytest.mark.parametrize("name", ["kmer_knn", "embedding_knn"])

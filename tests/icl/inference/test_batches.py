@@ -15,9 +15,8 @@ def test_batches_hold_every_row_once_with_its_own_letters(lengths, size, seed):
     random = np.random.default_rng(seed)
     sequences = ["".join(random.choice(list("ACGTN"), size=n)) for n in lengths]
     queries = EncodedSequences(sequences, 200)
-    order = random.permutation(len(sequences))
     seen = []
-    for batch in queries.batches(size, order):
+    for batch in queries.batches(size):
         seen += batch.rows.tolist()
         assert len(batch.rows) <= size and batch.ids.shape[0] == len(batch.rows)
         for row, ids, length in zip(batch.rows, batch.ids, batch.lengths, strict=True):
@@ -32,10 +31,22 @@ def test_padding_never_exceeds_what_fits():
     assert batch.ids.shape == (2, 70)
 
 
-def test_order_is_kept_within_a_length():
-    queries = EncodedSequences(["A", "A" * 100, "A", "A" * 100], 128)
-    found = [batch.rows.tolist() for batch in queries.batches(8, np.array([3, 2, 1, 0]))]
-    assert found == [[2, 0], [3, 1]]
+@given(LENGTHS, st.integers(1, 7), st.integers(0, 9))
+def test_an_epoch_holds_every_row_once_on_a_strand_drawn_for_it(lengths, size, seed):
+    queries = EncodedSequences(both_strands(["A" * n for n in lengths]), 200)
+    count = len(lengths)
+    steps = list(queries.epoch(count, size, np.random.default_rng(seed)))
+    assert sorted(row % count for rows in steps for row in rows) == list(range(count))
+    for rows in steps:
+        assert len(rows) <= size and len(set(queries.padded[rows])) == 1
+
+
+def test_epochs_read_both_strands_in_an_order_that_changes():
+    queries = EncodedSequences(both_strands(["A"] * 40), 64)
+    random = np.random.default_rng(0)
+    one, two = (np.concatenate(list(queries.epoch(40, 8, random))) for _ in range(2))
+    assert {len(set(rows // 40)) for rows in (one, two)} == {2}
+    assert one.tolist() != two.tolist()
 
 
 def test_both_strands():

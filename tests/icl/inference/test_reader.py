@@ -206,7 +206,7 @@ def test_shown_rows_are_not_tuned_on(model):
     made.fit(pool, rows(4, 2))
     shown = {d.sequence for d in shown_to(made, pool, "")}
     assert len(shown) == 2 and shown < {e.sequence for e in pool}
-    left = made._shown.without_shown(pool)
+    left = made.demonstrations.without_relatives(pool)
     assert {e.sequence for e in left} == {e.sequence for e in pool} - shown
 
 
@@ -242,7 +242,9 @@ def test_a_prompt_of_sixteen_thousand_tokens_is_read(model):
     pool = rows(8, 1, shortest=4000, longest=4000)
     scores = []
     for sets in ("fixed", "per_query"):
-        made = build(long, FewShot, shots=2, demonstrations=sets, strands="forward")
+        made = build(
+            long, FewShot, shots=2, demonstrations=sets, strands="forward", calibration="none"
+        )
         made.fit(pool, rows(2, 2))
         (example,) = rows(1, 3)
         state = {"offset": np.zeros(2)}

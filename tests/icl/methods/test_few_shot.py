@@ -113,7 +113,7 @@ def test_a_query_of_the_pool_is_not_shown_to_itself(model):
     made = fitted(model, demonstrations="per_query", chooser="nearest")
     for example in TRAIN[:4]:
         made.scores([example])
-        (chosen,) = [made._shown._own[example.sequence]]
+        (chosen,) = [made.demonstrations._own[example.sequence]]
         assert example.sequence not in [d.sequence for d in chosen.demonstrations]
         assert {d.sequence for d in chosen.demonstrations} <= {e.sequence for e in TRAIN}
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from backbone.common.errors import InputError
 from icl.method import silent
-from icl.tuning.loop import STATE, TuningConfig, tune
+from icl.tuning.loop import STATE, Step, TuningConfig, tune
 
 TARGET = torch.tensor([2.0, -1.0, 0.5])
 
@@ -25,7 +25,7 @@ def tuned(config, folder=None, losses=None, stop_after=None):
     def batches(epoch):
         random = torch.Generator().manual_seed(epoch)
         for noise in torch.randn(4, 3, generator=random):
-            yield lambda noise=noise: ((point.at - TARGET + 0.1 * noise) ** 2).sum()
+            yield Step(1, lambda noise=noise: ((point.at - TARGET + 0.1 * noise) ** 2).sum())
 
     def validate():
         visited.append(point.at.detach().clone())
@@ -36,7 +36,7 @@ def tuned(config, folder=None, losses=None, stop_after=None):
         if progress.epoch == stop_after:
             raise KeyboardInterrupt
 
-    best = tune(point, batches, 4, validate, config, show if stop_after else silent, folder)
+    best = tune(point, batches, validate, config, show if stop_after else silent, folder)
     return best, point.at.detach(), visited
 
 

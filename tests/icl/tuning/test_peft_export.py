@@ -50,7 +50,7 @@ def test_an_adapter_loads_and_answers_as_ours(tmp_path, config):
     from peft import PeftModel
 
     module = drawn(copy_with_adapter(small(), config, seed=0))
-    save_adapter(module, WORDS, tmp_path)
+    save_adapter(module, WORDS, [0.5, -0.5], tmp_path)
     with torch.no_grad():
         ours = backbone_of(module)(IDS).logits
         loaded = PeftModel.from_pretrained(small(), tmp_path).eval()
@@ -66,9 +66,9 @@ def test_a_soft_prompt_before_the_query_loads_and_answers_as_ours(tmp_path):
     from peft import PeftModel
 
     from icl.inference.batches import EncodedSequences
+    from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
     from icl.inference.reader import LabelWordScorer, PromptReader
     from icl.method import Context
-    from icl.tuning.adapter_method import no_demonstrations
     from prompts.verbalizer import verbalizer
 
     model = small()
@@ -76,9 +76,8 @@ def test_a_soft_prompt_before_the_query_loads_and_answers_as_ours(tmp_path):
     assert save_prompt(model, prompt, WORDS, tmp_path)
     loaded = PeftModel.from_pretrained(small(), tmp_path).eval()
     context = Context(("a", "b"), 0, lambda: model)
-    reader = PromptReader(
-        LabelWordScorer(model, verbalizer(2, WORDS)), prompt, no_demonstrations(context), context
-    )
+    nothing = DemonstrationSet(DemonstrationConfig(), context, lambda: 0)
+    reader = PromptReader(LabelWordScorer(model, verbalizer(2, WORDS)), prompt, nothing, context)
     batch = EncodedSequences(["ACGGTCATTGCA"], 40).batch(np.zeros(1, dtype=np.int64))
     with torch.no_grad():
         scores, logits = reader.answers(batch, reader.prefix(60), None)
@@ -100,7 +99,7 @@ def test_a_prompt_of_another_form_is_not_written(tmp_path, shape):
 def test_the_same_adapter_is_written_to_the_last_byte_and_names_no_folder(tmp_path):
     for name in ("one", "two"):
         module = drawn(copy_with_adapter(small(), lora_config(4, 8.0), seed=0))
-        save_adapter(module, WORDS, tmp_path / name)
+        save_adapter(module, WORDS, [0.0, 0.0], tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == ["adapter_config.json", "adapter_model.safetensors", "label_words.json"]
     for name in files:

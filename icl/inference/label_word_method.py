@@ -1,0 +1,89 @@
+"""What methods share whose answer is a label word: words, demonstrations, offsets, their report."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
+from icl.inference.reader import PromptReader, QuerySet
+from icl.inference.strands import StrandConfigT, StrandMethod
+from icl.method import Context
+from prompts.verbalizer import Verbalizer, verbalizer
+from tasks.task import Example
+
+
+class LabelWordMethod(StrandMethod[StrandConfigT]):
+    """A method whose answer is the likeliest of the label words, after an offset per class.
+
+    The offset removes what the backbone answers whatever the query: priors of label words lie up to
+    12 nats apart, which hides every answer behind the threshold.
+
+    Attributes:
+        verbalizer: The label words.
+        demonstrations: What stands in front of the queries; empty for a method without shots.
+    """
+
+    def __init__(self, config: StrandConfigT, context: Context) -> None:
+        """Check the options; the backbone is loaded when it is needed."""
+        super().__init__(config, context)
+        self.verbalizer = verbalizer(len(context.labels), context.label_words)
+        options = config if isinstance(config, DemonstrationConfig) else None
+        self.demonstrations = DemonstrationSet(
+            options or DemonstrationConfig(),
+            context if options else replace(context, shots=0),
+            lambda: self.max_seq_len - (self.prompt_tokens or 0),
+        )
+
+    @property
+    def max_seq_len(self) -> int:
+        """Longest row of the backbone, in tokens."""
+        return self.context.load_backbone().config.max_seq_len
+
+    @abstractmethod
+    def reader(self) -> PromptReader:
+        """Return the reader of the state that is learned now."""
+
+    def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Draw the demonstrations, if there are any; `fit` uses the same ones."""
+        self.draw_demonstrations(train, val)
+
+    def draw_demonstrations(self, pool: Sequence[Example], queries: Sequence[Example]) -> None:
+        """Draw demonstrations that leave room for these queries and for those of the run."""
+        longest = max(len(s) for s in (*(e.sequence for e in queries), *self.context.queries))
+        self.demonstrations.draw(pool, self.verbalizer, longest)
+
+    def query_set(self, examples: Sequence[Example], strands: str | None = None) -> QuerySet:
+        """Return rows as queries of the present reader, on the method's strands by default."""
+        return QuerySet(self.reader(), examples, strands or self.config.strands)
+
+    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
+        """Return the accuracy when any token may be the answer: forward strand, no offset.
+
+        None for a task without classes, and for words of several letters.
+        """
+        if self.context.kind != "classes" or self.verbalizer.length > 1:
+            return None
+        words, tokens = self.likeliest_tokens(examples)
+        expected = words.ids[[e.label for e in examples], 0].numpy()
+        return float((tokens == expected).mean())
+
+    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[Verbalizer, np.ndarray]:
+        """Return the words that are right, and the likeliest token (N,) after each row."""
+        return self.verbalizer, self.query_set(examples, "forward").answers()[1]
+
+    def describe_answers(self, scores: np.ndarray, advice: str) -> dict[str, Any]:
+        """Return the report's advice if all rows were given one class; nothing otherwise.
+
+        Args:
+            scores: Log-probabilities (N, C).
+            advice: What to do about it, as options of the command line.
+        """
+        predicted = np.unique(scores.argmax(axis=1))
+        if len(scores) < 2 or scores.shape[1] < 2 or len(predicted) > 1:
+            return {}
+        label = self.context.labels[predicted[0]]
+        text = f"{self.name}: all {len(scores)} rows were given the class {label}; {advice}"
+        return {"advice": text}
