@@ -1,1 +1,1 @@
-"""Prompts: label words, templates and learned vectors."""
+"""Prompts: label words, templates, demonstrations, learned vectors and calibration."""

@@ -1,7 +1,7 @@
-"""Label words: how a class is spoken in a vocabulary of nucleotides, and read back.
+"""Label words: the nucleotides that stand for a class, in demonstrations and as the answer.
 
-The model can only predict nucleotides, so every class is given a word over A, C, G, T and N. All
-words of a task have one length: a longer word would be less likely for its length alone.
+The model only predicts nucleotides, so each class has a word over A, C, G, T and N. All words of a
+task have one length: a longer word would be less likely for its length alone.
 """
 
 import math
@@ -22,13 +22,13 @@ _SHORT = {1: ("A",), 2: ("A", "N"), 3: ("A", "G", "N")}
 
 @dataclass(frozen=True)
 class Verbalizer:
-    """One label word a class, in the order of the task's labels."""
+    """One label word per class, in the order of the task's labels."""
 
     words: tuple[str, ...]
 
     @property
     def length(self) -> int:
-        """Tokens of a word."""
+        """Length of a word in tokens."""
         return len(self.words[0])
 
     @property
@@ -38,7 +38,7 @@ class Verbalizer:
 
 
 def default_words(classes: int) -> tuple[str, ...]:
-    """Returns words for a number of classes: A and N; A, G and N; beyond that words over ACGT."""
+    """Return words for a number of classes: A and N; A, G and N; beyond that words over ACGT."""
     if classes in _SHORT:
         return _SHORT[classes]
     length = math.ceil(math.log(classes, 4) - 1e-9)
@@ -46,14 +46,14 @@ def default_words(classes: int) -> tuple[str, ...]:
 
 
 def verbalizer(classes: int, words: tuple[str, ...] | None = None) -> Verbalizer:
-    """Builds the verbalizer of a task.
+    """Return the verbalizer of a task.
 
     Args:
-        classes: the number of classes.
-        words: one word a class; the default ones if None.
+        classes: The number of classes.
+        words: One word per class; the default ones if None.
 
     Raises:
-        InputError: if the words are not one a class, distinct, of one length and of nucleotides.
+        InputError: If the words are not one per class, distinct, of one length and of nucleotides.
     """
     if words is None:
         return Verbalizer(default_words(classes))
@@ -66,6 +66,6 @@ def verbalizer(classes: int, words: tuple[str, ...] | None = None) -> Verbalizer
         raise InputError(f"{shown}: words consist of {', '.join(ALPHABET)}")
     if len({len(word) for word in words}) > 1:
         raise InputError(
-            f"{shown}: words must have one length; a longer one is less likely by that"
+            f"{shown}: words must have one length; a longer one is less likely for its length alone"
         )
     return Verbalizer(words)

@@ -1,4 +1,4 @@
-"""What methods share that are a linear model on features of the sequence."""
+"""The base of methods that are a linear model on features of the sequence."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -11,13 +11,16 @@ from tasks.task import Example, truth
 
 
 class FeatureRegression(Method[ConfigT]):
-    """A logistic or, for numbers, a ridge regression; a subclass says on which features."""
+    """A logistic or, for numbers, a ridge regression; a subclass defines the features.
+
+    Learned are a weight per feature and a bias, per output.
+    """
 
     _model: Linear
 
     @abstractmethod
     def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """Numbers that describe each row, (N, F) float64; no row depends on another."""
+        """Return the features of each row, (N, F) float64; no row depends on another."""
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Fit on the training rows; validation chooses the penalty."""
@@ -32,16 +35,16 @@ class FeatureRegression(Method[ConfigT]):
         self.validation = chosen.validation | {"loss": chosen.loss, "strength": chosen.strength}
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """See `Method.scores`."""
+        """Return scores; see `Method.scores`."""
         return self._model.scores(self.features(examples))
 
     @property
     def trainable_parameters(self) -> int:
-        """A weight per feature and a bias, per output; of the classes one is implied."""
+        """Count a weight per feature and a bias per output; one of the classes is implied."""
         return self.context.free_outputs * (self._model.mean.size + 1)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The regression's arrays."""
+        """Return the regression's arrays."""
         return self._model.state()
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:

@@ -1,4 +1,7 @@
-"""Standardised linear models whose prediction needs nothing but their arrays."""
+"""Standardised linear models of every kind of task; validation chooses their penalty.
+
+Fitted by scikit-learn, they are kept as plain arrays, so a prediction needs nothing else.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -85,7 +88,7 @@ MODELS: dict[Kind, type[Linear]] = {
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ModelChoice:
     """A model with the strength that validation chose, and what validation said.
 
     Attributes:
@@ -101,8 +104,8 @@ class Chosen:
     validation: dict[str, float]
 
 
-def standardised(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (F,) of features (N, F), the latter 1 where there is none."""
+def mean_and_scale(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation (F,) of features (N, F), the latter 1 if it is 0."""
     mean, scale = features.mean(axis=0), features.std(axis=0)
     return mean, np.where(scale > 1e-12, scale, 1.0)
 
@@ -114,7 +117,7 @@ def choose_linear(
     *,
     n_outputs: int,
     seed: int,
-) -> Chosen:
+) -> ModelChoice:
     """Fit once for each strength and keep the model with the lowest validation loss.
 
     Classes have a multinomial logistic regression, several labels one logistic regression each
@@ -129,7 +132,7 @@ def choose_linear(
     """
     if kind == "classes":
         return choose_logistic(train, val, n_classes=n_outputs, seed=seed)
-    best: Chosen | None = None
+    best: ModelChoice | None = None
     for strength in STRENGTHS if kind == "multi_label" else RIDGE_STRENGTHS:
         if kind == "multi_label":
             model = fit_labels(*train, strength=strength, seed=seed)
@@ -137,7 +140,7 @@ def choose_linear(
             model = fit_ridge(*train, strength=strength)
         loss, figure = TASK_KINDS[kind].validate(model.scores(val[0]), val[1])
         if best is None or loss < best.loss:
-            best = Chosen(model, strength, loss, {TASK_KINDS[kind].validation: figure})
+            best = ModelChoice(model, strength, loss, {TASK_KINDS[kind].validation: figure})
     assert best is not None
     return best
 
@@ -152,7 +155,7 @@ def fit_labels(features: np.ndarray, present: np.ndarray, *, strength: float, se
         strength: scikit-learn's C, the inverse of the penalty.
         seed: scikit-learn's random_state.
     """
-    mean, scale = standardised(features)
+    mean, scale = mean_and_scale(features)
     weight = np.zeros((present.shape[1], features.shape[1]))
     bias = log_odds(present)
     for label, column in enumerate(present.T):
@@ -178,7 +181,7 @@ def fit_ridge(features: np.ndarray, numbers: np.ndarray, *, strength: float) -> 
     """
     from sklearn.linear_model import Ridge
 
-    mean, scale = standardised(features)
+    mean, scale = mean_and_scale(features)
     ridge = Ridge(alpha=1 / strength).fit((features - mean) / scale, numbers)
     return Linear(mean, scale, ridge.coef_[None], np.array([ridge.intercept_]))
 
@@ -197,7 +200,7 @@ def fit_logistic(
     """
     from sklearn.linear_model import LogisticRegression
 
-    mean, scale = standardised(features)
+    mean, scale = mean_and_scale(features)
     present = np.unique(labels)
     weight = np.zeros((n_classes, features.shape[1]))
     bias = np.full(n_classes, -np.log(1e12))
@@ -223,7 +226,7 @@ def choose_logistic(
     n_classes: int,
     seed: int,
     strengths: tuple[float, ...] = STRENGTHS,
-) -> Chosen:
+) -> ModelChoice:
     """Fit once for each strength and keep the one with the lowest validation loss.
 
     Loss decides, not accuracy: on few rows accuracy has ties and jumps.
@@ -235,11 +238,11 @@ def choose_logistic(
         seed: scikit-learn's random_state.
         strengths: Values of C to try, from strong to weak penalty.
     """
-    best: Chosen | None = None
+    best: ModelChoice | None = None
     for strength in strengths:
         model = fit_logistic(*train, strength=strength, n_classes=n_classes, seed=seed)
         loss, accuracy = TASK_KINDS["classes"].validate(model.scores(val[0]), val[1])
         if best is None or loss < best.loss:
-            best = Chosen(model, strength, loss, {"accuracy": accuracy})
+            best = ModelChoice(model, strength, loss, {"accuracy": accuracy})
     assert best is not None
     return best

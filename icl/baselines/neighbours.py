@@ -1,7 +1,7 @@
-"""What the nearest of the demonstrations say: a vote over exactly what a prompt shows.
+"""Nearest neighbours among the demonstrations: a vote over exactly the rows of a prompt.
 
-It is what a model that compared sequences in a fixed way, and read their labels, would do with the
-same context; few-shot prompting has something of its own to show only above it.
+This is what a model that compares sequences in a fixed way, and reads their labels, does with the
+same context; few-shot prompting has learned more than that only if it does better.
 """
 
 from abc import abstractmethod
@@ -21,21 +21,24 @@ from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 
 TEMPERATURES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Between which validation chooses: from the nearest one alone to all of them alike."""
+"""Temperatures to choose from: the smallest takes the nearest alone, the largest all alike."""
 
 
 @dataclass
 class NeighboursConfig(MethodConfig, DemonstrationConfig):
-    """The options of a prompt's demonstrations, which mean the same here."""
+    """The options of a prompt's demonstrations, with the same meaning."""
 
 
 class Neighbours(Method[NeighboursConfig]):
-    """A vote of the demonstrations, weighted by similarity; a subclass says by which."""
+    """A vote of the demonstrations, weighted by similarity; a subclass defines the vectors.
+
+    Nothing is learned but the temperature, which validation rows choose.
+    """
 
     _temperature: float
 
     def __init__(self, config: NeighboursConfig, context: Context) -> None:
-        """Checks the options; the demonstrations are drawn by `fit`."""
+        """Check the options; `prepare` draws the demonstrations."""
         super().__init__(config, context)
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
         self._demonstrations = DemonstrationSet(config, context, self._max_seq_len)
@@ -43,10 +46,10 @@ class Neighbours(Method[NeighboursConfig]):
 
     @abstractmethod
     def vectors(self, sequences: Sequence[str]) -> np.ndarray:
-        """What is compared by cosine, (N, D); a row's vector depends on its sequence alone."""
+        """Return vectors to compare by cosine, (N, D); a row's vector depends on it alone."""
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Refuse rows that a prompt could not ask about even without demonstrations."""
+        """Refuse rows that do not fit into a prompt even without demonstrations."""
         ending = 1 + self.verbalizer.length
         check_lengths([e.sequence for e in examples], self._max_seq_len() - ending)
 
@@ -69,31 +72,32 @@ class Neighbours(Method[NeighboursConfig]):
                 self.validation = {"accuracy": accuracy, "loss": loss, "temperature": temperature}
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log-probabilities over the classes, (N, C); see `vote`."""
+        """Return log-probabilities over the classes, (N, C); see `vote`."""
         self.details = self._demonstrations.details([e.sequence for e in examples], self._template)
         return self._votes(self._compared(examples), self._temperature)
 
     @property
     def trainable_parameters(self) -> int:
-        """None: the temperature is a setting that validation chooses."""
+        """Return 0: the temperature is a setting that validation chooses."""
         return 0
 
     def state(self) -> dict[str, np.ndarray]:
-        """The demonstrations and the temperature."""
+        """Return the demonstrations and the temperature."""
         return self._demonstrations.state() | {"temperature": np.array(self._temperature)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over demonstrations and temperature."""
         if "temperature" not in state:
             raise InputError("the learned state has no array temperature")
-        self._demonstrations.load_state(state, self.verbalizer)
+        own, _ = self._demonstrations.split_state(state)
+        self._demonstrations.load_state(own, self.verbalizer)
         self._temperature = float(state["temperature"])
 
     def _max_seq_len(self) -> int:
         return self.context.load_backbone().config.max_seq_len
 
     def _compared(self, examples: Sequence[Example]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For each row the demonstrations' similarities (n,) and labels (n,)."""
+        """Yield for each row the demonstrations' similarities (n,) and labels (n,)."""
         measures: dict[tuple[str, ...], Cosine] = {}
         for example in examples:
             shown = self._demonstrations.before(example.sequence, self._template)
@@ -116,17 +120,17 @@ class Neighbours(Method[NeighboursConfig]):
 def vote(
     similarities: np.ndarray, labels: np.ndarray, classes: int, temperature: float
 ) -> np.ndarray:
-    """Log-probabilities (C,) of the classes by a vote of n labelled neighbours.
+    """Return log-probabilities (C,) of the classes by a vote of n labelled neighbours.
 
-    The n votes are shared out by the softmax of similarity / temperature, so that equally near
-    neighbours say equally much, and one is added for each class, so that none is impossible and
-    without neighbours all are alike.
+    The n votes are divided by the softmax of similarity / temperature, so equally similar
+    neighbours have equal votes; one is added for each class, so that none is impossible and all are
+    alike without neighbours.
 
     Args:
-        similarities: (n,) of the neighbours to the query; more is nearer.
+        similarities: (n,) of the neighbours to the query.
         labels: (n,) their classes.
         classes: C.
-        temperature: how much nearer counts how much more.
+        temperature: Difference in similarity that counts by a factor of e.
     """
     votes = len(labels) * softmax(similarities / temperature) if len(labels) else similarities
     counts = 1 + np.bincount(labels, weights=votes, minlength=classes)

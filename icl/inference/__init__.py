@@ -1,1 +1,1 @@
-"""From rows to class scores through the frozen backbone."""
+"""From rows to class scores through the backbone: prompts, batches, readouts."""

@@ -1,4 +1,4 @@
-"""Rows of text as batches of token ids in which no row's result depends on another."""
+"""Sequences as batches of token ids in which no row's result depends on another."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from backbone.hyena.tokenizer import PAD, encode_dna
 from backbone.sequence.dna import reverse_complement
 
 BUCKET = 64
-"""Rows are padded to a multiple of this length: a length that no other row of the batch decides."""
+"""Rows are padded to a multiple of this length, which no other row of the batch decides."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Batch:
     """Some rows as token ids.
 
     Attributes:
-        rows: (B,) their places among all rows.
+        rows: (B,) their indices among all rows.
         ids: (B, L) token ids, padded on the right.
         lengths: (B,) where each row ends.
     """
@@ -30,30 +30,29 @@ class Batch:
     lengths: Tensor
 
     def to(self, device: str) -> "Batch":
-        """Returns the batch with its tensors on a device."""
+        """Return the batch with its tensors on a device."""
         return Batch(self.rows, self.ids.to(device), self.lengths.to(device))
 
 
 class EncodedSequences:
-    """Sequences, encoded once, from which batches are cut.
+    """Sequences, encoded once, from which batches are made.
 
-    Padding stands on the right, where a causal model does not see it, and up to a length that
-    follows from each row alone.
+    Padding is on the right, where a causal model does not see it, up to a length that follows from
+    each row alone.
     """
 
     def __init__(
         self, sequences: Sequence[str], most: int, before: Sequence[np.ndarray] | None = None
     ) -> None:
-        """Encodes sequences over ACGTN.
+        """Encode sequences over ACGTN.
 
         Args:
             sequences: N sequences.
-            most: the longest row that the backbone can read, padding included.
-            before: token ids in front of each sequence, N arrays. A row of them may end in an empty
-                query: what stands before is answered then.
+            most: Length of the longest row that the backbone can read, padding included.
+            before: N arrays of token ids before each sequence; a sequence may then be empty.
 
         Raises:
-            InputError: for an empty row, or one longer than `most`, with the numbers.
+            InputError: If a row is empty, or longer than `most`, with the numbers.
         """
         if before is None:
             check_lengths(sequences, most)
@@ -70,11 +69,11 @@ class EncodedSequences:
         self.padded = np.minimum(np.maximum(-(-lengths // BUCKET), 1) * BUCKET, most)
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self.encoded)
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """Cuts a batch of rows that have one padded length."""
+        """Return a batch of rows that have one padded length."""
         length = int(self.padded[rows].max())
         ids = np.full((len(rows), length), PAD, dtype=np.int64)
         for i, row in enumerate(rows):
@@ -122,15 +121,15 @@ class EncodedSequences:
 
 
 def both_strands(sequences: Sequence[str]) -> list[str]:
-    """Returns the N sequences, then their N reverse complements."""
+    """Return the N sequences, then their N reverse complements."""
     return [*sequences, *(reverse_complement(s) for s in sequences)]
 
 
 def check_lengths(sequences: Sequence[str], most: int) -> None:
-    """Refuses rows that the backbone cannot read whole, or that hold nothing to read.
+    """Refuse rows that are empty or longer than `most`.
 
     Raises:
-        InputError: naming the first such row, counted from 1, and its length.
+        InputError: If there is such a row; names the first, counted from 1, and its length.
     """
     for row, sequence in enumerate(sequences, start=1):
         if not sequence:

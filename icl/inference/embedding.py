@@ -1,4 +1,4 @@
-"""The frozen backbone as a featurizer: mean states of whole sequences, from any of its layers.
+"""The frozen backbone as a feature extractor: mean hidden states of sequences, from any layer.
 
 Pooled over positions, and over both strands unless one is asked for. A sequence that is longer
 than the backbone's context is read in pieces; methods refuse such rows instead.
@@ -25,7 +25,7 @@ Precision = Literal["float32", "bf16"]
 
 
 def layer_names(model: HyenaDNA) -> tuple[str, ...]:
-    """The layers in order: embedding, block_1, ..., block_n, final_norm."""
+    """Return the layers in order: embedding, block_1, ..., block_n, final_norm."""
     blocks = (f"block_{i}" for i in range(1, model.config.n_layer + 1))
     return (EMBEDDING, *blocks, FINAL_NORM)
 
@@ -39,12 +39,12 @@ def embed(
     device: str = "cpu",
     precision: Precision = "float32",
 ) -> dict[str, np.ndarray]:
-    """Mean over positions of what layers put out, averaged over strands.
+    """Return the outputs of layers, averaged over positions and strands.
 
     A row's result does not depend on the other rows: it is padded on the right, where a causal
     model does not see it, to a length that follows from its own alone. A sequence longer than
-    `max_seq_len` is cut into the least number of pieces of as equal length as can be; each is read
-    by itself, and every position counts once.
+    `max_seq_len` is cut into as few pieces as possible, of equal length to within one base; each is
+    read by itself, and every position counts once.
 
     Args:
         model: Frozen backbone.
@@ -52,7 +52,7 @@ def embed(
         layers: Some of `layer_names`; all by default. `embedding` is the input of the first block,
             `block_i` the residual stream after block i, `final_norm` what logits are made from.
         strands: "both" averages a sequence and its reverse complement.
-        device: Where the model is.
+        device: Device of the model.
         precision: Number format of the backbone's arithmetic; the mean is taken in float64.
 
     Returns:
@@ -88,7 +88,7 @@ def embed_sequences(
     device: str = "cpu",
     precision: Precision = "float32",
 ) -> np.ndarray:
-    """Mean of the final hidden states over positions, averaged over both strands, (N, D) float64.
+    """Return final hidden states averaged over positions and both strands, (N, D) float64.
 
     `embed` of the last layer alone, for sequences that the backbone reads whole.
 
@@ -101,9 +101,9 @@ def embed_sequences(
 
 
 def pieces(sequence: str, most: int) -> list[str]:
-    """Cuts a sequence into the least number of pieces of at most `most` letters.
+    """Cut a sequence into as few pieces as possible of at most `most` letters.
 
-    Their lengths differ by one at most: a short last piece would be read with hardly any context.
+    Their lengths differ by at most one: a short last piece would have hardly any context.
     """
     count = -(-len(sequence) // most)
     cuts = np.linspace(0, len(sequence), count + 1).round().astype(int).tolist()
@@ -119,7 +119,7 @@ def _pooled(
     device: str,
     precision: str,
 ) -> Tensor:
-    """Means over the sequence's own positions and its strands, (layers, D)."""
+    """Return means over the sequence's own positions and its strands, (layers, D)."""
     both = [sequence, reverse_complement(sequence)]
     queries = EncodedSequences(both if strands == "both" else both[:1], model.config.max_seq_len)
     batch = queries.batch(np.arange(len(queries))).to(device)
@@ -127,7 +127,7 @@ def _pooled(
 
     def keep(name: str, hidden: Tensor) -> None:
         if name in layers:
-            # Float64 happens on the CPU: not every accelerator has it.
+            # Not every accelerator has float64.
             means[name] = hidden[:, : len(sequence)].cpu().double().mean(dim=(0, 1))
 
     layer_of = iter(layer_names(model))

@@ -1,4 +1,4 @@
-"""Label words read by the plain model: the path for weights that move, filters included."""
+"""Label words scored by the plain model, for weights that are tuned, filters included."""
 
 import torch
 from torch import Tensor
@@ -9,10 +9,10 @@ from icl.inference.batches import Batch
 
 
 def word_scores(model: HyenaDNA, batch: Batch, words: Tensor) -> Tensor:
-    """Scores of the label words behind each row's [SEP], equal up to a number a row to log p.
+    """Return scores of the label words after each row's [SEP]: log p, up to a constant per row.
 
     Args:
-        model: the model; gradients reach all its weights.
+        model: The model; gradients reach all its weights.
         batch: (B, L) rows without their last [SEP], padded on the right.
         words: (C, W) token ids.
 
@@ -29,11 +29,11 @@ def word_scores(model: HyenaDNA, batch: Batch, words: Tensor) -> Tensor:
     return torch.stack(scores, dim=1)
 
 
-def _logits(model: HyenaDNA, batch: Batch, spoken: Tensor) -> Tensor:
-    """Next-token logits (B, S+1, V) at [SEP] and at each of S spoken letters."""
-    sep = torch.full((1,), SEP, device=spoken.device)
-    ending = torch.cat([sep, spoken]).expand(len(batch.rows), -1)
-    at = batch.lengths[:, None] + torch.arange(ending.shape[1], device=spoken.device)
+def _logits(model: HyenaDNA, batch: Batch, given: Tensor) -> Tensor:
+    """Return next-token logits (B, S+1, V) at [SEP] and after each of S letters of a word."""
+    sep = torch.full((1,), SEP, device=given.device)
+    ending = torch.cat([sep, given]).expand(len(batch.rows), -1)
+    at = batch.lengths[:, None] + torch.arange(ending.shape[1], device=given.device)
     room = batch.ids.new_full((len(batch.rows), ending.shape[1]), PAD)
     ids = torch.cat([batch.ids, room], dim=1).scatter(1, at, ending)
     hidden = model.encode(model.embed(ids))

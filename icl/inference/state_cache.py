@@ -1,9 +1,9 @@
-"""What a frozen backbone made of a sequence, kept for the life of the process.
+"""Cached results of the frozen backbone, kept for the life of the process.
 
-Several runs of one process (seeds, sizes of a prompt, a probe beside it) read the same rows with
-the same frozen weights; each row is then encoded once. Rows are encoded one at a time: what is kept
-depends on the row alone, to the last bit, whichever run came first. On a CPU that is faster than
-batches too, because a row's activations fit the cache.
+Several runs of one process (seeds, prompt lengths, a probe) read the same rows with the same frozen
+weights, so each row is encoded once. Rows are encoded one at a time: a result depends on the row
+alone, to the last bit, whichever run came first. On a CPU this is also faster than batches, because
+a row's activations fit the cache.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,16 +19,16 @@ from backbone.hyena.model import HyenaDNA
 Row = tuple[Tensor, ...]
 
 KEPT_BYTES = 2 << 30
-"""Most that is kept for one backbone, where a run does not say otherwise."""
+"""Most bytes kept for one backbone, unless a run sets another limit."""
 
 BLOCK = 64
-"""Rows that share an allocation: one small one a row, between large temporaries, would leave the
-heap in pieces that are never reused."""
+"""Rows that share an allocation: one small allocation per row, between large temporaries, would
+fragment the heap."""
 
 
 @dataclass
 class _Kind:
-    """The rows of one kind: each has its place in a block."""
+    """The rows of one kind; each is a row of a block."""
 
     bytes_per_row: int
     rows: dict[str, tuple[Row, int]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ _KEPT: WeakKeyDictionary[HyenaDNA, dict[str, _Kind]] = WeakKeyDictionary()
 
 
 def fits(rows: int, bytes_per_row: int, most: int | None = None) -> bool:
-    """Whether values of that many rows can be kept in `most` bytes (default `KEPT_BYTES`)."""
+    """Return whether results of that many rows fit into `most` bytes (default `KEPT_BYTES`)."""
     return rows * bytes_per_row <= (KEPT_BYTES if most is None else most)
 
 
@@ -54,23 +54,23 @@ def cached_states(
     bytes_per_row: int,
     most: int | None = None,
 ) -> Row:
-    """Returns what `encode` gives for each sequence, computed where it is not kept yet.
+    """Return the results of `encode` for each sequence, computed where they are not cached yet.
 
     Args:
-        model: the frozen backbone; its weights must not change.
-        kind: names what `encode` computes, with every setting that it depends on.
-        sequences: the N rows.
-        encode: computes the tensors of one sequence; their shapes are those of every sequence.
-        bytes_per_row: size of a row's tensors. Where all would not fit, other kinds are dropped,
-            those first that were not asked for longest, then older rows of this one.
-        most: bytes to keep for the backbone, `KEPT_BYTES` if None.
+        model: The frozen backbone; its weights must not change.
+        kind: Name of what `encode` computes, with every setting that it depends on.
+        sequences: The N rows.
+        encode: Computes the tensors of one sequence; shapes are the same for every sequence.
+        bytes_per_row: Size of a row's tensors. If not all fit, other kinds are dropped, the least
+            recently used first, then older rows of this one.
+        most: Bytes to keep for the backbone, `KEPT_BYTES` if None.
 
     Returns:
-        The tensors with the N rows in front.
+        The tensors, with the N rows as first dimension.
     """
     # What a hook changes is never kept: it can come and go while the weights stay.
     kinds = {} if any(map(has_hooks, model.modules())) else _KEPT.setdefault(model, {})
-    kinds[kind] = kinds.pop(kind, _Kind(bytes_per_row))  # asked for last
+    kinds[kind] = kinds.pop(kind, _Kind(bytes_per_row))  # the most recently used is last
     kept = kinds[kind].rows
     new = [s for s in dict.fromkeys(sequences) if s not in kept]
     _make_room(kinds, len(new) * bytes_per_row, KEPT_BYTES if most is None else most)
@@ -90,6 +90,6 @@ def cached_states(
 
 
 def _make_room(kinds: dict[str, _Kind], wanted: int, most: int) -> None:
-    """Drops kinds, but for the last one, until so many bytes more fit."""
+    """Drop kinds, all but the last at most, until `wanted` more bytes fit."""
     while len(kinds) > 1 and sum(kind.bytes for kind in kinds.values()) + wanted > most:
         del kinds[next(iter(kinds))]

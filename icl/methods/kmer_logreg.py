@@ -7,8 +7,8 @@ import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
-from backbone.sequence.kmers import kmer_frequencies, n_kmers
-from icl.baselines.linear import MODELS, Chosen, Linear, choose_linear
+from backbone.sequence.kmers import kmer_frequencies
+from icl.baselines.linear import MODELS, Linear, ModelChoice, choose_linear
 from icl.method import KINDS, Method, MethodConfig, method
 from tasks.task import Example, truth
 
@@ -43,7 +43,7 @@ class KmerLogReg(Method[KmerConfig]):
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Fit for each length and penalty; the lowest validation loss decides."""
-        best: Chosen | None = None
+        best: ModelChoice | None = None
         for kmer in self._lengths():
             chosen = choose_linear(
                 self.context.kind,

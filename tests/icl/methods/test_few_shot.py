@@ -192,8 +192,14 @@ def test_calibration_takes_a_known_lean_away(model, monkeypatch, calibration, nu
     assert made.trainable_parameters == 2
 
 
-def test_nothing_is_calibrated_unless_it_is_asked_for(model):
-    made = fitted(model)
+def test_null_queries_calibrate_by_default(model):
+    made, plain = fitted(model), fitted(model, calibration="none")
+    np.testing.assert_array_equal(made.uncalibrated_scores(TEST), plain.scores(TEST))
+    assert made.state()["offset"].any() and made.details["calibration"] == "contextual"
+
+
+def test_nothing_is_calibrated_where_it_is_turned_off(model):
+    made = fitted(model, calibration="none")
     assert made.uncalibrated_scores(TEST) is None
     assert made.trainable_parameters == 0
     assert not made.state()["offset"].any()

@@ -1,5 +1,7 @@
 """The tuning loop on a parabola whose every step is known."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -82,6 +84,67 @@ def test_the_module_as_it_came_may_be_the_best():
 def test_tuning_stops_after_patience_epochs_without_a_better_loss():
     _, _, visited = tuned(TuningConfig(epochs=20, patience=2), losses=[9, 5, 6, 4, 4, 7, 0])
     assert len(visited) == 6  # epoch 3 was the best, 4 and 5 were no better
+
+
+def test_the_loss_that_is_shown_is_the_mean_over_rows():
+    point, seen = Point(), []
+
+    def batches(epoch):
+        for rows, loss in ((3, 1.0), (1, 5.0)):
+            yield Step(rows, lambda loss=loss: loss + 0 * point.at.sum())
+
+    tune(point, batches, lambda: (1.0, 0.5), TuningConfig(epochs=1), seen.append, None)
+    assert seen[0].loss == pytest.approx((3 * 1.0 + 1 * 5.0) / 4)
+
+
+def test_the_best_that_is_shown_is_the_epoch_of_lowest_validation_loss():
+    losses, accuracies, seen = iter([9, 5, 6, 4]), iter([0.1, 0.7, 0.9, 0.6]), []
+    point = Point()
+    tune(
+        point,
+        lambda epoch: [Step(1, lambda: (point.at**2).sum())],
+        lambda: (next(losses), next(accuracies)),
+        TuningConfig(epochs=3),
+        seen.append,
+        None,
+    )
+    best = [(one.best_epoch, one.best_loss, one.best) for one in seen]
+    assert best == [(1, 5, 0.7), (1, 5, 0.7), (3, 4, 0.6)]
+
+
+def test_the_learning_rate_counts_the_steps_that_are_taken(monkeypatch):
+    rates, point = [], Point()
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self: rates.append(self.param_groups[0]["lr"])
+    )
+    tune(
+        point,
+        lambda epoch: [Step(1, lambda: (point.at**2).sum())] * (1 if epoch == 1 else 3),
+        lambda: (1.0, 0.5),
+        TuningConfig(lr=2.0, epochs=2, warmup=0.0),
+        silent,
+        None,
+    )
+    # Halfway after epoch 1, then a third of the other half at a time.
+    expected = [1 + math.cos(math.pi * share) for share in (1 / 2, 4 / 6, 5 / 6, 1)]
+    assert rates == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_ends_tuning_with_its_step(value):
+    point = Point()
+
+    def batches(epoch):
+        yield Step(1, lambda: (point.at**2).sum())
+        yield Step(1, lambda: point.at.sum() + value)
+
+    with pytest.raises(InputError, match="epoch 1, step 2 is .*lower method.lr"):
+        tune(point, batches, lambda: (1.0, 0.5), TuningConfig(), silent, None)
+
+
+def test_a_validation_loss_that_is_not_finite_ends_tuning_before_the_first_step():
+    with pytest.raises(InputError, match="before tuning is nan"):
+        tune(Point(), lambda epoch: [], lambda: (math.nan, 0.5), TuningConfig(), silent, None)
 
 
 def test_tuning_finds_the_target():
