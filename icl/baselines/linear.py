@@ -24,10 +24,10 @@ class Linear:
     """A fitted model of F features and O outputs.
 
     Attributes:
-        mean: (F,) of the training features.
-        scale: (F,) their standard deviation, 1 where a feature is constant.
-        weight: (O, F) change of the output a standard deviation.
-        bias: (O,) output at the mean.
+        mean: (F,) mean of the training features.
+        scale: (F,) their standard deviation, 1 for a constant feature.
+        weight: (O, F) change of an output per standard deviation.
+        bias: (O,) outputs at the mean.
     """
 
     mean: np.ndarray
@@ -36,23 +36,23 @@ class Linear:
     bias: np.ndarray
 
     def outputs(self, features: np.ndarray) -> np.ndarray:
-        """The outputs (N, O) for features (N, F); each row is computed alone."""
+        """Return the outputs (N, O) for features (N, F); each row is computed alone."""
         standard = (features - self.mean) / self.scale
-        # One dot product a row (einsum without BLAS): BLAS blocks a matrix product by its number
-        # of rows, and the last digits of a row would then depend on its neighbours.
+        # One dot product per row (einsum without BLAS): BLAS blocks a matrix product by its number
+        # of rows, and the last digits of a row would depend on the others.
         return np.einsum("nf,of->no", standard, self.weight) + self.bias
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """What a method gives for features (N, F): here the outputs as they are, (N, O)."""
+        """Return a method's scores for features (N, F): here the outputs, (N, O)."""
         return self.outputs(features)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The four arrays by name."""
+        """Return the four arrays by name."""
         return {"mean": self.mean, "scale": self.scale, "weight": self.weight, "bias": self.bias}
 
     @classmethod
     def from_state(cls, state: dict[str, np.ndarray], n_outputs: int) -> Self:
-        """The model that `state` came from.
+        """Return the model that `state` came from.
 
         Raises:
             InputError: If an array is missing or misshapen.
@@ -65,16 +65,16 @@ class Linear:
         if model.weight.shape != (n_outputs, n_features) or model.scale.shape != (n_features,):
             raise InputError(
                 f"the learned state holds weights {model.weight.shape}, "
-                f"needed are {(n_outputs, n_features)}"
+                f"but the task needs {(n_outputs, n_features)}"
             )
         return model
 
 
 class Logistic(Linear):
-    """A fitted model of F features and C classes; its outputs are log-odds up to a number a row."""
+    """A fitted model of C classes; outputs are log-odds, up to a constant per row."""
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """The log-probability of each class, (N, C), for features (N, F)."""
+        """Return the log-probability of each class, (N, C), for features (N, F)."""
         logits = self.outputs(features)
         top = logits.max(axis=1, keepdims=True)
         return logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
@@ -89,12 +89,12 @@ MODELS: dict[Kind, type[Linear]] = {
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model with the strength that validation chose, and what validation said.
+    """A model with the penalty that validation chose, and its validation figures.
 
     Attributes:
         model: The fitted model.
         strength: Inverse of its penalty.
-        loss: On the validation rows.
+        loss: Loss on the validation rows.
         validation: Further figures of the validation rows, by name.
     """
 
@@ -120,13 +120,13 @@ def choose_linear(
 ) -> ModelChoice:
     """Fit once for each strength and keep the model with the lowest validation loss.
 
-    Classes have a multinomial logistic regression, several labels one logistic regression each
-    with a strength that they share, and a number has a ridge regression.
+    The model is a multinomial logistic regression for classes, one logistic regression per label of
+    a multi-label task, with a strength that they share, and a ridge regression for numbers.
 
     Args:
-        kind: Of the task.
+        kind: Kind of the task.
         train: Features (N, F) and labels as `tasks.task.truth` gives them.
-        val: The same for the rows that choose.
+        val: The same of the validation rows.
         n_outputs: Classes or labels; 1 for a number.
         seed: scikit-learn's random_state.
     """
@@ -146,12 +146,12 @@ def choose_linear(
 
 
 def fit_labels(features: np.ndarray, present: np.ndarray, *, strength: float, seed: int) -> Linear:
-    """One logistic regression a label; outputs are log-odds.
+    """Fit one logistic regression per label; outputs are log-odds.
 
     Args:
         features: (N, F).
-        present: (N, L) of 0 and 1. A label that all rows have, or none, has the log-odds of its
-            frequency, half a row added to either side.
+        present: (N, L) of 0 and 1. A label that all rows have, or none, gets the log-odds of its
+            frequency, with half a row added to either side.
         strength: scikit-learn's C, the inverse of the penalty.
         seed: scikit-learn's random_state.
     """
@@ -166,13 +166,13 @@ def fit_labels(features: np.ndarray, present: np.ndarray, *, strength: float, se
 
 
 def log_odds(present: np.ndarray) -> np.ndarray:
-    """Of the frequency of each label in (N, L) of 0 and 1, half a row added to each side, (L,)."""
+    """Return the log-odds (L,) of labels (N, L) of 0 and 1, half a row added to either side."""
     count = present.sum(axis=0)
     return np.log(count + 0.5) - np.log(len(present) - count + 0.5)
 
 
 def fit_ridge(features: np.ndarray, numbers: np.ndarray, *, strength: float) -> Linear:
-    """Least squares with an L2 penalty of 1 / strength; the bias is free of it.
+    """Fit least squares with an L2 penalty of 1 / strength, which spares the bias.
 
     Args:
         features: (N, F).
@@ -209,7 +209,7 @@ def fit_logistic(
         return Logistic(mean, scale, weight, bias)
     regression = LogisticRegression(C=strength, max_iter=2000, random_state=seed)
     regression.fit((features - mean) / scale, labels)
-    if present.size == 2:  # scikit-learn then keeps the second class's log-odds alone
+    if present.size == 2:  # scikit-learn keeps the log-odds of the second class alone
         bias[present[0]] = 0.0
         bias[present[1]] = regression.intercept_[0]
         weight[present[1]] = regression.coef_[0]
@@ -233,7 +233,7 @@ def choose_logistic(
 
     Args:
         train: Features (N, F) and labels (N,).
-        val: The same for the rows that choose.
+        val: The same of the validation rows.
         n_classes: C.
         seed: scikit-learn's random_state.
         strengths: Values of C to try, from strong to weak penalty.

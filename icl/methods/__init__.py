@@ -1,1 +1,1 @@
-"""The methods: one file each, registered by a decorator."""
+"""The methods: one module each, registered by a decorator."""

@@ -1,4 +1,4 @@
-"""The registry of methods with every method in it: each file of this package registers its own.
+"""The registry of methods, complete: each module of this package registers its own.
 
 Another package adds its methods through the entry point group `icl.methods`, which names the module
 that registers them when imported:

@@ -30,7 +30,7 @@ POOL = 2
 HIDDEN = 512
 
 SHORTEST = 57
-"""Letters of which the three blocks leave one position; shorter rows are padded to it."""
+"""Least letters of which the three blocks leave one position; shorter rows are padded to it."""
 
 PAD = len(ALPHABET)
 _LETTER = np.full(256, PAD, dtype=np.int64)
@@ -53,7 +53,7 @@ class Network(nn.Module):
     """
 
     def __init__(self, length: int, classes: int) -> None:
-        """Builds the layers with PyTorch's own initial values."""
+        """Build the layers with PyTorch's initial values."""
         super().__init__()
         self.embedding = nn.Embedding(PAD, EMBEDDING)  # padding is a vector of zeros
         inputs = (EMBEDDING, *CHANNELS)
@@ -68,7 +68,7 @@ class Network(nn.Module):
         self.output = nn.Linear(HIDDEN, 1 if classes == 2 else classes)
 
     def forward(self, letters: Tensor) -> Tensor:
-        """Class scores; for two classes those of the first are 0."""
+        """Return class scores; for two classes those of the first are 0."""
         hidden: Tensor | None = None
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             convolved = self._first(letters) if hidden is None else convolution(hidden)
@@ -78,10 +78,10 @@ class Network(nn.Module):
         return F.pad(scores, (1, 0)) if scores.shape[1] == 1 else scores
 
     def _first(self, letters: Tensor) -> Tensor:
-        """The convolution of embedded letters, (B, 16, L - 7).
+        """Return the convolution of embedded letters, (B, 16, L - 7).
 
-        It is the convolution of one-hot letters with the product of both weights, at a twentieth
-        of the work.
+        It is computed on one-hot letters with the product of both weights, at a twentieth of the
+        work.
         """
         first = self.convolutions[0]
         assert isinstance(first, nn.Conv1d)
@@ -100,9 +100,9 @@ class CNN(Method[CNNConfig]):
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Train on `train`; the epoch with the least loss on `val` is kept.
 
-        Rows are padded on the right to the longest row of both. What batch normalisation keeps for
-        scoring is computed anew from all training rows whenever the weights are to be judged, so
-        that it is a function of the weights (Wu and Johnson 2021, arXiv 2105.07576, section 3).
+        Rows are padded on the right to the longest row of both. The statistics of batch
+        normalisation are recomputed from all training rows before each validation, so that they are
+        a function of the weights (Wu and Johnson 2021, arXiv 2105.07576, section 3).
         """
         self._length = max(SHORTEST, *(len(e.sequence) for e in (*train, *val)))
         self._network = self._initial()
@@ -135,10 +135,10 @@ class CNN(Method[CNNConfig]):
 
     @torch.no_grad()
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Log-probabilities over the classes, (N, C).
+        """Return log-probabilities over the classes, (N, C).
 
-        Each row is scored alone: the last digits of a product depend on how many rows it has. Of a
-        row that is longer than those of `fit` the middle is read.
+        Each row is scored alone: the last digits of a product depend on how many rows it has. A row
+        longer than those of `fit` is cut to its middle.
         """
         self._network.eval()
         rows = [self._network(letters[None]) for letters in self._letters(examples)]
@@ -146,11 +146,11 @@ class CNN(Method[CNNConfig]):
 
     @property
     def trainable_parameters(self) -> int:
-        """All weights of the network."""
+        """Count all weights of the network."""
         return sum(p.numel() for p in self._network.parameters())
 
     def state(self) -> dict[str, np.ndarray]:
-        """Weights, statistics of the batch normalisation, and the length of a padded row."""
+        """Return weights, statistics of the batch normalisation, and the padded length."""
         arrays = {name: tensor.numpy() for name, tensor in self._network.state_dict().items()}
         return arrays | {"length": np.array(self._length)}
 
@@ -176,7 +176,7 @@ class CNN(Method[CNNConfig]):
 
     @torch.no_grad()
     def _normalise_by(self, letters: Tensor) -> None:
-        """Sets the statistics of the batch normalisation to those of these rows."""
+        """Set the statistics of the batch normalisation to those of these rows."""
         for norm in self._network.norms:
             assert isinstance(norm, nn.BatchNorm1d)
             norm.reset_running_stats()
@@ -185,7 +185,7 @@ class CNN(Method[CNNConfig]):
             self._network(letters[rows])
 
     def _letters(self, examples: Sequence[Example]) -> Tensor:
-        """Rows as letters (N, L), padded on the right, the middle of those that are too long."""
+        """Return rows as letters (N, L), padded on the right or cut to their middle."""
         letters = np.full((len(examples), self._length), PAD, dtype=np.int64)
         for row, example in zip(letters, examples, strict=True):
             start = max(0, len(example.sequence) - self._length) // 2

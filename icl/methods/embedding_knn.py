@@ -1,4 +1,4 @@
-"""What the demonstrations say to a reader of the backbone's frozen states."""
+"""Baseline of few_shot: nearest neighbours among the demonstrations, by frozen states."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from icl.method import method
 
 @method("embedding_knn", config=NeighboursConfig, budget="shots", default_budget=4)
 class EmbeddingKNN(Neighbours):
-    """Vote of the demonstrations that few_shot would show, by cosine of mean-pooled states."""
+    """Vote of the demonstrations of few_shot, by cosine of mean-pooled states."""
 
     def vectors(self, sequences: Sequence[str]) -> np.ndarray:
-        """Mean-pooled states of both strands, by which `chooser=nearest_embedding` goes too."""
+        """Return the mean-pooled states that `chooser=nearest_embedding` uses too."""
         return embed_sequences(
             self.context.load_backbone(),
             sequences,

@@ -1,4 +1,4 @@
-"""How far the share of G and C alone goes."""
+"""Baseline: the GC content alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +21,6 @@ class GCOnly(FeatureRegression[GCOnlyConfig]):
     """Logistic regression on the GC content and its square."""
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """GC content and its square, (N, 2)."""
+        """Return GC content and its square, (N, 2)."""
         gc = np.array([gc_content(e.sequence) for e in examples])
         return np.stack([gc, gc**2], axis=1)

@@ -1,4 +1,4 @@
-"""What the demonstrations say to a reader of k-mers."""
+"""Baseline of few_shot: nearest neighbours among the demonstrations, by k-mers."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ from icl.method import method
 
 @method("kmer_knn", config=NeighboursConfig, budget="shots", default_budget=4)
 class KmerKNN(Neighbours):
-    """Vote of the demonstrations that few_shot would show, by cosine of k-mer frequencies."""
+    """Vote of the demonstrations of few_shot, by cosine of k-mer frequencies."""
 
     def vectors(self, sequences: Sequence[str]) -> np.ndarray:
-        """Shares of the 4-mers of both strands, by which `chooser=nearest` goes too."""
-        return kmer_frequencies(sequences)
+        """Return the strand-blind 4-mer frequencies that `chooser=nearest` uses too."""
+        return kmer_vectors(sequences)

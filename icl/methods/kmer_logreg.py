@@ -1,4 +1,4 @@
-"""How far short words go: counts of k-mers, blind to strand and to order."""
+"""Baseline: frequencies of k-mers, blind to strand and position."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,16 +63,16 @@ class KmerLogReg(Method[KmerConfig]):
         }
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """See `Method.scores`."""
+        """Return scores; see `Method.scores`."""
         return self._model.scores(_features(examples, self._kmer))
 
     @property
     def trainable_parameters(self) -> int:
-        """A weight per word and a bias, per output; of the classes one is implied."""
-        return self.context.free_outputs * (n_kmers(self._kmer) + 1)
+        """Count a weight per word and a bias per output; one of the classes is implied."""
+        return self.context.free_outputs * (n_words(self._kmer) + 1)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The regression's arrays and the length of its words."""
+        """Return the regression's arrays and the length of its words."""
         return {"kmer": np.array(self._kmer), **self._model.state()}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:

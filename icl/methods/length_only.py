@@ -1,4 +1,4 @@
-"""How far the number of bases alone goes."""
+"""Baseline: the sequence length alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class LengthOnly(FeatureRegression[LengthOnlyConfig]):
     """Logistic regression on the logarithm of the length and its square."""
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """Logarithm of the length and its square, (N, 2).
+        """Return the logarithm of the length and its square, (N, 2).
 
-        These are the log-odds of classes whose lengths are log-normal. Where every row has one
-        length both are constant, and what is left is the frequency of the classes.
+        They span the log-odds of classes whose lengths are log-normal. If all rows have one length,
+        both are constant and only the frequencies of the classes are left.
         """
         log_length = np.log([len(e.sequence) for e in examples])
         return np.stack([log_length, log_length**2], axis=1)

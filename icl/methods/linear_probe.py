@@ -1,4 +1,4 @@
-"""What the frozen states hold, whether or not a prompt can bring it to a label word."""
+"""Linear probe: what a linear model can read off the frozen states, without any prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class LinearProbe(FeatureRegression[LinearProbeConfig]):
         check_lengths([e.sequence for e in examples], backbone.config.max_seq_len)
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """Mean-pooled states, (N, D)."""
+        """Return mean-pooled states, (N, D)."""
         from icl.inference.embedding import embed_sequences
 
         return embed_sequences(

@@ -1,4 +1,4 @@
-"""The baseline that has not read the sequence."""
+"""Baseline: the training labels alone, without reading the sequence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Majority(Method[MajorityConfig]):
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Count the classes, one added to each count so that none is impossible.
 
-        Of several labels the log-odds are kept, of numbers the mean.
+        For multi-label tasks keep the log-odds of each label, for numbers the mean.
         """
         labels = truth(train)
         if self.context.kind == "classes":
@@ -40,7 +40,7 @@ class Majority(Method[MajorityConfig]):
         self.validation = {TASK_KINDS[self.context.kind].validation: figure, "loss": loss}
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """Of every row alike; see `Method.scores`."""
+        """Return the same scores for every row; see `Method.scores`."""
         classes = self.context.kind == "classes"
         return np.tile(
             np.log(self._frequencies) if classes else self._frequencies, (len(examples), 1)
@@ -48,11 +48,11 @@ class Majority(Method[MajorityConfig]):
 
     @property
     def trainable_parameters(self) -> int:
-        """C frequencies that sum to one, L of their own, or one mean."""
+        """Count C frequencies that sum to one, L independent ones, or one mean."""
         return self.context.free_outputs
 
     def state(self) -> dict[str, np.ndarray]:
-        """The frequencies, (C,); log-odds, (L,); or the mean, (1,)."""
+        """Return the frequencies (C,), the log-odds (L,), or the mean (1,)."""
         return {"frequencies": self._frequencies}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
