@@ -19,8 +19,8 @@ from backbone.common.options import option
 from backbone.common.streams import stream, stream_seed
 from backbone.sequence.dna import ALPHABET
 from icl.method import Method, MethodConfig, method
-from tasks.kinds import TASK_KINDS
 from icl.tuning.loop import Step, TuningConfig, tune
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 
 EMBEDDING = 100

@@ -17,12 +17,12 @@ from icl.inference.label_word_method import LabelWordMethod
 from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
 from icl.inference.strands import StrandConfig
 from icl.method import Context, method
-from tasks.kinds import TASK_KINDS
 from icl.tuning.label_word_tuning import ADVICE
 from icl.tuning.loop import Step, TuningConfig, tune
 from icl.tuning.peft_export import ADAPTER, save_prompt
 from prompts.calibration import fit_offset
 from prompts.soft_prompt import Init, Placement, PromptShape, SoftPrompt
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 
 

@@ -18,7 +18,6 @@ from icl.inference.label_word_method import LabelWordMethod
 from icl.inference.reader import PromptReader, QuerySet, reader_without_vectors
 from icl.inference.strands import StrandConfig
 from icl.method import Context, method
-from tasks.kinds import TASK_KINDS
 from prompts.calibration import (
     CALIBRATIONS,
     average_views,
@@ -29,6 +28,7 @@ from prompts.calibration import (
 )
 from prompts.null_queries import NULLS, null_queries
 from prompts.verbalizer import Verbalizer
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 
 Words = tuple[str, ...]

@@ -16,9 +16,9 @@ from backbone.common.streams import stream
 from icl.inference.batches import EncodedSequences
 from icl.inference.strands import StrandConfig, StrandMethod
 from icl.method import Context
-from tasks.kinds import TASK_KINDS
 from icl.tuning.adapters import load_tuned_parameters, tuned_parameters, without_decay
 from icl.tuning.loop import Step, TuningConfig, tune
+from tasks.kinds import TASK_KINDS
 from tasks.task import Example, truth
 
 PART = 1 << 12
