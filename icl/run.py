@@ -152,6 +152,8 @@ def _run_once(
                         f"{runs / earlier} is of an earlier version of the code, whose results may "
                         f"differ; the run is done again in {runs / name}"
                     )
+        if weights:
+            _check_backbone(config, load_backbone, rows.train[0].sequence)
         method.prepare(rows.train, rows.val)
         report = _learn(config, task, splits, rows, method, weights, runs / name, facts, watch)
         return Finished(report, runs / name, was_there=False)
@@ -320,6 +322,15 @@ def _backbone_details(model: "HyenaDNA") -> dict[str, Any]:
         return {}
     found = {"backbone_revision": origin.revision, "backbone_notes": list(origin.notes)}
     return {name: value for name, value in found.items() if value}
+
+
+def _check_backbone(
+    config: RunConfig, load_backbone: "Callable[[], HyenaDNA]", sequence: str
+) -> None:
+    from icl.inference.embedding import check_backbone
+
+    precision = cast(Literal["float32", "bf16"], config.precision)
+    check_backbone(load_backbone(), sequence, device=config.device, precision=precision)
 
 
 def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") -> str | None:

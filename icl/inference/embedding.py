@@ -100,6 +100,25 @@ def embed_sequences(
     return found[FINAL_NORM]
 
 
+def check_backbone(
+    model: HyenaDNA, sequence: str, *, device: str = "cpu", precision: Precision = "float32"
+) -> None:
+    """Refuse a backbone whose hidden states of a sequence are not finite.
+
+    Raises:
+        InputError: If a state is NaN or infinite.
+    """
+    found = embed_sequences(
+        model, [sequence[: model.config.max_seq_len]], device=device, precision=precision
+    )
+    if not np.isfinite(found).all():
+        cure = "give precision=float32, or " if precision == "bf16" else "give "
+        raise InputError(
+            f"the backbone's hidden states are not finite (NaN or infinite) on the first training "
+            f"row; {cure}another backbone, or download its weights again"
+        )
+
+
 def pieces(sequence: str, most: int) -> list[str]:
     """Cut a sequence into as few pieces as possible of at most `most` letters.
 

@@ -7,7 +7,7 @@ import torch
 from backbone.common.errors import InputError
 from backbone.hyena.tokenizer import encode_dna
 from backbone.sequence.dna import reverse_complement
-from icl.inference.embedding import embed, embed_sequences, layer_names, pieces
+from icl.inference.embedding import check_backbone, embed, embed_sequences, layer_names, pieces
 from tests.icl.methods.test_methods import drawn, tiny_backbone
 
 NAMES = ("embedding", "block_1", "block_2", "final_norm")
@@ -100,3 +100,13 @@ def test_unknown_layers_and_empty_rows_are_refused():
         embed(tiny_backbone(), ["ACGT"], ["block_3"])
     with pytest.raises(InputError, match="row 2: the sequence is empty"):
         embed(tiny_backbone(), ["ACGT", ""])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_backbone_with_states_that_are_not_finite_is_refused(value):
+    model = tiny_backbone()
+    check_backbone(model, "ACGT")
+    with torch.no_grad():
+        model.get_input_embeddings().weight[7:11, 0] = value
+    with pytest.raises(InputError, match="not finite"):
+        check_backbone(model, "ACGTA")

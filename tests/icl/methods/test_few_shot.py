@@ -52,7 +52,7 @@ def build(model, name="few_shot", classes=2, shots=2, seed=0, words=None, contro
         control=control,
         queries=options.pop("queries", ()),
     )
-    return entry.cls(entry.config(name=name, **options), context)
+    return entry.cls(entry.config(**{"name": name, "calibration": "none", **options}), context)
 
 
 def fitted(model, *args, train=TRAIN, val=VAL, **options):
@@ -193,13 +193,15 @@ def test_calibration_takes_a_known_lean_away(model, monkeypatch, calibration, nu
 
 
 def test_null_queries_calibrate_by_default(model):
-    made, plain = fitted(model), fitted(model, calibration="none")
+    assert METHODS.get("few_shot").config().calibration == "contextual"
+    assert METHODS.get("zero_shot").config().calibration == "contextual"
+    made, plain = fitted(model, calibration="contextual"), fitted(model)
     np.testing.assert_array_equal(made.uncalibrated_scores(TEST), plain.scores(TEST))
     assert made.state()["offset"].any() and made.details["calibration"] == "contextual"
 
 
 def test_nothing_is_calibrated_where_it_is_turned_off(model):
-    made = fitted(model, calibration="none")
+    made = fitted(model)
     assert made.uncalibrated_scores(TEST) is None
     assert made.trainable_parameters == 0
     assert not made.state()["offset"].any()

@@ -61,7 +61,7 @@ def build(model, form, batch_size=8, shots=1, words=("A", "N"), **options):
         shots=shots if entry.budget == "shots" else None,
         label_words=words,
     )
-    settings = {"name": name, "epochs": 4, "rows": 8, **FORMS[form], **options}
+    settings = {"name": name, "epochs": 4, "rows": 8, **FORMS.get(form, {}), **options}
     return entry.cls(entry.config(**settings), context)
 
 
