@@ -90,7 +90,7 @@ class Network(nn.Module):
         return F.conv1d(one_hot, weight, first.bias)
 
 
-@method("cnn", config=CNNConfig, uses_backbone=False)
+@method("cnn", config=CNNConfig, uses_backbone=False, version=2)
 class CNN(Method[CNNConfig]):
     """The small convolutional network of the Genomic Benchmarks, trained on the CPU."""
 

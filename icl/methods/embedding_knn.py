@@ -9,7 +9,7 @@ from icl.inference.embedding import embed_sequences
 from icl.method import method
 
 
-@method("embedding_knn", config=NeighboursConfig, budget="shots", default_budget=4)
+@method("embedding_knn", config=NeighboursConfig, budget="shots", default_budget=4, version=2)
 class EmbeddingKNN(Neighbours):
     """Vote of the demonstrations of few_shot, by cosine of mean-pooled states."""
 

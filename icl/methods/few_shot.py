@@ -16,7 +16,7 @@ class FewShotConfig(ZeroShotConfig, DemonstrationConfig):
     """Which demonstrations stand before the query, and how the answer is read and calibrated."""
 
 
-@method("few_shot", config=FewShotConfig, budget="shots", default_budget=4)
+@method("few_shot", config=FewShotConfig, budget="shots", default_budget=4, version=2)
 class FewShot(ZeroShot):
     """Demonstrations with their label words, then the query; nothing is tuned.
 

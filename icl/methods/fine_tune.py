@@ -24,7 +24,7 @@ class FineTuneConfig(TunedConfig):
     weight_decay: float = option(0.1, "of AdamW, as published", least=0)
 
 
-@method("fine_tune", config=FineTuneConfig, label_words=False, kinds=KINDS)
+@method("fine_tune", config=FineTuneConfig, label_words=False, kinds=KINDS, version=2)
 class FineTune(TunedMethod[FineTuneConfig]):
     """All weights tuned under a linear head on mean-pooled states."""
 

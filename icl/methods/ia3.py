@@ -20,7 +20,7 @@ class Ia3Options(TunedConfig):
     lr: float = option(1e-2, "peak learning rate", above=0)
 
 
-@method("ia3", config=Ia3Options, kinds=KINDS)
+@method("ia3", config=Ia3Options, kinds=KINDS, version=2)
 class Ia3(AdapterMethod[Ia3Options]):
     """IA3 on gates, value and the MLP's inner activations; label words answer."""
 

@@ -48,7 +48,13 @@ class InstructionTuningConfig(TunedConfig, DemonstrationConfig):
     alpha: float = option(16.0, "an update is scaled by alpha / rank", above=0)
 
 
-@method("instruction_tuning", config=InstructionTuningConfig, budget="shots", default_budget=2)
+@method(
+    "instruction_tuning",
+    config=InstructionTuningConfig,
+    budget="shots",
+    default_budget=2,
+    version=2,
+)
 class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
     """Weights tuned on k-shot prompts of a few training rows, then asked with k shots."""
 

@@ -9,7 +9,7 @@ from icl.baselines.neighbours import Neighbours, NeighboursConfig
 from icl.method import method
 
 
-@method("kmer_knn", config=NeighboursConfig, budget="shots", default_budget=4)
+@method("kmer_knn", config=NeighboursConfig, budget="shots", default_budget=4, version=2)
 class KmerKNN(Neighbours):
     """Vote of the demonstrations of few_shot, by cosine of k-mer frequencies."""
 

@@ -22,7 +22,7 @@ class LoraOptions(TunedConfig):
     alpha: float = option(16.0, "an update is scaled by alpha / rank", above=0)
 
 
-@method("lora", config=LoraOptions, kinds=KINDS)
+@method("lora", config=LoraOptions, kinds=KINDS, version=2)
 class Lora(AdapterMethod[LoraOptions]):
     """LoRA on every linear map of a block; label words answer after the query."""
 

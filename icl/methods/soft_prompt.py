@@ -189,6 +189,6 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         return super().query_set(examples, strands).keep_states()
 
 
-@method("soft_prompt", config=SoftPromptConfig, budget="prompt_tokens", also=("shots",))
+@method("soft_prompt", config=SoftPromptConfig, budget="prompt_tokens", also=("shots",), version=2)
 class SoftPromptMethod(PromptTuning):
     """Learned vectors beside the query; the frozen backbone answers with a label word."""

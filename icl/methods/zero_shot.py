@@ -54,7 +54,7 @@ class ZeroShotConfig(StrandConfig):
     )
 
 
-@method("zero_shot", config=ZeroShotConfig)
+@method("zero_shot", config=ZeroShotConfig, version=2)
 class ZeroShot(LabelWordMethod[ZeroShotConfig]):
     """The frozen backbone's label words after the query alone; nothing is tuned.
 
