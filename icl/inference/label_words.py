@@ -24,8 +24,8 @@ def word_scores(model: HyenaDNA, batch: Batch, words: Tensor) -> Tensor:
     scores = []
     for word in words:
         letters = _logits(model, batch, word[:-1]).log_softmax(-1)
-        said = letters.gather(2, word.expand(len(batch.rows), -1)[..., None])
-        scores.append(said.sum(dim=(1, 2)))
+        chosen = letters.gather(2, word.expand(len(batch.rows), -1)[..., None])
+        scores.append(chosen.sum(dim=(1, 2)))
     return torch.stack(scores, dim=1)
 
 

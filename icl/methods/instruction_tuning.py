@@ -102,6 +102,7 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Tune on prompts of `tuning_samples` rows; k-shot loss on validation rows chooses."""
         self.prepare(train, val)
+        self._reader = None
         fewer = min(len(val), self.config.validation_samples)
         super().fit(train, subset(val, fewer, self.context.seed))
 

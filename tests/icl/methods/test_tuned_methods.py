@@ -118,13 +118,14 @@ def test_fit_repeats_itself(fitted, form, model):
 @pytest.mark.parametrize("form", FORMS)
 def test_counts_of_parameters(fitted, form, model):
     every = sum(p.numel() for p in model.parameters())  # tied weights count once
+    offsets = 2
     lora = 2 * 8 * ((16 + 48) + (16 + 16) + (16 + 32) + (32 + 16))
     expected = {
-        "lora": lora,
-        "ia3": 2 * (48 + 32),
+        "lora": lora + offsets,
+        "ia3": 2 * (48 + 32) + offsets,
         "fine_tune": every + 16 * 2 + 2,
-        "instruction_tuning": every,
-        "instruction_tuning_lora": lora,
+        "instruction_tuning": every + offsets,
+        "instruction_tuning_lora": lora + offsets,
     }
     method, _ = fitted[form]
     assert method.trainable_parameters == expected[form]
@@ -134,7 +135,7 @@ def test_counts_of_parameters(fitted, form, model):
 
 @pytest.mark.parametrize("form", ["lora", "ia3"])
 @pytest.mark.parametrize("words", [("A", "N"), ("AC", "GT")])
-def test_scores_are_those_of_the_plain_adapted_model(model, fitted, form, words):
+def test_scores_are_those_of_the_plain_model_with_its_adapter(model, fitted, form, words):
     method = build(model, form, words=words)
     method.load_state(fitted[form][0].state())
     adapted = backbone_of(method.module)
@@ -146,11 +147,12 @@ def test_scores_are_those_of_the_plain_adapted_model(model, fitted, form, words)
                 likely = adapted(torch.tensor([ids])).logits.log_softmax(-1)[0]
                 at = range(len(strand), len(ids) - 1)
                 scores.append(sum(likely[i, ids[i + 1]].item() for i in at))
-        expected = torch.tensor(scores).reshape(2, 2).mean(0).log_softmax(0)
+        expected = torch.tensor(scores).reshape(2, 2).mean(0) + torch.from_numpy(method.offset)
+        expected = expected.log_softmax(0)
         np.testing.assert_allclose(method.scores([example])[0], expected, atol=1e-5)
 
 
-def test_an_adapter_of_the_projection_is_heard_and_receives_gradients(model, fitted):
+def test_an_adapter_of_the_projection_acts_and_receives_gradients(model, fitted):
     """The operator multiplies by the projection's weights itself where nothing wraps them."""
     adapted = backbone_of(fitted["lora"][0].module)
     ids = torch.tensor([[TOKEN_ID[c] for c in "ACGTTGCA"]])
@@ -187,7 +189,7 @@ def test_a_step_in_parts_has_the_gradient_of_the_whole(model, form, monkeypatch)
         method = build(model, form, rows=16)
         if form.startswith("instruction_tuning"):
             method.tuning_samples = method.config.tuning_samples = 16
-        loss = next(method.steps(rows(32, seed=4), np.random.default_rng(0)))()
+        loss = next(method.steps(rows(32, seed=4), np.random.default_rng(0))).loss()
         loss.backward()
         gradients.append((loss.item(), [p.grad for p in method.module.parameters()]))
     assert gradients[0][0] == pytest.approx(gradients[1][0], abs=1e-6)
