@@ -13,8 +13,8 @@ from hashlib import sha256
 import numpy as np
 
 from backbone.common.errors import InputError
-from backbone.sequence.kmers import kmer_frequencies
 from backbone.common.streams import stream
+from backbone.sequence.kmers import kmer_frequencies
 from prompts.leakage import are_related
 from prompts.similarity import Cosine, Embed, GcAndLength, Similarity
 from tasks.task import Example

@@ -15,4 +15,4 @@ class KmerKNN(Neighbours):
 
     def vectors(self, sequences: Sequence[str]) -> np.ndarray:
         """Return the strand-blind 4-mer frequencies that `chooser=nearest` uses too."""
-        return kmer_vectors(sequences)
+        return kmer_frequencies(sequences)

@@ -7,7 +7,7 @@ import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
-from backbone.sequence.kmers import kmer_frequencies
+from backbone.sequence.kmers import kmer_frequencies, n_kmers
 from icl.baselines.linear import MODELS, Linear, ModelChoice, choose_linear
 from icl.method import KINDS, Method, MethodConfig, method
 from tasks.task import Example, truth
@@ -69,7 +69,7 @@ class KmerLogReg(Method[KmerConfig]):
     @property
     def trainable_parameters(self) -> int:
         """Count a weight per word and a bias per output; one of the classes is implied."""
-        return self.context.free_outputs * (n_words(self._kmer) + 1)
+        return self.context.free_outputs * (n_kmers(self._kmer) + 1)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the regression's arrays and the length of its words."""
