@@ -197,6 +197,7 @@ def test_null_queries_calibrate_by_default(model):
     assert METHODS.get("zero_shot").config().calibration == "contextual"
     made, plain = fitted(model, calibration="contextual"), fitted(model)
     np.testing.assert_array_equal(made.uncalibrated_scores(TEST), plain.scores(TEST))
+    made.scores(TEST)
     assert made.state()["offset"].any() and made.details["calibration"] == "contextual"
 
 
