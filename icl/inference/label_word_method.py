@@ -11,7 +11,7 @@ from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.reader import PromptReader, QuerySet
 from icl.inference.strands import StrandConfigT, StrandMethod
 from icl.method import Context
-from prompts.verbalizer import Verbalizer, verbalizer
+from prompts.verbalizer import verbalizer
 from tasks.task import Example
 
 
@@ -59,20 +59,15 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         """Return rows as queries of the present reader, on the method's strands by default."""
         return QuerySet(self.reader(), examples, strands or self.config.strands)
 
-    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
-        """Return the accuracy when any token may be the answer: forward strand, no offset.
+    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `Method.likeliest_tokens`; forward strand, no offset.
 
         None for a task without classes, and for words of several letters.
         """
         if self.context.kind != "classes" or self.verbalizer.length > 1:
             return None
-        words, tokens = self.likeliest_tokens(examples)
-        expected = words.ids[[e.label for e in examples], 0].numpy()
-        return float((tokens == expected).mean())
-
-    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[Verbalizer, np.ndarray]:
-        """Return the words that are right, and the likeliest token (N,) after each row."""
-        return self.verbalizer, self.query_set(examples, "forward").answers()[1]
+        tokens = self.query_set(examples, "forward").answers()[1]
+        return tokens, self.verbalizer.ids[:, 0].numpy()
 
     def describe_answers(self, scores: np.ndarray, advice: str) -> dict[str, Any]:
         """Return the report's advice if all rows were given one class; nothing otherwise.

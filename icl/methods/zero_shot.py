@@ -110,16 +110,13 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
             return None
         return self._fitted().raw([e.sequence for e in examples], self.config.strands)
 
-    def full_vocabulary_accuracy(self, examples: Sequence[Example]) -> float | None:
-        """Return the accuracy when any token may be the answer; None for averaged words too."""
-        if len(self._fitted().words) > 1:
+    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
+        """See `Method.likeliest_tokens`; forward strand; None for averaged words too."""
+        ensemble = self._fitted()
+        if self.verbalizer.length > 1 or len(ensemble.words) > 1:
             return None
-        return super().full_vocabulary_accuracy(examples)
-
-    def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[Verbalizer, np.ndarray]:
-        """Return the words that are right, and the likeliest token (N,) after each row."""
-        ensemble, sequences = self._fitted(), [e.sequence for e in examples]
-        return Verbalizer(ensemble.words[0]), ensemble.likeliest(sequences, self.config.strands)
+        tokens = ensemble.likeliest([e.sequence for e in examples], self.config.strands)
+        return tokens, Verbalizer(ensemble.words[0]).ids[:, 0].numpy()
 
     @property
     def trainable_parameters(self) -> int:
