@@ -41,8 +41,8 @@ class Neighbours(Method[NeighboursConfig]):
         """Check the options; `prepare` draws the demonstrations."""
         super().__init__(config, context)
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
-        self._demonstrations = DemonstrationSet(config, context, self._max_seq_len)
-        self._template = self._demonstrations.template(self.verbalizer)
+        self.demonstrations = DemonstrationSet(config, context, self._max_seq_len)
+        self._template = self.demonstrations.template(self.verbalizer)
 
     @abstractmethod
     def vectors(self, sequences: Sequence[str]) -> np.ndarray:
@@ -56,7 +56,7 @@ class Neighbours(Method[NeighboursConfig]):
     def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Draw the demonstrations as a prompt would."""
         queries = [*(e.sequence for e in val), *self.context.queries]
-        self._demonstrations.draw(train, self.verbalizer, longest=max(map(len, queries)))
+        self.demonstrations.draw(train, self.verbalizer, longest=max(map(len, queries)))
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Draw the demonstrations as a prompt would; validation chooses the temperature."""
@@ -73,7 +73,7 @@ class Neighbours(Method[NeighboursConfig]):
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return log-probabilities over the classes, (N, C); see `vote`."""
-        self.details = self._demonstrations.details([e.sequence for e in examples], self._template)
+        self.details = self.demonstrations.details([e.sequence for e in examples], self._template)
         return self._votes(self._compared(examples), self._temperature)
 
     @property
@@ -83,14 +83,14 @@ class Neighbours(Method[NeighboursConfig]):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the demonstrations and the temperature."""
-        return self._demonstrations.state() | {"temperature": np.array(self._temperature)}
+        return self.demonstrations.state() | {"temperature": np.array(self._temperature)}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over demonstrations and temperature."""
         if "temperature" not in state:
             raise InputError("the learned state has no array temperature")
-        own, _ = self._demonstrations.split_state(state)
-        self._demonstrations.load_state(own, self.verbalizer)
+        own, _ = self.demonstrations.split_state(state)
+        self.demonstrations.load_state(own, self.verbalizer)
         self._temperature = float(state["temperature"])
 
     def _max_seq_len(self) -> int:
@@ -100,7 +100,7 @@ class Neighbours(Method[NeighboursConfig]):
         """Yield for each row the demonstrations' similarities (n,) and labels (n,)."""
         measures: dict[tuple[str, ...], Cosine] = {}
         for example in examples:
-            shown = self._demonstrations.before(example.sequence, self._template)
+            shown = self.demonstrations.before(example.sequence, self._template)
             labels = np.array([one.label for one in shown], dtype=np.int64)
             if not shown:
                 yield np.zeros(0), labels

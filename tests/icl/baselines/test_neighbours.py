@@ -47,8 +47,8 @@ def fitted(model, name, shots=2, control=None, train=TRAIN, **options):
 
 
 def asked(method, query):
-    template = method._demonstrations.template(method.verbalizer)
-    return method._demonstrations.before(query, template)
+    template = method.demonstrations.template(method.verbalizer)
+    return method.demonstrations.before(query, template)
 
 
 @pytest.mark.parametrize("name", ["kmer_knn", "embedding_knn"])
