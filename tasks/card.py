@@ -69,12 +69,12 @@ def _facts(task: Task) -> Iterator[str]:
 
 
 def _source(task: Task) -> str:
-    """Return where the rows come from, as far as the source says."""
+    """Return the published places of the rows; empty for other sources."""
     hub = getattr(task.source, "hub", None)
     layouts = getattr(task.source, "layouts", ())
     places = [f"Hub data set {hub.repository}"] if hub is not None else []
     places += [" + ".join(layout.files()) for layout in layouts]
-    return ", or ".join(places) or type(task.source).__name__
+    return ", or ".join(places)
 
 
 def _rows(task: Task, splits: Splits) -> Iterator[str]:

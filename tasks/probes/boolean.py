@@ -1,12 +1,11 @@
-"""Functions of 8 bits, shown by examples: input SEP output SEP ... input SEP, then which output?
+"""Functions of 8 bits, given by examples: input SEP output SEP ... input SEP, then which output?
 
-After Breslow et al. 2025 (arXiv 2511.12797), who ask Evo2 for 100 functions from 8 bits to 8 bits,
-written in nucleotides, count an answer as right if all of it is, and compare with the mode, the
-most frequent output among the demonstrations. The families here are those that they name
-(identity, NOT, reverse, shifts, parity, majority), with rotations, a swap of halves and functions
-of neighbouring bits beside them. Their list of 100 is longer, and their way of writing bits and
-separators is theirs; here a 0 is A, a 1 is C, and the template is the one of every few-shot run.
-Accuracies are therefore not comparable with theirs number by number.
+After Breslow et al. 2025 (arXiv 2511.12797), who test Evo2 on 100 functions from 8 bits to 8 bits
+written in nucleotides, count an answer as right only if all of it is, and compare with the mode,
+the most frequent output among the demonstrations. The functions here are those that they name
+(identity, NOT, reverse, shifts, parity, majority), and rotations, a swap of halves and functions of
+neighbouring bits. Their list is longer and their encoding differs: here 0 is A, 1 is C, and the
+template is that of every few-shot run. Accuracies are therefore not directly comparable.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,11 +15,11 @@ from itertools import product
 import numpy as np
 
 from backbone.common.errors import InputError
-from tasks.probes.probe import PROBES, Episode, Pair, Probe
+from tasks.probes.probe import Episode, Pair, add_probe
 
 BITS = 8
 DIGITS = "AC"
-"""Zero and one. They do not pair, so that no function is the reverse complement of its input."""
+"""Zero and one: not complementary, so that no output is the reverse complement of its input."""
 
 Function = Callable[[np.ndarray], np.ndarray]
 
@@ -46,8 +45,8 @@ class BitFunction:
     """Inputs with their outputs under one function, drawn for every episode.
 
     Attributes:
-        functions: What is drawn from.
-        applied: How many of them, drawn without replacement, are applied one after another.
+        functions: Functions to draw from.
+        applied: How many are drawn, without replacement, and applied one after another.
     """
 
     functions: Mapping[str, Function]
@@ -57,9 +56,9 @@ class BitFunction:
         """Draw one episode; no input occurs twice.
 
         Args:
-            shots: Demonstrations in all, as in the paper: outputs are no classes to balance.
-            random: Where the draws come from.
-            queries: Questions.
+            shots: Demonstrations in total, as in the paper: outputs are not classes to balance.
+            random: Generator of the draw.
+            queries: Number of queries.
 
         Raises:
             InputError: If there are fewer inputs than demonstrations and queries.
@@ -88,12 +87,16 @@ WORDS = tuple("".join(letters) for letters in product(DIGITS, repeat=BITS))
 """All outputs, in the order of their numbers."""
 
 
-def _register(name: str, function: BitFunction, description: str) -> None:
-    citation = "after Breslow et al. 2025, arXiv 2511.12797"
-    PROBES.add(name, Probe(name, WORDS, function, description, citation))
-
-
-_register("boolean", BitFunction(FUNCTIONS), "a function of 8 bits, another one each time")
-_register("boolean_composed", BitFunction(FUNCTIONS, 2), "two functions of 8 bits in turn")
-for _name in FUNCTIONS:
-    _register(f"boolean_{_name}", BitFunction({_name: FUNCTIONS[_name]}), f"8 bits: {_name}")
+_SOURCE = "after Breslow et al. 2025, arXiv 2511.12797"
+add_probe("boolean", WORDS, BitFunction(FUNCTIONS), "a new function of 8 bits each time", _SOURCE)
+add_probe(
+    "boolean_composed",
+    WORDS,
+    BitFunction(FUNCTIONS, 2),
+    "two functions of 8 bits composed",
+    _SOURCE,
+)
+for _name, _function in FUNCTIONS.items():
+    add_probe(
+        f"boolean_{_name}", WORDS, BitFunction({_name: _function}), f"8 bits: {_name}", _SOURCE
+    )

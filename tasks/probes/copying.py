@@ -1,8 +1,8 @@
-"""Copying: a stretch of DNA comes again, or its reverse complement does; how does it go on?
+"""Copying: a stretch of DNA is repeated, directly or as its reverse complement; what comes next?
 
-Repeats and inverted repeats are what genomes are full of, so copying can be learned from them
-(in language models it is what induction heads do: Olsson et al. 2022, arXiv 2209.11895). Nothing
-but nucleotides stands in the context: a model of genomes needs no template to be asked this.
+Genomes are full of direct and inverted repeats, so a genomic model can learn to copy (in language
+models induction heads do this: Olsson et al. 2022, arXiv 2209.11895). The context holds nothing but
+nucleotides: no template is needed to ask a genomic model this question.
 """
 
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from backbone.sequence.dna import reverse_complement
-from tasks.probes.probe import PROBES, Passage, Probe
+from tasks.probes.probe import Passage, add_probe
 
 NUCLEOTIDES = ("A", "C", "G", "T")
 
 
 @dataclass(frozen=True)
 class Copying:
-    """A random unit, shown whole and then begun again at a random place; all else is random.
+    """Whole copies of a random unit, then a part of it up to a random place; all else is random.
 
     Attributes:
-        strand: "+" to show the unit as it is, "-" to show its reverse complement.
-        unit: Bases of the unit.
-        lead: Bases of the unit that are begun again.
+        strand: "+" for copies of the unit itself, "-" for its reverse complement.
+        unit: Length of the unit, in bases.
+        lead: Length of the part that the query repeats, in bases.
         apart: Random bases before, between and after the copies.
     """
 
@@ -35,8 +35,8 @@ class Copying:
         """Draw one passage.
 
         Args:
-            shots: Whole copies that are shown; with 0 nothing says how the query goes on.
-            random: Where the draws come from.
+            shots: Whole copies; with 0 nothing tells how the query continues.
+            random: Generator of the draw.
         """
         unit = _random_dna(self.unit, random)
         place = int(random.integers(self.lead, self.unit))
@@ -56,16 +56,8 @@ def _random_dna(length: int, random: np.random.Generator) -> str:
     return "".join(random.choice(NUCLEOTIDES, size=length))
 
 
-PROBES.add(
-    "copy",
-    Probe("copy", NUCLEOTIDES, Copying("+"), "the next letter of a stretch that was shown"),
-)
-PROBES.add(
-    "copy_reverse_complement",
-    Probe(
-        "copy_reverse_complement",
-        NUCLEOTIDES,
-        Copying("-"),
-        "the next letter of a stretch whose reverse complement was shown",
-    ),
-)
+add_probe("copy", NUCLEOTIDES, Copying("+"), "the next nucleotide of a repeat")
+add_probe(
+    "copy_reverse_complement", NUCLEOTIDES, Copying("-"),
+    "the next nucleotide of an inverted repeat",
+)  # fmt: skip

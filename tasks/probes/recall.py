@@ -1,8 +1,8 @@
-"""Associative recall: which word stood beside this key?
+"""Associative recall: which word was paired with this key?
 
-The question of Olsson et al. 2022 (arXiv 2209.11895) and of Poli et al. 2023 (arXiv 2302.10866,
-section 4.1), over nucleotides and in the form of few-shot classification: the demonstrations are
-the pairs, and the query is one of their keys.
+The task of Olsson et al. 2022 (arXiv 2209.11895) and Poli et al. 2023 (arXiv 2302.10866, section
+4.1), over nucleotides and as few-shot classification: the demonstrations are pairs of key and word,
+and the query is one of the keys.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backbone.common.errors import InputError
-from tasks.probes.probe import PROBES, Episode, Pair, Probe
+from tasks.probes.probe import Episode, Pair, add_probe
 
 _LETTERS = np.array(list("ACGT"))
 
@@ -19,8 +19,8 @@ _LETTERS = np.array(list("ACGT"))
 class Recall:
     """Keys with a word each, drawn anew for every episode; the query is one of the keys.
 
-    Keys are distinct and uniform, and each word is shown equally often, so neither a key nor the
-    count of a word says anything: one who does not read the pairs is right by chance.
+    Keys are distinct and uniform, and all words are equally frequent, so that neither a key nor the
+    frequency of a word is informative: without the pairs, accuracy is at chance.
 
     Attributes:
         words: The words.
@@ -34,17 +34,18 @@ class Recall:
         """Draw one episode.
 
         Args:
-            shots: Pairs shown per word; with 0, queries are pairs that are not shown.
-            random: Where the draws come from.
-            queries: Questions, drawn among the pairs with replacement: none is told by the others.
+            shots: Pairs per word; with 0, queries are pairs outside the context.
+            random: Generator of the draw.
+            queries: Number of queries, drawn from the pairs with replacement, so that none can be
+                told from the others.
 
         Raises:
             InputError: If there are fewer keys than pairs.
         """
-        shown = shots * len(self.words)
-        if shown > 4**self.key:
+        count = shots * len(self.words)
+        if count > 4**self.key:
             raise InputError(
-                f"shots={shots}: {shown} pairs need as many keys, and there are {4**self.key} of "
+                f"shots={shots}: {count} pairs need as many keys, and there are {4**self.key} of "
                 f"{self.key} bases; give fewer shots"
             )
         each = max(shots, 1)
@@ -54,15 +55,12 @@ class Recall:
         pairs = [Pair(key, self.words[i // each]) for i, key in enumerate(keys)]
         pairs = [pairs[i] for i in random.permutation(len(pairs))]
         asked = random.integers(len(pairs), size=queries)
-        return Episode(tuple(pairs[:shown]), tuple(pairs[i] for i in asked))
+        return Episode(tuple(pairs[:count]), tuple(pairs[i] for i in asked))
 
 
-def _register(name: str, key: int) -> None:
-    recall = Recall(key=key)
-    description = f"which of two words stood beside a key of {key} bases"
-    citation = "Poli et al. 2023, arXiv 2302.10866, section 4.1"
-    PROBES.add(name, Probe(name, recall.words, recall, description, citation))
-
-
-_register("recall", 2)
-_register("recall_long", 6)
+for _name, _key in (("recall", 2), ("recall_long", 6)):
+    _recall = Recall(key=_key)
+    add_probe(
+        _name, _recall.words, _recall, f"which of two words was paired with a key of {_key} bases",
+        "Poli et al. 2023, arXiv 2302.10866, section 4.1",
+    )  # fmt: skip

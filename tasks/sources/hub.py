@@ -39,7 +39,7 @@ class HubDataset:
         """Load all splits, from the Hub or, without a network, from the cache.
 
         Returns:
-            PartRows by split name (train, validation, test), and the commit they belong to.
+            The rows of each split (train, validation, test), and their commit.
 
         Raises:
             HubUnavailable: If it is neither in the cache nor can be fetched.

@@ -92,7 +92,7 @@ class PublishedSource:
         """Read the rows, undivided.
 
         Returns:
-            PartThe rows for `assemble`, and the commit of the Hub data set.
+            The rows for `assemble`, and the commit of the Hub data set.
 
         Raises:
             InputError: If the rows are not available or cannot be used.
@@ -235,14 +235,14 @@ class Generator(Protocol):
 
 @dataclass(frozen=True)
 class GeneratedSource:
-    """PartRows that are drawn, the same for the same seeds; needs no data.
+    """Generated rows, reproducible from their seeds; no data needed.
 
     Attributes:
         generator: Draws the rows.
-        n_train: PartRows of train.
-        n_val: PartRows of validation.
-        n_test: PartRows of test.
-        seed: Moves all draws, beside `split_seed`.
+        n_train: Rows of train.
+        n_val: Rows of validation.
+        n_test: Rows of test.
+        seed: Seed of all draws, together with `split_seed`.
     """
 
     generator: Generator
