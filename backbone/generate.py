@@ -174,8 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; without arguments, print the help."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or {"-h", "--help"} & set(arguments):
-        print(help_text(Options, "python -m backbone.generate"))
-        return 0
+        return exit_code(lambda: [help_text(Options, "python -m backbone.generate")])
     return exit_code(lambda: run(read_options(Options, arguments)))
 
 
