@@ -217,7 +217,10 @@ class LabelReader:
             pairs = [f"{text} = {self._by_value[text]}" for text in order]
             return f"{len(labels)} classes, numbers compared by value ({_list(pairs)})"
         named = "numbers" if self._numbers else "names"
-        return f"{len(labels)} classes, {named} as written ({_list(labels)})"
+        folded = [name.casefold() for name in labels]
+        twins = [name for name in labels if folded.count(name.casefold()) > 1]
+        case = f"; {_list(twins)} differ only in case" if twins else ""
+        return f"{len(labels)} classes, {named} as written ({_list(labels)}){case}"
 
     def _class(self, given: object) -> int:
         text = cell(given)

@@ -136,6 +136,11 @@ def test_numbers_stand_for_names_only_where_their_order_was_declared():
             classes("stem", "leaf", "root", order="declared")(wrong)
 
 
+def test_names_that_differ_only_in_case_are_classes_of_their_own_and_said():
+    said = classes("Enh", "ctrl", "enh").summary()
+    assert said == "3 classes, names as written (Enh, ctrl, enh); Enh, enh differ only in case"
+
+
 def test_a_name_among_numbers_is_refused():
     with pytest.raises(InputError, match="'enh', a name, where the classes of train are numbers"):
         classes("0", "1")("enh")
