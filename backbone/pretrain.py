@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
+from backbone.common.command import exit_code, fail
 from backbone.common.errors import InputError
 from backbone.common.options import Sources, help_text, read_options
 from backbone.pretraining import recipes
@@ -175,24 +176,26 @@ def command(
         more_help: Follows the options in the help.
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(help_text(options, name) + more_help)
-        return 0
+        return exit_code(lambda: [help_text(options, name) + more_help])
     disable_progress_bar()
     is_first = os.environ.get("RANK", "0") == "0"  # of several processes that a launcher started
+
+    def work() -> list[str]:
+        try:
+            with View(Console(quiet=not is_first)) as view:
+                model = job(read_options(options, arguments), view.show)
+        except InputError:
+            if is_first:
+                raise
+            raise SystemExit(2) from None  # the first process says it
+        return [f"model: {model}"] if is_first else []
+
     try:
-        with View(Console(quiet=not is_first)) as view:
-            model = job(read_options(options, arguments), view.show)
-    except InputError as error:
-        if is_first:
-            print(f"error: {error}", file=sys.stderr)
-        return 2
+        return exit_code(work)
     except NonFiniteLossError as error:
         if is_first:
             print(f"stopped: {error}", file=sys.stderr)
         return 1
-    if is_first:
-        print(f"model: {model}")
-    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -202,8 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         expanded = recipes.expand(arguments)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return fail(str(error))
     return command(PretrainConfig, NAME, pretrain, expanded, more)
 
 

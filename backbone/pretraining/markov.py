@@ -9,15 +9,14 @@ distribution over A, C, G and T.
 """
 
 import math
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.options import Sources, help_text, read_options
 from backbone.pretraining.windows import COMPLEMENT, divide
-from backbone.sequence.fasta import Region
 
 ORDERS = (3, 5, 8)
 MOST = 11
@@ -132,23 +131,19 @@ def main(arguments: Sequence[str]) -> int:
     Arguments are `fasta=`, `valid_fasta=`, `holdout=` and `bed=`, as for the trainer.
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(help_text(Sources, "python -m backbone.markov"))
-        return 0
-    try:
-        options = read_options(Sources, arguments)
-        division = divide(options.fasta, options.valid_fasta, options.holdout, options.bed)
-        if not division.valid:
-            raise InputError("nothing is held out; give valid_fasta=, holdout= or bed=")
+        return exit_code(lambda: [help_text(Sources, "python -m backbone.markov")])
+    return exit_code(lambda: _lines(read_options(Sources, arguments)))
 
-        def letters(regions: Sequence[Region]) -> list[np.ndarray]:
-            return [division.genome.stretch(r.record, r.start, r.end) for r in regions]
 
-        train, valid = letters(division.train), letters(division.valid)
-        print("order  perplexity  bits_per_base")
-        for order in ORDERS:
-            perplexity = MarkovModel(order).fit(train).perplexity(valid)
-            print(f"{order:>5}  {perplexity:10.4f}  {math.log2(perplexity):13.4f}", flush=True)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def _lines(options: Sources) -> Iterator[str]:
+    division = divide(options.fasta, options.valid_fasta, options.holdout, options.bed)
+    if not division.valid:
+        raise InputError("nothing is held out; give valid_fasta=, holdout= or bed=")
+    train, valid = (
+        [division.genome.stretch(r.record, r.start, r.end) for r in regions]
+        for regions in (division.train, division.valid)
+    )
+    yield "order  perplexity  bits_per_base"
+    for order in ORDERS:
+        perplexity = MarkovModel(order).fit(train).perplexity(valid)
+        yield f"{order:>5}  {perplexity:10.4f}  {math.log2(perplexity):13.4f}"
