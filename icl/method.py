@@ -67,6 +67,10 @@ class Progress:
     best_loss: float = float("nan")
 
 
+def silent_rows(work: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
 def silent(progress: Progress) -> None:
     """Show nothing."""
 
@@ -85,6 +89,8 @@ class Context:
         run_dir: Folder where `fit` may keep whatever it needs to go on after an interruption;
             it is removed with all its files when the run has ended. None keeps nothing.
         progress: Called after each epoch.
+        rows_done: Called while rows are encoded or scored, with the kind of work, the rows done and
+            their total; both strands count.
         prompt_tokens: Learned vectors, for methods with that budget.
         shots: Demonstrations per class, for methods with that budget or with shots beside it.
         label_words: One word of nucleotides per class; None leaves the choice to the method.
@@ -107,6 +113,7 @@ class Context:
     batch_size: int = 64
     run_dir: Path | None = None
     progress: Callable[[Progress], None] = silent
+    rows_done: Callable[[str, int, int], None] = silent_rows
     prompt_tokens: int | None = None
     shots: int | None = None
     label_words: tuple[str, ...] | None = None

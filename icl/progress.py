@@ -12,6 +12,9 @@ from icl.method import Progress, silent
 LINES = 10
 """Plain lines in a run, about."""
 
+MANY_ROWS = 10_000
+"""Rows from which plain lines tell how far encoding and scoring are."""
+
 
 @dataclass(frozen=True)
 class Watch:
@@ -31,21 +34,34 @@ ALONE = Watch()
 """Of a run that nobody else does or watches."""
 
 
+@dataclass(frozen=True)
+class Display:
+    """How a run shows its work.
+
+    Attributes:
+        epoch: Called after each epoch.
+        rows: Called while rows are encoded or scored; see `icl.method.Context.rows_done`.
+    """
+
+    epoch: Callable[[Progress], None]
+    rows: Callable[[str, int, int], None]
+
+
 @contextmanager
-def shown(
-    title: str, console: Console, watch: Watch = ALONE
-) -> Iterator[Callable[[Progress], None]]:
-    """Shows progress under a title; gives what a method calls after each epoch."""
+def shown(title: str, console: Console, watch: Watch = ALONE) -> Iterator[Display]:
+    """Show progress under a title, for as long as the block lasts."""
     if console.is_terminal:
         with _bar(console) as bar:
-            yield _seen_by(_live(bar, title), watch)
+            live = _live(bar, title)
+            yield Display(_seen_by(live.epoch, watch), live.rows)
     else:
         console.print(title, highlight=False, soft_wrap=True)
-        yield _seen_by(_plain(console), watch)
+        plain = _plain(console)
+        yield Display(_seen_by(plain.epoch, watch), plain.rows)
 
 
 def describe(progress: Progress) -> str:
-    """One epoch in words."""
+    """Return one epoch in words."""
     return (
         f"loss {progress.loss:.4f}  validation loss {progress.validation_loss:.4f}, "
         f"{progress.figure} {progress.validation:.4f} "
@@ -74,17 +90,28 @@ def _bar(console: Console) -> rich.progress.Progress:
     )
 
 
-def _live(bar: rich.progress.Progress, title: str) -> Callable[[Progress], None]:
+def _live(bar: rich.progress.Progress, title: str) -> Display:
     task = bar.add_task(title, total=None, words="")
 
-    def show(progress: Progress) -> None:
+    def epoch(progress: Progress) -> None:
         bar.update(task, total=progress.epochs, completed=progress.epoch, words=describe(progress))
 
-    return show
+    def rows(work: str, done: int, total: int) -> None:
+        bar.update(task, words=f"{work} {done:,} of {total:,} rows")
+
+    return Display(epoch, rows)
 
 
-def _plain(console: Console) -> Callable[[Progress], None]:
-    def show(progress: Progress) -> None:
+def _plain(console: Console) -> Display:
+    tenth = 0
+
+    def rows(work: str, done: int, total: int) -> None:
+        nonlocal tenth
+        if total >= MANY_ROWS and LINES * done // total != tenth:
+            tenth = LINES * done // total
+            console.print(f"{work} {done:,} of {total:,} rows", highlight=False, soft_wrap=True)
+
+    def epoch(progress: Progress) -> None:
         every = max(1, progress.epochs // LINES)
         if progress.epoch % every == 0 or progress.epoch == progress.epochs:
             console.print(
@@ -93,4 +120,4 @@ def _plain(console: Console) -> Callable[[Progress], None]:
                 soft_wrap=True,
             )
 
-    return show
+    return Display(epoch, rows)

@@ -181,7 +181,9 @@ def _learn(
     title = f"{method.name}{budget} on {task.name}, seed {config.seed}{changed}"
     relation = relations(config, splits)
     with _folder(folder, config) as resume, shown(title, console, watch) as show:
-        method.context = replace(method.context, run_dir=resume, progress=show)
+        method.context = replace(
+            method.context, run_dir=resume, progress=show.epoch, rows_done=show.rows
+        )
         start = time.perf_counter()
         method.fit(rows.train, rows.val)
         scores = method.scores(rows.evaluated)

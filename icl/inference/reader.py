@@ -5,6 +5,7 @@ before a query, so is the query itself. `PromptReader` puts queries into a promp
 read off the backbone is the readout of `LabelWordScorer`.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -272,13 +273,15 @@ class QuerySet:
         """
         reader, count = self.reader, len(self.labels)
         scores = np.zeros((len(self.queries), len(reader.context.labels)))
-        likeliest = np.zeros(len(self.queries), dtype=np.int64)
+        likeliest, done = np.zeros(len(self.queries), dtype=np.int64), 0
         with torch.no_grad(), reader.autocast():
             prefix = self._prefix()
             for batch in self.queries.batches(reader.context.batch_size, TOKENS):
                 found, logits = self._answer(batch, prefix)
                 scores[batch.rows] = found.double().cpu().numpy()
                 likeliest[batch.rows] = logits.argmax(-1).cpu().numpy()
+                done += len(batch.rows)
+                reader.context.rows_done("scoring", done, len(self.queries))
         averaged = scores.reshape(self.strands, count, -1).mean(axis=0)
         return torch.from_numpy(averaged).log_softmax(-1).numpy(), likeliest[:count]
 
@@ -312,8 +315,10 @@ class QuerySet:
         room, prefix = reader.scorer.room_after(reader.prompt), self._prefix()
         texts = [ids.tobytes().decode("latin-1") for ids in self.queries.encoded]
         row_of = {text: row for row, text in enumerate(texts)}
+        encoded = itertools.count(1)
 
         def encode(text: str) -> tuple[Tensor, ...]:
+            reader.context.rows_done("encoding", next(encoded), len(row_of))
             batch = self.queries.batch(np.array([row_of[text]])).to(reader.context.device)
             with torch.no_grad(), reader.autocast():
                 state = reader.scorer.contexts(reader.prompt, batch, prefix)
