@@ -162,13 +162,14 @@ def markdown(table: pd.DataFrame, found: Sequence[Verdict], command: str) -> str
     for row in table.to_dict("records"):
         points = [100 * row[f"difference{end}"] for end in ("", "_low", "_high")]
         difference = "" if np.isnan(points[0]) else "{:+.1f} [{:.1f}, {:.1f}]".format(*points)
+        matched = row["gc_matched_accuracy"]
         cells = (
             row["method"],
             row["control"] or "none",
             f"{row['accuracy']:.3f}",
             f"{row['low']:.3f} to {row['high']:.3f}",
             difference,
-            f"{row['gc_matched_accuracy']:.3f}",
+            "-" if np.isnan(matched) else f"{matched:.3f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Differences are in points of accuracy.", ""]

@@ -47,6 +47,8 @@ def test_the_table_has_a_row_a_control_with_means_over_seeds(tmp_path):
     assert table["gc_matched_accuracy"].tolist() == pytest.approx([0.55] * 3)
     assert table["seeds"].tolist() == [2, 2, 2]
     assert table["verdict"].tolist()[2] == "no evidence of gaining from pretraining"
+    text = controls.markdown(table.assign(gc_matched_accuracy=np.nan), found, "the command")
+    assert "nan" not in text and "| - |" in text
     text = controls.markdown(table, found, "the command")
     assert "| few_shot | demo_labels_flipped | 0.375 |" in text
     assert "- few_shot minus random_backbone: +0.0 points, 95 % from -49.0 to 49.0: no evid" in text
