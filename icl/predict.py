@@ -245,7 +245,7 @@ def job(cfg: DictConfig) -> None:
     print(f"{len(intervals)} rows: {out}")
 
 
-def help_text() -> str:
+def help_text(words: Sequence[str]) -> str:
     """Return the options and an example."""
     lines = [
         "Apply what a finished run has learned to unlabelled sequences.",

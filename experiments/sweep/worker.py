@@ -210,7 +210,7 @@ COMMAND = Command(
     schema=WorkerOptions,
     groups={},
     required=("study",),
-    help_text=lambda: "\n".join([__doc__ or "", *aligned(option_lines(WorkerOptions))]),
+    help_text=lambda words: "\n".join([__doc__ or "", *aligned(option_lines(WorkerOptions))]),
     job=job,
     register=lambda: ConfigStore.instance().store(name="sweep_worker", node=WorkerOptions),
 )

@@ -1,4 +1,7 @@
-"""What `python -m icl.run --help` says."""
+"""The help of `python -m icl.run`: a screenful about what was chosen, or everything."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
 
 from backbone.common.options import aligned, option_lines
 from icl.config.options import RunConfig
@@ -7,20 +10,74 @@ from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
 from tasks.registry import options_class
 
-_EXAMPLES = (
+WIDTH = 100
+
+EXAMPLES = (
     "python -m icl.run task=synthetic_easy method=soft_prompt k=16",
-    "python -m icl.run task=enhancer_cohn method=kmer_logreg data=FOLDER",
-    "python -m icl.run task=enhancer_cohn method=soft_prompt k=16 seeds=3 method.lr=1e-2",
-    "python -m icl.run task=enhancer_cohn method=few_shot k=4 seeds=5 controls=[all]",
+    "python -m icl.run task=enhancer_cohn method=few_shot k=4 seeds=5 controls=[all] data=FOLDER",
     "python -m icl.run -m task=enhancer_cohn method=majority,gc_only,linear_probe",
     "python -m icl.run task=enhancer_cohn method=soft_prompt --cfg job   # show, do not run",
 )
 
+COMMON = ("k", "shots", "seed", "seeds", "n_train", "controls", "backbone", "data", "out")
+"""Options of a run that the short help shows."""
 
-def help_text() -> str:
-    """Every task and every method with its options, every option of a run, and examples."""
+ALL = "--help=all"
+MORE = f"{ALL} shows every option of every task and method, and the controls."
+
+
+def help_text(words: Sequence[str] = ()) -> str:
+    """Return the help that a command line asks for.
+
+    Args:
+        words: Its words. With `--help=all` the help is everything; with task= or method= it is
+            what they take; else the names of all tasks and methods.
+
+    Raises:
+        InputError: If the task or the method is unknown.
+    """
+    if ALL in words:
+        return _everything()
+    chosen = {key: value for key, _, value in (word.partition("=") for word in words)}
+    lines = ["Fit one method on one task and report it, with a frozen backbone.", ""]
+    task, method = chosen.get("task"), chosen.get("method")
+    if task is None and method is None:
+        lines += ["Examples", *(f"  {line}" for line in EXAMPLES), ""]
+    if task is None:
+        lines += ["Tasks (task=; python -m tasks list describes them)", *_names(TASKS.names()), ""]
+    else:
+        lines += _options_of(f"task={TASKS.get(task).name}", options_class(task), "task.")
+        lines += [f"  python -m tasks show {task} describes the task", ""]
+    if method is None:
+        lines += ["Methods (method=)", *_names(METHODS.names()), ""]
+    else:
+        entry = METHODS.get(method)
+        lines += [f"method={entry.cls.name}: {entry.summary}"]
+        lines += _options_of(f"method={entry.cls.name}", entry.config, "method.")
+        lines += [f"  k is {entry.budget}" if entry.budget else "  there is no k", ""]
+    if task is not None or method is not None:
+        options = option_lines(RunConfig).items()
+        common = {line: text for line, text in options if line.partition("=")[0] in COMMON}
+        lines += ["Common options", *aligned(common), ""]
+    if task is None or method is None:
+        lines += ["task=NAME method=NAME --help shows what these two take."]
+    return "\n".join([*lines, MORE])
+
+
+def _options_of(title: str, schema: type, prefix: str) -> list[str]:
+    own = option_lines(schema, prefix)
+    return [f"Options of {title}", *(aligned(own) if own else ["  none"])]
+
+
+def _names(names: Iterable[str]) -> list[str]:
+    text = ", ".join(names)
+    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _everything() -> str:
+    """Return every task and method with its options, every option of a run, and examples."""
     lines = ["Fit one method on one task and report it, with a frozen backbone.", "", "Examples"]
-    lines += [f"  {line}" for line in _EXAMPLES] + ["", "Tasks (task=)"]
+    lines += [f"  {line}" for line in EXAMPLES] + ["", "Tasks (task=)"]
     lines += aligned({name: TASKS.get(name).description for name in TASKS.names()})
     lines += ["", "Methods (method=)"]
     lines += aligned({name: _method(name) for name in METHODS.names()})

@@ -56,7 +56,7 @@ class Command:
         schema: Dataclass of its options.
         groups: Its choices, by option; each must be given.
         required: Options beside the groups that must be given.
-        help_text: Text for a call without arguments.
+        help_text: Help for the words of a command line; there are none in an empty call.
         job: What to do with the composed configuration.
         register: Tells Hydra's ConfigStore what there is, once plugins are loaded.
     """
@@ -65,7 +65,7 @@ class Command:
     schema: type[Any]
     groups: Mapping[str, Group]
     required: Sequence[str]
-    help_text: Callable[[], str]
+    help_text: Callable[[Sequence[str]], str]
     job: Callable[[DictConfig], None]
     register: Callable[[], None]
 
@@ -77,9 +77,8 @@ def launch(command: Command, argv: Sequence[str] | None = None) -> int:
 
 
 def _launch(command: Command, words: list[str]) -> Sequence[str]:
-    if not words or "--help" in words or "-h" in words:
-        load_plugins(words)
-        return [command.help_text()]
+    if not words or {"--help", "--help=all", "-h"} & {*words}:
+        return [command.help_text(load_plugins(words))]
     try:
         words = _prepare(command, words)
         with tempfile.TemporaryDirectory(prefix="icl-") as scratch:

@@ -73,4 +73,4 @@ def test_the_card_names_the_methods_that_suit():
         named = set(SUITING[kind].partition(";")[0].split(", "))
         assert named == {name for name in METHODS.names() if kind in METHODS.get(name).kinds}
     assert all("classes" in METHODS.get(name).kinds for name in METHODS.names())
-    assert "[also multi_label, regression]" in help_text()
+    assert "[also multi_label, regression]" in help_text(["--help=all"])

@@ -18,14 +18,32 @@ def assert_one_line(outcome, *parts):
         assert part in err
 
 
-def test_no_arguments_print_every_task_and_method_with_a_line_each(call):
+def test_no_arguments_print_the_names_of_all_tasks_and_methods_on_one_screen(call):
     code, out, err = call()
+    assert (code, err) == (0, "") and out.count("\n") < 45
+    named = set(out.replace(",", " ").split())
+    assert named >= {*TASKS.names(), *METHODS.names()}
+    assert "python -m icl.run task=" in out and "--help=all" in out
+
+
+def test_the_help_of_a_task_and_a_method_has_what_they_take_on_one_screen(call):
+    for words in (("task=table", "method=soft_prompt"), ("method=soft_prompt",), ("task=table",)):
+        code, out, err = call(*words, "--help")
+        assert (code, err) == (0, "") and out.count("\n") < 60
+        assert ("method.lr=0.1" in out) == ("method=soft_prompt" in words)
+        assert ("task.train=" in out) == ("task=table" in words)
+        assert "method.kmer" not in out and "seeds=1" in out
+    assert call("method=soft_promt", "--help")[0] == 2
+
+
+def test_the_whole_help_has_a_line_for_every_task_and_method(call):
+    code, out, err = call("--help=all")
     assert (code, err) == (0, "")
     for name in TASKS.names():
         assert any(line.split() and line.split()[0] == name for line in out.splitlines()), name
     for name in METHODS.names():
         assert f"{METHODS.get(name).summary}" in out
-    assert "python -m icl.run task=" in out
+    assert "verbalizer.words=" in out and "random_backbone" in out
 
 
 def test_cfg_job_prints_the_whole_configuration_and_runs_nothing(call, tiny, tmp_path):

@@ -59,7 +59,7 @@ def test_options_of_a_task_but_no_path_name_the_run(windows):
 
 
 def test_help_lists_a_family_with_its_options(windows):
-    text = help_text()
+    text = help_text(["--help=all"])
     assert "Options of task=windows\n  task.length=40" in text
     assert "FASTA file of the windows" in text
 
