@@ -12,7 +12,7 @@ ROWS = [f"{word},{'ab'[i % 2]}" for i, word in enumerate(WORDS)]
 BED = [f"chr{1 + i % 3}\t{i}\t{i + 20}\t{'ab'[i % 2]}\t0\t+" for i in range(60)]
 
 TABLES = {
-    "label": (["sequence,label", *ROWS], ["sequence,label", "ACGT,c"], "row 1 has the label 'c'"),
+    "label": (["sequence,label", *ROWS], ["sequence,label", "ACGT,c"], "line 2 has the label 'c'"),
     "lone": (["sequence,label", *ROWS[::2], ROWS[1]], None, "class 'b' has no rows in"),
     "twice": (
         ["sequence,label,label", *(f"{r},a" for r in ROWS)],
