@@ -34,7 +34,7 @@ from icl.reporting.summary import control_lines
 from icl.reporting.verdict import Verdict, verdicts
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.metrics.bootstrap import hierarchical_bootstrap
+from tasks.metrics.bootstrap import as_figure, hierarchical_bootstrap
 from tasks.registry import default_options
 
 COLUMNS = (
@@ -166,10 +166,10 @@ def markdown(table: pd.DataFrame, found: Sequence[Verdict], command: str) -> str
         cells = (
             row["method"],
             row["control"] or "none",
-            f"{row['accuracy']:.3f}",
-            f"{row['low']:.3f} to {row['high']:.3f}",
+            as_figure(row["accuracy"]),
+            f"{as_figure(row['low'])} to {as_figure(row['high'])}",
             difference,
-            "-" if np.isnan(matched) else f"{matched:.3f}",
+            as_figure(matched),
         )
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Differences are in points of accuracy.", ""]

@@ -32,7 +32,12 @@ from experiments.common.command import Words, command_line, run_with_methods
 from icl.config.options import RunConfig, VerbalizerConfig, resolve
 from icl.reporting.verdict import points
 from tasks.division import same_sequence
-from tasks.metrics.bootstrap import Estimate, hierarchical_difference, mean_over_divisions
+from tasks.metrics.bootstrap import (
+    Estimate,
+    as_figure,
+    hierarchical_difference,
+    mean_over_divisions,
+)
 from tasks.registry import build_task, default_options
 from tasks.task import data_folder
 
@@ -178,9 +183,11 @@ def markdown(table: Table, command: str, origin: str) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in table.methods.to_dict("records"):
-        interval = Estimate(row["accuracy"], row["low"], row["high"])
+        ends = (
+            "-" if np.isnan(row["low"]) else f"{as_figure(row['low'])} to {as_figure(row['high'])}"
+        )
         others = (row["gc_matched_accuracy"], row["auroc"], row["validation_accuracy"])
-        cells = [row["method"], _number(interval.value), _ends(interval), *map(_number, others)]
+        cells = [row["method"], as_figure(row["accuracy"]), ends, *map(as_figure, others)]
         lines.append(f"| {' | '.join([*cells, str(row['n'])])} |")
     first = table.paired.iloc[0]
     return "\n".join(
@@ -199,14 +206,6 @@ def markdown(table: Table, command: str, origin: str) -> str:
             "",
         ]
     )
-
-
-def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"
-
-
-def _ends(interval: Estimate) -> str:
-    return "–" if np.isnan(interval.low) else f"{interval.low:.3f} to {interval.high:.3f}"
 
 
 def headline(options: Options, words: Words) -> list[Path]:

@@ -32,7 +32,7 @@ from prompts.demonstrations import Demonstration
 from prompts.template import Template
 from prompts.verbalizer import Verbalizer
 from tasks.catalog import PROBES
-from tasks.metrics.bootstrap import Estimate, proportion
+from tasks.metrics.bootstrap import Estimate, as_figure, proportion
 from tasks.probes.probe import Episode, Pair, Passage, Probe, flipped
 
 DEFAULT_PROBES = ["recall", "recall_long", "copy", "copy_reverse_complement", "boolean"]
@@ -211,13 +211,11 @@ _HEADER = (
 
 def line_of(result: Result) -> str:
     """Return a result as a line of the printed table."""
-
-    def shown(estimate: Estimate) -> str:
-        return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
+    of_all = (result.accuracy, result.shuffled, result.flipped, result.follows)
+    accuracy, shuffled, changed, follows = map(str, of_all)
     return (
-        f"{result.probe:<26}{result.shots:>6}  {shown(result.accuracy):<21} {result.mode:<6.3f} "
-        f"{shown(result.shuffled):<21}{shown(result.flipped):<21}{shown(result.follows)}"
+        f"{result.probe:<26}{result.shots:>6}  {accuracy:<21} {as_figure(result.mode):<6} "
+        f"{shuffled:<21}{changed:<21}{follows}"
     )
 
 

@@ -19,6 +19,7 @@ from experiments.pictures.style import (
     write_title,
     write_whisker,
 )
+from tasks.metrics.bootstrap import as_figure
 from tasks.task import Task
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def draw_f1(
         style = baseline(number)
         axes.axhline(row["f1"], color=style.color, linestyle=style.linestyle, linewidth=1.1)
         write_whisker(axes, number, row["low"], row["high"], style.color)
-        text = f"{name}, {classifier} {row['f1']:.3f}"
+        text = f"{name}, {classifier} {as_figure(row['f1'])}"
         written.append(Label(text, (right, row["f1"]), style.color))
     shifts = np.linspace(-0.06, 0.06, len(classifiers)) if len(classifiers) > 1 else np.zeros(1)
     for number, (classifier, shift) in enumerate(zip(classifiers, shifts, strict=True)):
@@ -115,7 +116,7 @@ def draw_f1(
         axes.plot(
             x, y, **style.line, markersize=7, markeredgecolor="white", linewidth=2.0,
         )  # fmt: skip
-        text = f"backbone, {classifier} {y[-1]:.3f}"
+        text = f"backbone, {classifier} {as_figure(y[-1])}"
         written.append(Label(text, (x[-1], y[-1]), style.color))
     write_labels(axes, written)
     divisions = int(table["divisions"].max())

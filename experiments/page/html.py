@@ -17,10 +17,14 @@ from experiments.page.controls import controls_in_words
 from experiments.page.data import script_data
 from icl.controls import CONTROLS
 from icl.environment import git_commit
+from tasks.metrics.bootstrap import as_figure
 
 PARTS = Path(__file__).parent
 AUDITS = ("audit*.csv", "overlap*.csv")
 """Tables of leaks in the folder of runs, such as experiments.overlap writes."""
+
+FIGURE = "figure"
+"""Format of a metric, by `tasks.metrics.bootstrap.as_figure`."""
 
 AUDIT_ROWS = 200
 """Rows of an audit on the page, at most."""
@@ -52,11 +56,11 @@ COLUMNS = (
     Column("tuning_samples", "Tuning samples", ","),
     Column("seed", "Seed", "d"),
     Column("split_seed", "Split seed", "d"),
-    Column("accuracy", "Accuracy", ".3f", interval=True),
-    Column("clean_accuracy", "Accuracy on clean rows", ".3f", interval=True),
+    Column("accuracy", "Accuracy", FIGURE, interval=True),
+    Column("clean_accuracy", "Accuracy on clean rows", FIGURE, interval=True),
     Column("n_clean", "Clean rows", ","),
-    Column("gc_matched_accuracy", "GC-matched", ".3f", interval=True),
-    Column("auroc", "AUROC", ".3f", interval=True),
+    Column("gc_matched_accuracy", "GC-matched", FIGURE, interval=True),
+    Column("auroc", "AUROC", FIGURE, interval=True),
     Column("trainable_parameters", "Trainable parameters", ","),
     Column("seconds", "Seconds", ",.0f"),
 )
@@ -156,13 +160,17 @@ def _cell(run: Mapping[Any, Any], column: Column) -> dict[str, Any]:
     interval = None
     if column.interval and not missing:
         low, high = (run[f"{column.name}_{end}"] for end in ("low", "high"))
-        interval = f"{low:{column.form}}–{high:{column.form}}"
+        interval = f"{as_figure(low)}–{as_figure(high)}"
     return {
         "number": bool(column.form),
-        "text": "" if missing else format(value, column.form),
+        "text": "" if missing else _text(value, column.form),
         "value": f"{value:.6g}" if column.form and not missing else None,
         "interval": interval,
     }
+
+
+def _text(value: Any, form: str) -> str:
+    return as_figure(value) if form == FIGURE else format(value, form)
 
 
 def _versions(frame: pd.DataFrame) -> list[dict[Any, Any]]:

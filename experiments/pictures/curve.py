@@ -24,6 +24,7 @@ from experiments.pictures.style import (
     write_title,
     write_whisker,
 )
+from tasks.metrics.bootstrap import as_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +156,7 @@ def _reference_lines(axes: Axes, about: Facts) -> Iterator[Label]:
     ):
         if value is not None:
             axes.axhline(value, color=style.color, linestyle=style.linestyle, linewidth=1, zorder=1)
-            yield Label(f"{name} {value:.3f}", (right, value), style.color)
+            yield Label(f"{name} {as_figure(value)}", (right, value), style.color)
 
 
 def _baselines(axes: Axes, flat: pd.DataFrame, against: str) -> Iterator[Label]:
@@ -166,7 +167,7 @@ def _baselines(axes: Axes, flat: pd.DataFrame, against: str) -> Iterator[Label]:
         mean = row["mean"]
         axes.axhline(mean, color=style.color, linestyle=style.linestyle, linewidth=1.1, zorder=2)
         write_whisker(axes, number, row["low"], row["high"], style.color)
-        yield Label(f"{line_name(row, against)} {mean:.3f}", (right, mean), style.color)
+        yield Label(f"{line_name(row, against)} {as_figure(mean)}", (right, mean), style.color)
 
 
 def _curves(axes: Axes, curves: pd.DataFrame, against: str) -> Iterator[Label]:
@@ -183,7 +184,7 @@ def _curves(axes: Axes, curves: pd.DataFrame, against: str) -> Iterator[Label]:
             budget, mean, **style.line, markersize=6, markeredgecolor="white", linewidth=2.0,
             zorder=4,
         )  # fmt: skip
-        name = f"{line_name(line.iloc[0], against)} {mean[-1]:.3f}"
+        name = f"{line_name(line.iloc[0], against)} {as_figure(mean[-1])}"
         yield Label(name, (budget[-1], mean[-1]), style.color)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.pictures.curve import AXES
 from experiments.pictures.style import FONT_SIZE, INK, frame
+from tasks.metrics.bootstrap import as_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,14 +62,15 @@ def heat_map(
     axes = figure.add_subplot()
     image = axes.imshow(means.to_numpy(), origin="lower", aspect="auto", cmap="Blues")
     low, high = np.nanmin(means.to_numpy()), np.nanmax(means.to_numpy())
-    for (y, x), value in np.ndenumerate(means.to_numpy()):
+    for (y, x), cell in np.ndenumerate(means.to_numpy()):
+        value = float(cell)
         if np.isnan(value):
             continue
         is_dark = value > low + 0.6 * (high - low)
         axes.text(
             x,
             y,
-            f"{value:.3f}\n± {half[y, x]:.3f}",
+            f"{as_figure(value)}\n± {as_figure(float(half[y, x]))}",
             ha="center",
             va="center",
             fontsize=FONT_SIZE - 1.5,

@@ -19,6 +19,7 @@ from experiments.pictures.style import (
     write_title,
 )
 from icl.methods.catalog import METHODS
+from tasks.metrics.bootstrap import as_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +50,7 @@ def draw(table: pd.DataFrame, task: str, labels: Sequence[str], backbone: str) -
     axes.set_ylim(max(0.0, low - 0.04), 1.02)
 
     axes.axhline(chance, color=CHANCE.color, linestyle=CHANCE.linestyle, linewidth=1.0)
-    written = [Label(f"chance {chance:.3f}", (axes.get_xlim()[1], chance), CHANCE.color)]
+    written = [Label(f"chance {as_figure(chance)}", (axes.get_xlim()[1], chance), CHANCE.color)]
     methods = sorted(set(table["method"]))
     is_model = {method: METHODS.get(method).uses_backbone for method in methods}
     drawn = {True: 0, False: 0}
@@ -66,7 +67,9 @@ def draw(table: pd.DataFrame, task: str, labels: Sequence[str], backbone: str) -
             markerfacecolor=style.color if is_model[method] else "white",
             markeredgecolor="white" if is_model[method] else style.color,
         )  # fmt: skip
-        written.append(Label(f"{method} {mean[-1]:.3f}", (beside[-1], mean[-1]), style.color))
+        written.append(
+            Label(f"{method} {as_figure(mean[-1])}", (beside[-1], mean[-1]), style.color)
+        )
     write_labels(axes, written)
     facts = f"{', '.join(labels)} · backbone {backbone} · {_rows(table)}"
     write_title(figure, 0.09, f"{task}: accuracy against length", facts)

@@ -10,6 +10,7 @@ import pandas as pd
 from backbone.common.errors import InputError
 from experiments.pictures.curve import line_name
 from experiments.pictures.style import FONT_SIZE, LINES, TICKS, Label, frame, look, write_labels
+from tasks.metrics.bootstrap import as_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,9 +102,9 @@ def draw_pareto(points: pd.DataFrame, cost: str = "seconds", title: str = "") ->
         handletextpad=0.2,
     )
 
-    labels = [
-        Label(f"{row['mean']:.3f} {line_name(row, against='')}", (row[cost], row["mean"]), TICKS)
-        for _, row in best.iterrows()
-    ]
+    labels = []
+    for _, row in best.iterrows():
+        text = f"{as_figure(row['mean'])} {line_name(row, against='')}"
+        labels.append(Label(text, (row[cost], row["mean"]), TICKS))
     write_labels(axes, labels, left=1.03)
     return figure

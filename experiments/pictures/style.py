@@ -121,14 +121,15 @@ def doubling_axis(axes: Axes, ticks: Sequence[float] = ()) -> None:
 
 
 def decade_axis(axes: Axes) -> None:
-    """Make the vertical axis logarithmic, with plain numbers at 1, 2, 5, 10 ...
+    """Make the vertical axis of what is drawn logarithmic, with plain numbers at its ticks.
 
-    A panel may span less than a power of ten.
+    Ticks are at 1, 10, 100 ..., and also at 2, 5, 20 ... where there are less than three decades.
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -80,10 +80,16 @@ class Estimate:
 
     def __str__(self) -> str:
         """Return `0.912 [0.880, 0.940]`, the value alone without an interval, or `-`."""
-        if not self.is_defined:
-            return "-"
-        ends = f" [{self.low:.3f}, {self.high:.3f}]" if self.has_interval else ""
-        return f"{self.value:.3f}{ends}"
+        ends = f" [{as_figure(self.low)}, {as_figure(self.high)}]" if self.has_interval else ""
+        return f"{as_figure(self.value)}{ends}"
+
+
+def as_figure(value: float) -> str:
+    """Return a figure as every table, picture and page has it: with three digits, or `-` for NaN.
+
+    It is rounded here alone, from the full value: rounding twice makes 0.606475 0.607.
+    """
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def bootstrap_weights(

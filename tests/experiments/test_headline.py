@@ -87,7 +87,7 @@ def test_the_text_holds_every_number(table):
     assert any(line.startswith("- prompt minus linear_probe: +62.5 points") for line in lines)
     one = table.methods.assign(low=float("nan"), high=float("nan"))
     text = headline.markdown(headline.Table(one, table.paired), "the command", "made up")
-    assert "| prompt | 0.625 | – | 0.500 |" in text
+    assert "| prompt | 0.625 | - | 0.500 |" in text
 
 
 def test_competitors_differ_in_what_their_name_says():
