@@ -1,8 +1,8 @@
-"""Controls: runs in which one thing that a method might learn from is taken away.
+"""Controls: runs from which one thing that a method might learn from has been removed.
 
-What is left of an effect in such a run did not come from what was taken away. Min et al. 2022
-(arXiv 2202.12837) introduced most of these for language models: demonstrations whose labels say
-nothing, or whose text does not matter.
+Whatever effect such a run still shows did not come from what was removed. Min et al. 2022 (arXiv
+2202.12837) introduced most of these for language models: demonstrations with uninformative labels,
+or with unrelated text.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.names import unknown
 from tasks.task import Example
 
 if TYPE_CHECKING:
@@ -53,21 +54,21 @@ CONTROLS: dict[str, Control] = {
         "every demonstration has the label of the next class",
         "demonstrations",
         "learning from the labels",
-        "Following the labels shows as accuracy below chance in this control; an accuracy that "
-        "stays says that they are not read.",
+        "A method that follows the labels falls below chance in this control; unchanged accuracy "
+        "means that it ignores them.",
     ),
     "demo_labels_random": Control(
-        "the demonstrations' labels are drawn, every class alike",
+        "the demonstrations' labels are drawn uniformly from all classes",
         "demonstrations",
         "learning from the labels",
         f"{_UNCHANGED} use the labels, or that every class is shown equally often.",
     ),
     "words_swapped": Control(
-        "every class is spoken with the word of the next class",
+        "every class has the label word of the next class",
         "label words",
         "leaning on which word stands for which class",
-        "An effect survives if the accuracy stays: a difference says how much of it hangs on the "
-        "choice of words.",
+        "An effect survives if accuracy is unchanged; a difference shows how much of it depends on "
+        "the choice of words.",
     ),
     "demos_other_task": Control(
         "the demonstrations are rows of another task, with their labels there",
@@ -79,13 +80,13 @@ CONTROLS: dict[str, Control] = {
         "the demonstrations are random nucleotides of the same lengths, with the same labels",
         "demonstrations",
         "learning from the demonstrations' sequences",
-        f"{_UNCHANGED} use the sequences that are shown, and not the format alone.",
+        f"{_UNCHANGED} use the sequences of the demonstrations, not their format alone.",
     ),
     "query_alone": Control(
         "no demonstration is shown",
         "demonstrations",
         "gaining from demonstrations",
-        f"{_UNCHANGED} gain from demonstrations, whatever it is that they take from them.",
+        f"{_UNCHANGED} gain from demonstrations, whatever they learn from them.",
     ),
     "train_labels_shuffled": Control(
         "the labels of training and validation rows are permuted",
@@ -97,7 +98,7 @@ CONTROLS: dict[str, Control] = {
         "the backbone has random weights",
         "backbone",
         "gaining from pretraining",
-        f"{_UNCHANGED} use what pretraining has taught the backbone.",
+        f"{_UNCHANGED} use what the backbone learned in pretraining.",
     ),
 }
 """Every control by its name, in the order in which they are run."""
@@ -109,7 +110,7 @@ RANDOM_BACKBONE = "random_backbone"
 
 
 def applicable(method: MethodEntry, shots: int | None) -> list[str]:
-    """Names of the controls that can change a method's result.
+    """Return the names of the controls that can change a method's result.
 
     Args:
         method: The registered method.
@@ -125,7 +126,7 @@ def applicable(method: MethodEntry, shots: int | None) -> list[str]:
 
 
 def check_control(name: str, method: str, fitting: Sequence[str]) -> None:
-    """Refuses a control that is unknown or changes nothing.
+    """Refuse a control that is unknown or changes nothing.
 
     Args:
         name: As given.
@@ -138,9 +139,7 @@ def check_control(name: str, method: str, fitting: Sequence[str]) -> None:
     if name in fitting:
         return
     if name not in CONTROLS:
-        raise InputError(
-            f"unknown control {name!r}; for method {method} there are {', '.join(fitting)}, or all"
-        )
+        raise unknown("control", name, [*CONTROLS, "all"])
     needed = CONTROLS[name].needs
     why = "with these shots shows no demonstrations" if needed == "demonstrations" else "has none"
     raise InputError(
@@ -156,7 +155,7 @@ def controlled_demonstrations(
     generator: np.random.Generator,
     other_rows: Callable[[], Sequence[Example]] | None,
 ) -> tuple[Demonstration, ...]:
-    """A set of demonstrations as a control shows it; as it is where the control is another one.
+    """Return a set of demonstrations as a control changes it; unchanged for other controls.
 
     Args:
         demonstrations: In the order in which they are shown.
@@ -190,7 +189,7 @@ def controlled_demonstrations(
 
 
 def shuffled_labels(rows: Sequence[Example], generator: np.random.Generator) -> list[Example]:
-    """The rows with their labels permuted among them."""
+    """Return the rows with their labels permuted among them."""
     order = generator.permutation(len(rows))
     return [Example(row.sequence, rows[i].label) for row, i in zip(rows, order, strict=True)]
 
@@ -198,7 +197,7 @@ def shuffled_labels(rows: Sequence[Example], generator: np.random.Generator) -> 
 def controlled_words(
     words: Sequence[str] | None, control: str | None, classes: int
 ) -> tuple[str, ...] | None:
-    """Label words as a control has them: class i takes the word of class i + 1 when swapped."""
+    """Return the label words under a control: class i takes that of class i + 1 when swapped."""
     given = None if words is None else tuple(words)
     if control != WORDS_SWAPPED:
         return given
@@ -209,7 +208,7 @@ def controlled_words(
 
 
 def controlled_backbone(name: str, control: str | None) -> str:
-    """Name of the backbone as a control has it.
+    """Return the name of the backbone under a control.
 
     Raises:
         InputError: If its weights are random already.
@@ -228,7 +227,7 @@ def _random_dna(like: str, generator: np.random.Generator) -> str:
 def _of_other_task(
     shown: Sequence[Demonstration], rows: Sequence[Example], generator: np.random.Generator
 ) -> tuple[Demonstration, ...]:
-    """For each demonstration a row of the other task with its label, none of them twice."""
+    """Return for each demonstration a row of the other task with its label, none twice."""
     replaced = list(shown)
     for label in sorted({one.label for one in shown}):
         places = [place for place, one in enumerate(shown) if one.label == label]

@@ -1,4 +1,4 @@
-"""What a run asks of its machine, and what the report says about it."""
+"""The machine: threads and determinism of a run, and what its report records."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ def prepare_arithmetic(threads: int, device: str) -> None:
     """Fix the number of threads of PyTorch and BLAS, and choose deterministic algorithms.
 
     Raises:
-        InputError: If the device is not there.
+        InputError: If the machine has no such device.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
     import torch
@@ -50,7 +50,7 @@ def prepare_arithmetic(threads: int, device: str) -> None:
 
 
 def peak_memory_bytes(device: str) -> int:
-    """Most memory the process has held, or on CUDA most that tensors have held."""
+    """Return the peak memory of the process, or on CUDA that of all tensors, in bytes."""
     if device == "cuda":
         import torch
 
@@ -60,7 +60,7 @@ def peak_memory_bytes(device: str) -> int:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout this code runs from, with -dirty if it was changed; else None."""
+    """Return the commit of this checkout, with -dirty if it was changed; None outside of one."""
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
@@ -75,7 +75,7 @@ def git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that are installed."""
+    """Return the versions of Python and of the installed libraries."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

@@ -1,8 +1,8 @@
 """The one wrapper around Hydra: `name=value` in, one line and exit code 2 for a user's mistake.
 
-Hydra composes, sweeps (`-m`) and launches; what it does otherwise is changed here. Values of
-text options reach the program unchanged, whatever signs they hold; unknown names are answered
-with the nearest known one; its own errors, tracebacks with exit code 1, become one line.
+Hydra composes, sweeps (`-m`) and launches. This module changes the rest: values of text options
+reach the program unchanged, whatever characters they contain; an unknown name is answered with the
+nearest known one; Hydra's own errors, tracebacks with exit code 1, become one line.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def _launch(command: Command, words: list[str]) -> Sequence[str]:
 
 
 def composed(command: Command, words: Sequence[str]) -> DictConfig:
-    """The configuration of a command line, without running it.
+    """Return the configuration of a command line, without running it.
 
     Raises:
         InputError: For a command line that could not be run.
@@ -144,9 +144,9 @@ def _run_hydra(command: Command, words: list[str]) -> None:
 
 
 def _no_files(words: Sequence[str], scratch: str) -> list[str]:
-    """Overrides that keep Hydra's own folders and log files away, where none of them is given.
+    """Return overrides that suppress Hydra's own folders and log files, unless they are given.
 
-    A sweep writes its multirun.yaml whatever it is told: into a folder that is then removed.
+    A sweep always writes its multirun.yaml; it goes to a folder that is then removed.
     """
     settings = {
         "hydra.output_subdir": "null",
@@ -215,7 +215,7 @@ def _choices(group: Group, key: str, value: str, sweeping: bool) -> list[str]:
 
 
 def _schemas(command: Command, chosen: Mapping[str, Sequence[str]]) -> dict[str, set[Any]]:
-    """Every known option by its dotted name, with its types (several when a group is swept)."""
+    """Return every known option by its dotted name, with its types: several if swept."""
     known: dict[str, set[Any]] = {}
 
     def add(prefix: str, schema: type[Any]) -> None:
