@@ -82,7 +82,7 @@ def _launch(command: Command, words: list[str]) -> Sequence[str]:
     try:
         words = _prepare(command, words)
         with tempfile.TemporaryDirectory(prefix="icl-") as scratch:
-            _run_hydra(command, [*words, *_no_files(words, scratch)])
+            _run_hydra(command, [*_no_files(words, scratch), *words])
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(one_line(error)) from error
     return []
@@ -160,7 +160,7 @@ def _no_files(words: Sequence[str], scratch: str) -> list[str]:
 
 
 def _prepare(command: Command, words: list[str]) -> list[str]:
-    """Return the words for Hydra: flags, then every `name=value` checked and in its grammar."""
+    """Return the words for Hydra: every `name=value` checked and in its grammar, then flags."""
     load_plugins(words)
     command.register()
     args = _parse(words)
@@ -183,7 +183,8 @@ def _prepare(command: Command, words: list[str]) -> list[str]:
         if name not in (key for key, _ in pairs):
             raise InputError(f"{name}= is missing")
     flags = [word for word in words if word not in args.overrides]
-    return flags + [_override(key, value, chosen, schemas, sweeping) for key, value in pairs]
+    # Flags come last: a bare --info would take the override behind it as its value.
+    return [_override(key, value, chosen, schemas, sweeping) for key, value in pairs] + flags
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

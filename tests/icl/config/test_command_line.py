@@ -54,6 +54,11 @@ def test_cfg_job_prints_the_whole_configuration_and_runs_nothing(call, tiny, tmp
     assert tiny.read == 0 and not list(tmp_path.iterdir())
 
 
+def test_a_flag_without_its_value_does_not_take_an_option_for_it(call, tiny, tmp_path):
+    code, out, err = call("task=tiny_rows", "method=majority", "--info")
+    assert code == 0 and "usage" not in err and tiny.read == 0, err
+
+
 def test_an_alias_stands_for_its_task(call):
     _, out, _ = call("task=human_enhancers_cohn", "method=majority", "--cfg", "job")
     assert "  name: enhancer_cohn" in out.splitlines()
