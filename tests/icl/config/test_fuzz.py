@@ -21,7 +21,7 @@ VALUES = """
     $(x) a,b 1,2 ' " \\ [ ] { } ( ) = == # : % * ~ ~nobody/x tiny_rows tiny_row majority gc_only
     kmer_logreg soft_prompt test val cpu tpu left official clean bf16 random: bundled
     range(1,3) choice(a,b) glob(*) \u00e9 \u540d"""
-FLAGS = "--help --help=all -h --bogus --cfg --cfg=job -c x = --info seed k= =1 -"
+FLAGS = "--help --help=all -h --bogus --cfg --cfg=job -c x = seed k= =1 -"
 WORDS = st.one_of(
     st.builds(
         "{}={}".format,
