@@ -57,8 +57,8 @@ def test_cfg_job_prints_the_whole_configuration_and_runs_nothing(call, tiny, tmp
 
 
 def test_flags_come_last_so_that_none_takes_an_option_as_its_value(tiny):
-    words = _prepare(COMMAND, ["--info", "task=tiny_rows", "method=majority"])
-    assert words == ["task=tiny_rows", "method=majority", "--info"]
+    words = _prepare(COMMAND, ["task=tiny_rows", "--resolve", "method=majority", "--info"])
+    assert words == ["task=tiny_rows", "method=majority", "--resolve", "--info"]
 
 
 def test_an_alias_stands_for_its_task(call):
