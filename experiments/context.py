@@ -23,7 +23,6 @@ import torch
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
-from backbone.common.streams import stream
 from backbone.hyena import zoo
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import encode_dna
@@ -40,6 +39,7 @@ from experiments.pictures.style import (
     save_png,
 )
 from icl.environment import prepare_arithmetic
+from tasks.metrics.bootstrap import Estimate, bootstrap_weights, percentile_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,8 +50,8 @@ SHORTEST, FACTOR = 256, 4
 MAX_UNKNOWN = 0.1
 """Windows with a larger share of N are skipped; scored bases are never N."""
 
-DRAWS = 2000
-"""Resamples of the bootstrap."""
+RESAMPLES = 2000
+"""Bootstrap resamples of the windows."""
 
 
 @dataclass
@@ -180,32 +180,36 @@ def markov_bits(
 def table_of(scores: dict[tuple[str, int], np.ndarray]) -> pd.DataFrame:
     """Return a row for each model and context.
 
-    `gain` is the number of bits a base saved against the first row, with its 95 % interval over
-    the same windows.
+    `gain` is the number of bits per base saved against the first row, paired on the same windows.
+    Intervals are empty where no window differs from another, as for the gain of the first row.
     """
     first = next(iter(scores.values())).mean(axis=1)
-    draws = stream(0, "bootstrap of windows").integers(len(first), size=(DRAWS, len(first)))
     rows = []
     for (name, context), bits in scores.items():
         windows = bits.mean(axis=1)
-        low, high = np.percentile(windows[draws].mean(axis=1), [2.5, 97.5])
-        gain = first - windows
-        gain_low, gain_high = np.percentile(gain[draws].mean(axis=1), [2.5, 97.5])
+        bits_per_base, gain = _mean_over_windows(windows), _mean_over_windows(first - windows)
         rows.append(
             {
                 "model": name,
                 "context": context,
                 "bases": bits.size,
-                "bits_per_base": windows.mean(),
-                "low": low,
-                "high": high,
-                "perplexity": 2 ** windows.mean(),
-                "gain": gain.mean(),
-                "gain_low": gain_low,
-                "gain_high": gain_high,
+                "bits_per_base": bits_per_base.value,
+                "low": bits_per_base.low,
+                "high": bits_per_base.high,
+                "perplexity": 2**bits_per_base.value,
+                "gain": gain.value,
+                "gain_low": gain.low,
+                "gain_high": gain.high,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _mean_over_windows(values: np.ndarray) -> Estimate:
+    """Return the mean of one value per window, (windows,), with its bootstrap interval."""
+    blocks = bootstrap_weights(len(values), RESAMPLES, seed=0)
+    draws = np.concatenate([weights @ values for weights in blocks]) / len(values)
+    return percentile_interval(float(values.mean()), draws)
 
 
 def draw(table: pd.DataFrame) -> Figure:

@@ -34,7 +34,7 @@ from icl.reporting.summary import control_lines
 from icl.reporting.verdict import Verdict, verdicts
 from icl.run import Finished
 from tasks.catalog import TASKS
-from tasks.metrics.bootstrap import as_figure, hierarchical_bootstrap
+from tasks.metrics.bootstrap import as_figure, as_interval, hierarchical_bootstrap
 from tasks.registry import default_options
 
 COLUMNS = (
@@ -87,7 +87,9 @@ def configurations(options: Options, words: Words) -> list[RunConfig]:
             resolve(
                 replace(
                     config,
-                    shots=options.prompt_shots if "shots" in METHODS.get(name).also else None,
+                    shots=options.prompt_shots
+                    if "shots" in METHODS.get(name).extra_budgets
+                    else None,
                     controls=["all"],
                     split_seed=options.split_seed,
                     n_train=options.n_train,
@@ -167,7 +169,7 @@ def markdown(table: pd.DataFrame, found: Sequence[Verdict], command: str) -> str
             row["method"],
             row["control"] or "none",
             as_figure(row["accuracy"]),
-            f"{as_figure(row['low'])} to {as_figure(row['high'])}",
+            as_interval(row["low"], row["high"]),
             difference,
             as_figure(matched),
         )

@@ -20,6 +20,7 @@ from icl.config.options import RunConfig, TaskConfig, resolve
 from icl.methods.catalog import METHODS
 from icl.methods.soft_prompt import SoftPromptConfig
 from icl.results import load_results
+from tasks.metrics.bootstrap import as_interval
 
 TASK = "synthetic_easy"
 OUT = Path("runs-demo")
@@ -50,7 +51,7 @@ def sentence(table: pd.DataFrame, best: float) -> str:
     first, last = line.iloc[0], line.iloc[-1]
     return (
         f"With {last['prompt_tokens']} prompt tokens the frozen backbone reaches an accuracy of "
-        f"{last['mean']:.3f} (95 % interval {last['low']:.3f} to {last['high']:.3f}), "
+        f"{last['mean']:.3f} (95 % interval {as_interval(last['low'], last['high'])}), "
         f"{last['mean'] - first['mean']:+.3f} against {first['prompt_tokens']} tokens; "
         f"the best possible is {best:.3f}."
     )

@@ -35,6 +35,7 @@ from tasks.division import same_sequence
 from tasks.metrics.bootstrap import (
     Estimate,
     as_figure,
+    as_interval,
     hierarchical_difference,
     mean_over_divisions,
 )
@@ -183,9 +184,7 @@ def markdown(table: Table, command: str, origin: str) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in table.methods.to_dict("records"):
-        ends = (
-            "-" if np.isnan(row["low"]) else f"{as_figure(row['low'])} to {as_figure(row['high'])}"
-        )
+        ends = as_interval(row["low"], row["high"])
         others = (row["gc_matched_accuracy"], row["auroc"], row["validation_accuracy"])
         cells = [row["method"], as_figure(row["accuracy"]), ends, *map(as_figure, others)]
         lines.append(f"| {' | '.join([*cells, str(row['n'])])} |")

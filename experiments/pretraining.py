@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from backbone.common.errors import InputError
-from backbone.common.files import written_whole
+from backbone.common.files import atomic_write
 from backbone.common.options import option
 from experiments.common.command import run_one_of
 from experiments.pictures.style import FONT_SIZE, frame, look, save_png
@@ -134,7 +134,7 @@ def curves(options: Curves) -> list[Path]:
     table = table[["run", *(c for c in table.columns if c != "run")]]
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / "curves.csv") as path:
+    with atomic_write(folder / "curves.csv") as path:
         table.to_csv(path, index=False)
     save_png(draw(table), folder / "curves.png")
     return [folder / "curves.csv", folder / "curves.png"]
@@ -203,7 +203,7 @@ def genomes(options: Genomes) -> list[Path]:
         rows.append({"model": name, **{k: round(v, 4) for k, v in scores.items()}})
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / "genomes.csv") as path:
+    with atomic_write(folder / "genomes.csv") as path:
         pd.DataFrame(rows).to_csv(path, index=False)
     return [folder / "genomes.csv"]
 

@@ -1,7 +1,8 @@
-"""What a method is: it learns from labelled DNA and gives every class a log-probability.
+"""The contract of a method: learn from labelled DNA, then score rows.
 
-A method is one file of this package. Its class carries the decorator `method`, which is all that
-is needed to make `method=NAME` and its options known to the command line.
+A method is a class decorated with `method`, which registers `method=NAME` and its options with the
+command line. The built-in ones are the modules of `icl.methods`, one per method; other packages can
+register their own (see `icl.methods.catalog`).
 """
 
 from abc import ABC, abstractmethod
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from backbone.hyena.model import HyenaDNA
 
 KINDS: tuple[Kind, ...] = ("classes", "multi_label", "regression")
-"""Every kind of task, for the methods that can do all."""
+"""Every kind of task, for methods that support them all."""
 
 Budget = Literal["prompt_tokens", "shots"]
 ConfigT = TypeVar("ConfigT", bound="MethodConfig")
@@ -33,7 +34,7 @@ class MethodConfig:
 
     Subclasses are plain dataclasses (not frozen: the command line fills them) in which every
     field has a default and a type that OmegaConf knows: bool, int, float, str, list, enumeration,
-    or one of them `| None`. Make them with `backbone.common.options.option`.
+    or one of them `| None`. Declare them with `backbone.common.options.option`.
     """
 
     name: str = ""
@@ -41,19 +42,19 @@ class MethodConfig:
 
 @dataclass(frozen=True)
 class Progress:
-    """One step of learning, as it is shown to the person who waits for it.
+    """The progress of tuning after an epoch, for display.
 
     Attributes:
         epoch: Epochs finished.
-        epochs: Epochs that there will be at most.
-        loss: Mean loss over the training rows of this epoch, each before its step.
+        epochs: Maximum number of epochs.
+        loss: Mean training loss of this epoch; each row is measured before its own step.
         validation_loss: Loss on the validation rows after this epoch.
-        validation: Accuracy on the validation rows after this epoch; mean AUROC for several labels,
-            R2 for numbers.
-        best: The same figure at the best epoch so far, the one of lowest validation loss.
-        figure: What it is: accuracy, auroc or r2.
+        validation: Accuracy on the validation rows after this epoch; mean AUROC for multi-label
+            tasks, R2 for regression.
+        best: The same metric at the best epoch so far, the one with the lowest validation loss.
+        metric: Name of the metric: accuracy, auroc or r2.
         best_epoch: The best epoch so far; 0 is the state before tuning.
-        best_loss: Its validation loss.
+        best_loss: Validation loss of that epoch.
     """
 
     epoch: int
@@ -62,7 +63,7 @@ class Progress:
     validation_loss: float
     validation: float
     best: float
-    figure: str = "accuracy"
+    metric: str = "accuracy"
     best_epoch: int = 0
     best_loss: float = float("nan")
 
@@ -77,32 +78,32 @@ def silent(progress: Progress) -> None:
 
 @dataclass(frozen=True)
 class Context:
-    """What a run gives to its method, beside the method's own options.
+    """What a run passes to its method, besides the method's own options.
 
     Attributes:
-        labels: Names in the task's order: of the classes, of the labels, or of the number.
-        seed: Moves everything that is drawn: initial values, order of batches, demonstrations.
-        load_backbone: Gives the frozen backbone, the same one each time.
-        device: Where the backbone lives: cpu, cuda or mps.
+        labels: Names in the task's order: of the classes, of the labels, or of the target.
+        seed: Seed of everything random: initial values, batch order, demonstrations.
+        load_backbone: Returns the frozen backbone, the same object on each call.
+        device: Device of the backbone: cpu, cuda or mps.
         precision: Number format of the backbone's arithmetic.
-        batch_size: Rows a forward pass reads at once; never changes a prediction.
-        run_dir: Folder where `fit` may keep whatever it needs to go on after an interruption;
-            it is removed with all its files when the run has ended. None keeps nothing.
+        batch_size: Rows per forward pass; never changes a prediction.
+        run_dir: Folder in which `fit` may save what it needs to resume after an interruption; it is
+            removed with all its files when the run ends. None saves nothing.
         progress: Called after each epoch.
         rows_done: Called while rows are encoded or scored, with the kind of work, the rows done and
             their total; both strands count.
         prompt_tokens: Learned vectors, for methods with that budget.
-        shots: Demonstrations per class, for methods with that budget or with shots beside it.
-        label_words: One word of nucleotides per class; None leaves the choice to the method.
+        shots: Demonstrations per class, for methods with that budget or that extra budget.
+        label_words: One nucleotide word per class; None leaves the choice to the method.
         control: The control of this run, one of `icl.controls.CONTROLS`, or None. A method passes
-            every set of demonstrations that it shows, in tuning and in scoring, through
-            `icl.controls.controlled_demonstrations`; it does nothing else about controls.
-        other_rows: Gives the training rows of another task, for the control that shows them.
+            every set of demonstrations that it uses, in tuning and in scoring, through
+            `icl.controls.controlled_demonstrations`; it need do nothing else about controls.
+        other_rows: Returns the training rows of another task, for the control that uses them.
         queries: Every sequence that will be scored, validation rows too, without its label:
             demonstrations for all of them leave room for the longest and overlap none.
         kind: Of the task: what a row's label is.
-        kept_bytes: Memory for rows that are encoded once, None for the usual. Rows that do not
-            fit are encoded again in every epoch, which costs time and may move the last digits.
+        kept_bytes: Memory limit in bytes for cached states; None for the default. Rows that do not
+            fit are encoded again in every epoch, which costs time and may change the last digits.
     """
 
     labels: tuple[str, ...]
@@ -125,7 +126,7 @@ class Context:
 
     @property
     def free_outputs(self) -> int:
-        """Outputs of a model that no other output implies: C - 1 for classes, L labels, 1."""
+        """Independent outputs of a model: C - 1 for classes, L for labels, 1 for regression."""
         return len(self.labels) - (self.kind == "classes")
 
 
@@ -134,23 +135,23 @@ class Method(ABC, Generic[ConfigT]):
 
     Attributes:
         config: The method's own options.
-        context: What the run gives.
-        prompt_tokens: Learned vectors that stand before the query, or None.
+        context: What the run passes in.
+        prompt_tokens: Number of learned prompt vectors, or None.
         shots: Demonstrations per class, or None.
-        tuning_samples: Rows that weights were tuned on, where that is a budget of its own.
-        validation: What the validation rows said about the state that was kept; set by `fit`,
-            at least `loss`, and `accuracy`, `auroc` or `r2` by the kind of the task.
-        details: Facts for the report that are the method's own, as JSON knows them: bases that
-            were shown, demonstrations that were dropped, label words that were found.
+        tuning_samples: Rows used to tune weights, where that is a separate budget.
+        validation: Metrics of the final state on the validation rows; set by `fit`: at least
+            `loss`, and `accuracy`, `auroc` or `r2` by the kind of the task.
+        details: JSON-serialisable facts for the report that are specific to the method: bases
+            used, demonstrations dropped, label words found.
     """
 
     name: ClassVar[str]
 
     def __init__(self, config: ConfigT, context: Context) -> None:
-        """Hold the options and the context, and check each option; nothing is loaded yet.
+        """Store the options and the context, and check each option; nothing is loaded yet.
 
         Raises:
-            InputError: If an option is none of its choices, or out of range.
+            InputError: If an option is not one of its choices, or out of range.
         """
         check_options(config, "method.")
         self.config = config
@@ -162,21 +163,21 @@ class Method(ABC, Generic[ConfigT]):
         self.details: dict[str, Any] = {}
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Refuse what cannot work, before anything is learned or written.
+        """Reject what cannot work, before anything is learned or written.
 
         Args:
             examples: Every row of the run: train, validation and test.
 
         Raises:
-            InputError: If options do not fit each other, or a row does not fit the backbone.
+            InputError: If options contradict each other, or a row is too long for the backbone.
         """
         return None
 
     def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Draw from the training rows what `fit` will need, before anything is written.
 
-        What cannot be drawn, or does not fit, is refused here. `fit` calls it too, for callers that
-        did not; the second call with the same rows must cost nothing and change nothing.
+        What cannot be drawn, or does not fit, is rejected here. `fit` calls it too, for callers
+        that did not; a second call with the same rows must cost nothing and change nothing.
 
         Raises:
             InputError: If there are too few rows to draw from, or the drawn ones do not fit.
@@ -185,18 +186,18 @@ class Method(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Learn from `train`; `val` chooses between settings and moments, and sets `validation`."""
+        """Learn from `train`; use `val` for model selection, and set `validation`."""
 
     @abstractmethod
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
-        """What the method says of each row, float64; no row depends on another.
+        """Return a score for each row, float64; no row depends on another.
 
-        Log-probabilities over the classes, (N, C); for a task of several labels their log-odds,
-        (N, L); for numbers the predictions, (N, 1).
+        These are log-probabilities over the classes, (N, C); log-odds of the labels, (N, L), for a
+        multi-label task; predictions, (N, 1), for regression.
         """
 
     def uncalibrated_scores(self, examples: Sequence[Example]) -> np.ndarray | None:
-        """What `scores` would be without calibration, (N, C); None for a method without one."""
+        """Return the scores before calibration, (N, C); None for a method without calibration."""
         return None
 
     @property
@@ -205,11 +206,11 @@ class Method(ABC, Generic[ConfigT]):
         return False
 
     def read_forward_alone(self) -> None:
-        """Let `scores` read the given strand alone, in a method that averages both."""
+        """Make `scores` read only the given strand, in a method that averages both."""
         return None
 
     def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return what a method with label words of one token answers over all tokens; else None.
+        """Return the likeliest tokens for a method with one-token label words; None for others.
 
         Returns:
             The likeliest token of the whole vocabulary for each row, (N,), and the token of each
@@ -228,45 +229,44 @@ class Method(ABC, Generic[ConfigT]):
     @property
     @abstractmethod
     def trainable_parameters(self) -> int:
-        """Numbers that `fit` moves."""
+        """The number of parameters that `fit` changes."""
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
-        """What was learned, by name; empty where nothing is learned."""
+        """Return the learned arrays by name; empty where nothing is learned."""
 
     @abstractmethod
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take over what `state` gave, instead of `fit`.
+        """Restore what `state` returned, instead of calling `fit`.
 
         Raises:
             InputError: If an array is missing, unknown or misshapen.
         """
 
     def save_adapter(self, folder: Path) -> None:
-        """Write what was learned into `folder`/adapter as PEFT knows it; nothing where it does not.
+        """Write the learned weights to `folder`/adapter in PEFT's format, where PEFT has one.
 
         Args:
-            folder: Of the run.
+            folder: Folder of the run.
         """
         return None
 
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """What the registry knows about a method.
+    """A registered method.
 
     Attributes:
-        cls: The class to build with (config, context).
-        config: Class of the method's own options.
-        summary: One line for the help.
-        budget: What `k` means to it; None ignores `k`.
-        default_budget: The budget where none is given.
-        uses_backbone: Whether the backbone, and with it its weights and precision, can change the
-            result.
-        also: Numbers beside the budget, given by their own names; 0 where they are not.
+        cls: The class, constructed with (config, context).
+        config: Class of the method's options.
+        summary: One line for the help text.
+        budget: The number that `k` stands for; None if the method ignores `k`.
+        default_budget: The budget if none is given.
+        uses_backbone: Whether the backbone, its weights and precision can change the result.
+        extra_budgets: Further budgets, given by their own names; 0 by default.
         label_words: Whether the backbone answers with label words, so that they matter.
-        kinds: Kinds of tasks that it can do.
-        version: Of its results; part of the name of a run.
+        kinds: Kinds of tasks that it supports.
+        version: Version of its results; part of the run's hash.
     """
 
     cls: type[Method]
@@ -275,7 +275,7 @@ class MethodEntry:
     budget: Budget | None
     default_budget: int
     uses_backbone: bool
-    also: tuple[Budget, ...] = ()
+    extra_budgets: tuple[Budget, ...] = ()
     label_words: bool = True
     kinds: tuple[Kind, ...] = ("classes",)
     version: int = 1
@@ -291,7 +291,7 @@ def method(
     budget: Budget | None = None,
     default_budget: int = 16,
     uses_backbone: bool = True,
-    also: tuple[Budget, ...] = (),
+    extra_budgets: tuple[Budget, ...] = (),
     label_words: bool = True,
     kinds: tuple[Kind, ...] = ("classes",),
     version: int = 1,
@@ -301,13 +301,13 @@ def method(
     Args:
         name: Name on the command line.
         config: Class of its options.
-        budget: Which number `k` stands for.
-        default_budget: That number where it is not given.
-        uses_backbone: False for methods that read the sequence alone.
-        also: Numbers that it takes beside the budget: ("shots",) shows demonstrations to a method
-            whose budget is prompt tokens.
-        label_words: False for methods that use the backbone without label words, as its states.
-        kinds: Kinds of tasks that it can do.
+        budget: The number that `k` stands for.
+        default_budget: The budget if none is given.
+        uses_backbone: False for methods that only read the sequence.
+        extra_budgets: Budgets that it takes besides `budget`: ("shots",) adds demonstrations to a
+            method whose budget is prompt tokens.
+        label_words: False for methods that use the backbone's states without label words.
+        kinds: Kinds of tasks that it supports.
         version: Raise it whenever the method's results change for the same options, seed and data;
             finished runs of another version are then repeated. A change that concerns all methods
             raises `icl.config.options.RESULT_VERSION` instead.
@@ -327,7 +327,7 @@ def method(
             budget,
             default_budget,
             uses_backbone,
-            also,
+            extra_budgets,
             uses_backbone and label_words,
             kinds,
             version,

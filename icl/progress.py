@@ -64,7 +64,7 @@ def describe(progress: Progress) -> str:
     """Return one epoch in words."""
     return (
         f"loss {progress.loss:.4f}  validation loss {progress.validation_loss:.4f}, "
-        f"{progress.figure} {progress.validation:.4f} "
+        f"{progress.metric} {progress.validation:.4f} "
         f"(best epoch {progress.best_epoch}: {progress.best_loss:.4f}, {progress.best:.4f})"
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from backbone.sequence.dna import reverse_complement
 from tasks.audit.near_duplicates import near_duplicates
-from tasks.division import same_strand
+from tasks.division import canonical_strand
 
 MIN_OVERLAP = 32
 """Bases that two intervals must share to overlap; fewer also recur by chance and in repeats."""
@@ -19,8 +19,8 @@ def are_related(rows: Sequence[str], others: Sequence[str]) -> list[bool]:
     Overlaps are those of `overlaps`; near-duplicates are those of the audit
     (`tasks.audit.near_duplicates`): copies with substitutions, pieces of one place.
     """
-    strands = [same_strand(row) for row in rows]
-    other_strands = [same_strand(other) for other in others]
+    strands = [canonical_strand(row) for row in rows]
+    other_strands = [canonical_strand(other) for other in others]
     distinct = list(dict.fromkeys([*strands, *other_strands]))
     number = {strand: i for i, strand in enumerate(distinct)}
     is_other = [False] * len(distinct)

@@ -1,24 +1,24 @@
-"""The registries of tasks and probes, filled: importing a module of tasks registers its own."""
+"""The registries of tasks and probes, complete: each module of tasks registers its own.
 
+All modules of `tasks.own`, `tasks.probes` and `tasks.sets` are imported here, so a new one needs no
+further entry.
+"""
+
+import pkgutil
+from importlib import import_module
 from typing import Any
 
-import tasks.own.intervals
-import tasks.own.table
-import tasks.probes.boolean
-import tasks.probes.copying
-import tasks.probes.recall
-import tasks.sets.biotype
-import tasks.sets.chromatin
-import tasks.sets.genomic_benchmarks
-import tasks.sets.gue
-import tasks.sets.nucleotide_transformer
-import tasks.sets.single_tables
-import tasks.sets.species
-import tasks.sets.synthetic  # noqa: F401
+import tasks.own
+import tasks.probes
+import tasks.sets
 from tasks.own.packages import load_packages
 from tasks.probes.probe import PROBES
 from tasks.registry import TASKS, build_task, task_options
 from tasks.task import Task
+
+for _package in (tasks.own, tasks.probes, tasks.sets):
+    for _module in pkgutil.iter_modules(_package.__path__):
+        import_module(f"{_package.__name__}.{_module.name}")
 
 load_packages()
 

@@ -16,7 +16,7 @@ DIVISIONS = ("official", "clean", "by_cluster", "by_chromosome")
 anew, relatives kept together; all rows anew, chromosomes kept together."""
 
 
-def same_strand(sequence: str) -> str:
+def canonical_strand(sequence: str) -> str:
     """Return a sequence or its reverse complement, whichever sorts first."""
     return min(sequence, reverse_complement(sequence))
 
@@ -31,7 +31,7 @@ def same_sequence(sequences: Sequence[str]) -> np.ndarray:
         (N,) numbers from 0 in the order of the strands that sort first, so that they do not depend
         on the order of the rows.
     """
-    strands = [same_strand(sequence) for sequence in sequences]
+    strands = [canonical_strand(sequence) for sequence in sequences]
     number = {strand: i for i, strand in enumerate(sorted(set(strands)))}
     return np.array([number[strand] for strand in strands], dtype=np.int64)
 

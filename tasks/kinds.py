@@ -87,7 +87,7 @@ class TaskKind(ABC):
 
     @abstractmethod
     def score_columns(self, labels: Sequence[str]) -> list[str]:
-        """Return the columns of a table of test predictions, behind row and label."""
+        """Return the columns of a table of test predictions, after row and label."""
 
     def score_cells(self, labels: Sequence[str], scores: np.ndarray) -> list[str]:
         """Return the cells of one row, with scores (C,), in these columns."""

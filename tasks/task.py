@@ -169,8 +169,8 @@ def _check_classes(
             if not count[label]:
                 rows = "1 row" if total == 1 else f"{total} rows"
                 raise InputError(
-                    f"class {text!r} has no rows in {name}: too few rows, {rows} of it in all "
-                    f"({origin}); give more, or leave the class out"
+                    f"class {text!r} has no rows in {name}: only {rows} of this class in total "
+                    f"({origin}); add rows or leave the class out"
                 )
 
 

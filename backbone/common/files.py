@@ -27,7 +27,7 @@ READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error)
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside `path`, which becomes `path` when the block ends well.
 
     The folder is made if there is none.
@@ -37,7 +37,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with swap_in(path) as temporary:
+        with atomic_replace(path) as temporary:
             yield temporary
     except (OSError, SafetensorError) as error:
         failed = Path(getattr(error, "filename", None) or path).absolute()
@@ -50,8 +50,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def swap_in(path: Path) -> Iterator[Path]:
-    """Do what `written_whole` does, for files whose loss is no mistake of the user's: caches.
+def atomic_replace(path: Path) -> Iterator[Path]:
+    """Do what `atomic_write` does, for files whose loss is no mistake of the user's: caches.
 
     Raises:
         OSError: If the file cannot be written.
@@ -73,7 +73,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: If it cannot be written.
     """
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -90,7 +90,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """
     from safetensors.numpy import save_file
 
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, temporary)
 
 

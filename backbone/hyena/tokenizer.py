@@ -18,14 +18,8 @@ TOKENS = (*SPECIALS, *DNA.letters)
 TOKEN_ID = {token: i for i, token in enumerate(TOKENS)}
 SEP, PAD, N = TOKEN_ID["[SEP]"], TOKEN_ID["[PAD]"], TOKEN_ID["N"]
 NUCLEOTIDES = (TOKEN_ID["A"], TOKEN_ID["C"], TOKEN_ID["G"], TOKEN_ID["T"])
-
-
-@lru_cache(maxsize=1)
-def _byte_to_id() -> NDArray[np.int64]:
-    table = np.full(256, -1, dtype=np.int64)
-    for letter in "ACGTN":
-        table[ord(letter)] = TOKEN_ID[letter]
-    return table
+_ID_OF_BYTE = DNA.codes.astype(np.int64) + len(SPECIALS)
+"""Token id of each letter; `len(TOKENS)` for any other byte."""
 
 
 def encode_dna(sequence: str) -> NDArray[np.int64]:
@@ -34,10 +28,12 @@ def encode_dna(sequence: str) -> NDArray[np.int64]:
     Raises:
         InputError: If there is any other character, with its 1-based position.
     """
-    ids = _byte_to_id()[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
-    if ids.size and ids.min() < 0:
-        position = int(np.argmin(ids))
-        raise InputError(f"position {position + 1}: {sequence[position]!r} is not one of ACGTN")
+    ids = _ID_OF_BYTE[np.frombuffer(sequence.encode("latin-1", "replace"), dtype=np.uint8)]
+    if ids.max(initial=0) == len(TOKENS):
+        position = int(np.argmax(ids))
+        raise InputError(
+            f"position {position + 1}: {sequence[position]!r} is not one of {DNA.letters}"
+        )
     return ids
 
 

@@ -56,22 +56,22 @@ class TrainerConfig:
     )
     lr_floor: float = option(0.05, "final learning rate as a share of the peak", least=0, below=1)
     weight_decay: float = option(
-        0.1, "of matrices; filters, norms, biases, embeddings have none", least=0
+        0.1, "AdamW weight decay of matrices; filters, norms, biases, embeddings have none", least=0
     )
-    clip: float = option(1.0, "largest gradient norm", above=0)
-    seed: int = option(0, "of weights, windows and dropout", least=0)
+    clip: float = option(1.0, "maximum gradient norm", above=0)
+    seed: int = option(0, "random seed of weights, windows and dropout", least=0)
 
     valid_every: int = option(
-        5_000_000, "tokens between evaluations; checkpoints have theirs", above=0
+        5_000_000, "tokens between evaluations; each checkpoint is evaluated too", above=0
     )
     valid_tokens: int = option(
-        262_144, "held-out tokens an evaluation; the last one takes all", above=0
+        262_144, "held-out tokens per evaluation; the last evaluation uses all", above=0
     )
     valid_length: int | None = option(
-        None, "window of evaluations; max_seq_len unless given", above=0
+        None, "window length of evaluations; max_seq_len by default", above=0
     )
     checkpoint_every: int = option(5_000_000, "tokens between checkpoints", above=0)
-    keep: int = option(2, "newest checkpoints to keep, beside the best by validation", above=0)
+    keep: int = option(2, "newest checkpoints to keep, besides the best by validation", above=0)
     log_every: int = option(20, "steps between lines of metrics.jsonl", above=0)
     tensorboard: bool = option(False, "whether OUT/tensorboard has the metrics too")
 
@@ -222,7 +222,8 @@ def check_pretraining(config: PretrainConfig) -> None:
     check_options(config)
     if config.both_strands and not ALPHABETS[config.alphabet].complement:
         raise InputError(
-            f"reverse_complement=true: alphabet={config.alphabet} has no other strand; drop it"
+            f"reverse_complement=true: alphabet={config.alphabet} has no complementary strand; "
+            "drop it"
         )
     if config.genomes:
         _check_genomes(config)

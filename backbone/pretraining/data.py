@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from backbone.hyena.tokenizer import SPECIALS
-from backbone.pretraining.windows import Division, Windows, complements
+from backbone.pretraining.windows import Division, Windows
 from backbone.sequence.dna import DNA, Alphabet
 from backbone.sequence.fasta import Region
 
@@ -94,13 +94,13 @@ class GenomeSource:
             reverse_complement: Whether half of the windows come from the other strand.
 
         Raises:
-            InputError: If `reverse_complement` and the alphabet has no other strand.
+            InputError: If `reverse_complement` and the alphabet has no complementary strand.
         """
         self.division, self.max_unknown = division, max_unknown
         self.max_soft_masked, self.soft_masked_targets = max_soft_masked, soft_masked_targets
         self.reverse_complement = reverse_complement
         if reverse_complement:
-            complements(division.genome.alphabet)  # fails now where there is none
+            _ = division.genome.alphabet.complements  # raises now if there are none
         self.windows = self._windows(division.train)
 
     def batch(self, rows: int, length: int, seed: int, step: int, first: int = 0) -> Batch:

@@ -16,14 +16,12 @@ import numpy as np
 from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.options import Sources, help_text, read_options
-from backbone.pretraining.windows import COMPLEMENT, divide
+from backbone.pretraining.windows import divide
+from backbone.sequence.dna import DNA
 
 ORDERS = (3, 5, 8)
 MOST = 11
 """The highest order: its 4^12 counts fit in memory, and no genome is large enough for more."""
-
-_CODES = np.full(256, 4, dtype=np.uint8)
-_CODES[list(b"ACGT")] = range(4)
 
 
 class MarkovModel:
@@ -52,7 +50,7 @@ class MarkovModel:
         """
         counts = [np.zeros(4 ** (k + 1), dtype=np.int64) for k in range(self.order + 1)]
         for sequence in sequences:
-            for strand in (sequence, COMPLEMENT[sequence[::-1]]):
+            for strand in (sequence, DNA.complements[sequence[::-1]]):
                 for k, (words, _) in enumerate(_words(strand, self.order)):
                     counts[k] += np.bincount(words, minlength=4 ** (k + 1))
         self._probabilities = _interpolate(counts)
@@ -99,7 +97,7 @@ def _words(sequence: np.ndarray, order: int) -> Iterable[tuple[np.ndarray, np.nd
     Yields:
         The words as numbers to the base 4, and the positions of their last bases.
     """
-    codes = _CODES[sequence]
+    codes = DNA.codes[sequence]
     numbers = codes.astype(np.int32)
     known = codes < 4
     for k in range(order + 1):

@@ -1,6 +1,5 @@
-"""What a training step minimises, by which schedule, and what of the model differs meanwhile."""
+"""Loss, parameter groups, window-length stages, gradient checkpointing and per-row dropout."""
 
-import math
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,7 @@ from backbone.hyena.model import HyenaDNA, filter_parameters
 from backbone.pretraining.data import IGNORED
 
 BETAS = (0.9, 0.999)
-"""Of AdamW (Nguyen et al. 2023, table A.1)."""
+"""Decay rates of AdamW's moments (Nguyen et al. 2023, table A.1)."""
 
 
 def parameter_groups(model: HyenaDNA, weight_decay: float) -> list[dict[str, Any]]:
@@ -45,21 +44,6 @@ def loss_sum(model: nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor,
     logits = model(inputs).logits.flatten(0, 1).float()
     counted = (targets != IGNORED).sum()
     return F.cross_entropy(logits, targets.flatten(), reduction="sum"), counted
-
-
-def learning_rate(progress: float, peak: float, warmup: float, floor: float) -> float:
-    """Return the learning rate: linear from 0 to `peak`, then a cosine down to `floor * peak`.
-
-    Args:
-        progress: Share of the budget used, 0 to 1.
-        peak: Highest learning rate.
-        warmup: Share of the budget in which the rate rises.
-        floor: Where the cosine ends, as a share of `peak`.
-    """
-    if progress < warmup:
-        return peak * progress / warmup
-    fallen = min(1.0, (progress - warmup) / (1.0 - warmup))
-    return peak * (floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * fallen)))
 
 
 def stage_lengths(last_length: int, first_length: int) -> list[int]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from backbone.common.errors import InputError
+from backbone.common.schedule import learning_rate
 from backbone.hyena.model import random_model
 from backbone.pretraining import checkpoint
 from backbone.pretraining.config import TrainerConfig, differences
@@ -28,7 +29,6 @@ from backbone.pretraining.metrics_log import Journal, check_tensorboard
 from backbone.pretraining.optimization import (
     BETAS,
     divide_by_rows,
-    learning_rate,
     loss_sum,
     parameter_groups,
     recompute,

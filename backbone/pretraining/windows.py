@@ -15,27 +15,6 @@ SPLITS = ("train", "valid", "test")
 ATTEMPTS = 200
 
 
-@lru_cache
-def complements(alphabet: Alphabet) -> np.ndarray:
-    """Return the complement of every ASCII code, (256,) uint8; case is kept.
-
-    Raises:
-        InputError: If the alphabet's sequences have no other strand.
-    """
-    if not alphabet.complement:
-        raise InputError(f"alphabet={alphabet.name} has no other strand: no reverse complement")
-    table = np.arange(256, dtype=np.uint8)
-    for text, partners in (
-        (alphabet.letters, alphabet.complement),
-        (alphabet.letters.lower(), alphabet.complement.lower()),
-    ):
-        table[list(text.encode())] = list(partners.encode())
-    return table
-
-
-COMPLEMENT = complements(DNA)
-
-
 @dataclass(frozen=True)
 class Division:
     """A genome, its regions for training, and those held out for validation."""
@@ -207,7 +186,7 @@ class Windows:
             usable = self._usable(length)
             window = self._at(int(usable[random.integers(len(usable))]), length)
         if both_strands and random.random() < 0.5:
-            return complements(self.alphabet)[window[::-1]]
+            return self.alphabet.complements[window[::-1]]
         return window
 
     def batch(

@@ -1,8 +1,10 @@
-"""Sequences as text: the letters of DNA, RNA and proteins, cleaning, and the other strand."""
+"""Sequences as text: alphabets of DNA, RNA and proteins, cleaning, reverse complements."""
 
 import string
 from dataclasses import dataclass, field
 from functools import cached_property
+
+import numpy as np
 
 from backbone.common.errors import InputError
 
@@ -12,13 +14,13 @@ class Alphabet:
     """The letters that a model reads, one token each.
 
     Attributes:
-        name: What options call it.
-        kind: What a letter stands for, in messages.
-        letters: In the order of their token ids; the last one stands for every unknown letter.
-        ambiguous: Other letters of the IUPAC code, read as the unknown one.
-        aliases: Letters that are read as another one.
-        complement: The letters' partners on the other strand, in the order of `letters`; empty
-            where there is no other strand.
+        name: Its name in options.
+        kind: What a letter is called in messages, with its article.
+        letters: In the order of their token ids; the last one stands for any unknown letter.
+        ambiguous: Other letters of the IUPAC code, read as the unknown letter.
+        aliases: Letters that are read as another letter.
+        complement: The complement of each letter, in the order of `letters`; empty for
+            single-stranded alphabets.
     """
 
     name: str
@@ -30,8 +32,29 @@ class Alphabet:
 
     @property
     def unknown(self) -> str:
-        """The letter that stands for every unknown one; it is never a target."""
+        """The letter that stands for any unknown letter; it is never a pretraining target."""
         return self.letters[-1]
+
+    @cached_property
+    def codes(self) -> np.ndarray:
+        """The code of every byte, (256,) uint8: its position in `letters`, or their number."""
+        table = np.full(256, len(self.letters), dtype=np.uint8)
+        table[list(self.letters.encode())] = range(len(self.letters))
+        return table
+
+    @cached_property
+    def complements(self) -> np.ndarray:
+        """The complement of every byte, (256,) uint8; case is kept.
+
+        Raises:
+            InputError: If the alphabet has no complementary strand.
+        """
+        if not self.complement:
+            raise InputError(f"alphabet={self.name} has no complementary strand")
+        table = np.arange(256, dtype=np.uint8)
+        for case in (str.upper, str.lower):
+            table[list(case(self.letters).encode())] = list(case(self.complement).encode())
+        return table
 
     @cached_property
     def _clean(self) -> dict[int, str]:
@@ -48,19 +71,19 @@ class Alphabet:
         """Return a sequence over `letters`: in upper case, aliases and ambiguous letters replaced.
 
         Raises:
-            InputError: If a character is no letter of the code; names its 1-based position.
+            InputError: If a character is not a letter of the code; names its 1-based position.
         """
         if strange := sequence.translate(self._drop_known):
             raise InputError(
-                f"position {sequence.index(strange[0]) + 1}: {strange[0]!r} is no {self.kind}; "
+                f"position {sequence.index(strange[0]) + 1}: {strange[0]!r} is not {self.kind}; "
                 f"use {', '.join((*self.letters, *self.aliases))} or another IUPAC code"
             )
         return sequence.translate(self._clean)
 
 
-DNA = Alphabet("dna", "nucleotide letter", "ACGTN", "RYSWKMBDHV", {"U": "T"}, "TGCAN")
-RNA = Alphabet("rna", "nucleotide letter", "ACGUN", "RYSWKMBDHV", {"T": "U"}, "UGCAN")
-PROTEIN = Alphabet("protein", "amino acid letter", "ACDEFGHIKLMNPQRSTVWYX", "BJOUZ*")
+DNA = Alphabet("dna", "a nucleotide letter", "ACGTN", "RYSWKMBDHV", {"U": "T"}, "TGCAN")
+RNA = Alphabet("rna", "a nucleotide letter", "ACGUN", "RYSWKMBDHV", {"T": "U"}, "UGCAN")
+PROTEIN = Alphabet("protein", "an amino acid letter", "ACDEFGHIKLMNPQRSTVWYX", "BJOUZ*")
 """Twenty amino acids; rare ones, ambiguous ones and stops are read as X."""
 
 ALPHABETS = {alphabet.name: alphabet for alphabet in (DNA, RNA, PROTEIN)}
@@ -68,7 +91,7 @@ ALPHABETS = {alphabet.name: alphabet for alphabet in (DNA, RNA, PROTEIN)}
 ALPHABET = DNA.letters
 """The letters of cleaned DNA."""
 
-_COMPLEMENT = str.maketrans("ACGTNacgtn", "TGCANtgcan")
+_COMPLEMENT = DNA.complements.tobytes().decode("latin-1")
 _NOT_AMBIGUOUS = dict.fromkeys(
     ord(letter) for letter in string.ascii_letters if letter.upper() not in DNA.ambiguous
 )

@@ -25,10 +25,10 @@ from backbone.common.errors import InputError
 from backbone.common.files import (
     GZIP,
     READ_ERRORS,
+    atomic_replace,
     cache_folder,
     open_bytes,
     open_text,
-    swap_in,
     temporary_cache,
 )
 
@@ -135,7 +135,7 @@ def _open(path: Path, cached: Path, is_bgzf: bool) -> pyfaidx.Faidx:
             _write(np.array([len(blocks), *chain(*blocks)], "<u8").tobytes(), gzi, path)
         _write_fai(rows, fai, path)
         return _faidx(path, fai, gzi)
-    with swap_in(copy) as temporary:
+    with atomic_replace(copy) as temporary:
         rows = _rewrite(path, temporary)
     _write_fai(rows, copy_fai, copy)
     print(f"{path}: copied once to {copy}, to read parts of it", file=sys.stderr)
@@ -161,7 +161,7 @@ def _write_fai(rows: list[IndexRow], fai: Path, path: Path) -> None:
 
 def _write(content: bytes, index: Path, path: Path) -> None:
     """Write an index as old as its file: pyfaidx warns where it is older."""
-    with swap_in(index) as temporary:
+    with atomic_replace(index) as temporary:
         temporary.write_bytes(content)
         status = path.stat()
         os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))

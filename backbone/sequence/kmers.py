@@ -6,14 +6,13 @@ from functools import lru_cache
 
 import numpy as np
 
-UNKNOWN = 4
+from backbone.sequence.dna import DNA
+
+UNKNOWN = DNA.letters.index("N")
 """Code of N, and of the separator between two sequences."""
 
 LONGEST = 16
 """Length of the longest k-mer: as many bases as fit into 32 bits."""
-
-_CODE = np.full(256, UNKNOWN, dtype=np.uint8)
-_CODE[list(b"ACGT")] = range(4)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def text_of(sequences: Sequence[str]) -> Text:
     joined = "".join(f"{sequence}N" for sequence in sequences).encode("ascii")
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]]).astype(np.int64)
-    return Text(_CODE[np.frombuffer(joined, dtype=np.uint8)], starts[: len(lengths)], lengths)
+    return Text(DNA.codes[np.frombuffer(joined, dtype=np.uint8)], starts[: len(lengths)], lengths)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Many runs one after another: what they share, how long they take, how they are compared.
+"""Many runs one after another: shared options, time estimates and comparisons.
 
-A cell is one run of a table. Runs with the same key differ in their seeds alone and make one row.
+A cell is one run of a table. Runs with the same key differ only in their seeds and make one row.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class CellOptions:
     folder: ClassVar[str] = "runs"
     """Folder of runs and of what is made of them where neither `runs` nor `out` is given."""
 
-    recipe: str | None = option(None, "a command line kept in a file, such as benchmark")
+    recipe: str | None = option(None, "command line saved in a file, such as benchmark")
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
-    runs: str | None = option(None, "folder of the runs; by default that of out=")
-    out: str | None = option(None, "folder of tables and pictures; by default that of runs=")
-    backbone: str = option("bundled", "a checkpoint's name, or a folder")
+    runs: str | None = option(None, "folder of the runs; by default the folder of out=")
+    out: str | None = option(None, "folder of tables and pictures; by default the folder of runs=")
+    backbone: str = option("bundled", "checkpoint name or folder")
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(2, "CPU threads", least=1)
-    minutes: float | None = option(None, "start no further run after so long", above=0)
+    minutes: float | None = option(None, "stop starting new runs after this many minutes", above=0)
 
     @property
     def run_folder(self) -> Path:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
-from backbone.common.files import written_whole
+from backbone.common.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -284,6 +284,6 @@ def save_png(figure: Figure, path: Path) -> Path:
 
 
 def _write(path: Path, data: bytes) -> Path:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
     return path

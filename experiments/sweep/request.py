@@ -35,28 +35,36 @@ COSTS = tuple(name for name in OBJECTIVES if name not in TARGETS)
 
 @dataclass
 class Options:
-    """Options of a sweep, beside those of `python -m icl.run`."""
+    """Options of a sweep, besides those of `python -m icl.run`."""
 
-    recipe: str | None = option(None, "a command line kept in a file; other options override it")
-    mode: str = option("grid", "every cell of a grid, or a search", choices=MODES)
-    study: str | None = option(None, "its name; by default one made from the settings")
+    recipe: str | None = option(None, "command line saved in a file; other options override it")
+    mode: str = option("grid", "run every cell of a grid, or search", choices=MODES)
+    study: str | None = option(None, "name of the study; by default derived from the settings")
     storage: str | None = option(
-        None, "address of a database; else the variable ICL_STORAGE, else SQLite in out"
+        None, "database URL; else the variable ICL_STORAGE, else SQLite in out"
     )
-    workers: int = option(1, "processes on this machine; 0 leaves the work to others", least=0)
-    trials: int = option(40, "of a search", least=1)
-    budget_seconds: float | None = option(None, "takes no further cell after so long", above=0)
+    workers: int = option(
+        1, "worker processes on this machine; 0 leaves the work to others", least=0
+    )
+    trials: int = option(40, "number of search trials", least=1)
+    budget_seconds: float | None = option(
+        None, "stop starting new runs after this many seconds", above=0
+    )
     objective: str = option(
         "validation_accuracy",
-        "what a search is for",
+        "metric to optimise",
         choices=TARGETS,
     )
-    against: str | None = option(None, "a second objective, for a Pareto front", choices=COSTS)
+    against: str | None = option(None, "second objective, for a Pareto front", choices=COSTS)
     pruner: str | None = option(
-        None, "ends runs that fall behind; median in a search for one objective", choices=PRUNERS
+        None,
+        "how poor trials are stopped early; median in a search for one objective",
+        choices=PRUNERS,
     )
-    test_seeds: int = option(3, "seeds at which chosen settings are run on test rows", least=0)
-    search_seed: int = option(0, "moves what a search draws", least=0)
+    test_seeds: int = option(
+        3, "seeds with which the chosen settings are run on test rows", least=0
+    )
+    search_seed: int = option(0, "random seed of the search", least=0)
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ class _Pruning:
         if progress.epoch <= self._epoch:
             self._is_on = False  # a further seed of the same cell
         self._epoch = progress.epoch
-        figures = {"loss": progress.validation_loss, progress.figure: progress.validation}
+        figures = {"loss": progress.validation_loss, progress.metric: progress.validation}
         value = figures.get(self._figure)
         if not self._is_on or value is None:  # no other figure stands in for the objective
             return

@@ -259,7 +259,7 @@ def resolve_budget(method: MethodEntry, config: RunConfig) -> tuple[int | None, 
         return None, None
     other: Budget = "shots" if method.budget == "prompt_tokens" else "prompt_tokens"
     beside = getattr(config, other)
-    if other in method.also:
+    if other in method.extra_budgets:
         beside = beside or 0
     elif beside is not None:
         raise InputError(f"{other}: method {name} has none; its budget is {method.budget}")

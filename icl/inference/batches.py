@@ -65,7 +65,7 @@ class EncodedSequences:
         lengths = np.array([len(row) for row in self.encoded])
         if lengths.max(initial=0) > most:
             row, longest = int(lengths.argmax()) + 1, lengths.max()
-            raise InputError(f"row {row}: {longest} tokens exceed the {most} that there are")
+            raise InputError(f"row {row} has {longest} tokens; the maximum is {most}")
         self.padded = np.minimum(np.maximum(-(-lengths // BUCKET), 1) * BUCKET, most)
 
     def __len__(self) -> int:

@@ -194,7 +194,7 @@ class DemonstrationSet:
         wanted = {PREFIX + name for name in _ARRAYS} if self._shots else set()
         if set(state) != wanted:
             raise InputError(
-                f"the saved demonstrations are {sorted(state)}, the run's options ask "
+                f"the saved demonstrations are {sorted(state)}, the run's options require "
                 f"{sorted(wanted)}"
             )
         self._own.clear()

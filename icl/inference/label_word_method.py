@@ -18,8 +18,8 @@ from tasks.task import Example
 class LabelWordMethod(StrandMethod[StrandConfigT]):
     """A method whose answer is the likeliest of the label words, after an offset per class.
 
-    The offset removes what the backbone answers whatever the query: priors of label words lie up to
-    12 nats apart, which hides every answer behind the threshold.
+    The offset removes what the backbone answers whatever the query: priors of label words differ by
+    up to 12 nats, and would otherwise decide every prediction.
 
     Attributes:
         verbalizer: The label words.

@@ -81,7 +81,7 @@ class LabelWordScorer:
         return self.engine.extend(prefix, batch.ids, room, lengths=batch.lengths)
 
     def answer(self, prompt: SoftPrompt, contexts: PrefixState) -> tuple[Tensor, Tensor]:
-        """Score the label words after [SEP] and the vectors behind the query.
+        """Score the label words after [SEP] and the vectors after the query.
 
         Returns:
             Class scores (B, C), the offset included, and next-token logits (B, V) at the answer.

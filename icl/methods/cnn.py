@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.common.streams import stream, stream_seed
-from backbone.sequence.dna import ALPHABET
+from backbone.sequence.dna import DNA
 from icl.method import Method, MethodConfig, method
 from icl.tuning.loop import Step, TuningConfig, tune
 from tasks.kinds import TASK_KINDS
@@ -32,9 +32,7 @@ HIDDEN = 512
 SHORTEST = 57
 """Least letters of which the three blocks leave one position; shorter rows are padded to it."""
 
-PAD = len(ALPHABET)
-_LETTER = np.full(256, PAD, dtype=np.int64)
-_LETTER[np.frombuffer("".join(ALPHABET).encode(), dtype=np.uint8)] = np.arange(PAD)
+PAD = len(DNA.letters)
 
 
 @dataclass
@@ -127,7 +125,7 @@ class CNN(Method[CNNConfig]):
             batches,
             validate=judge,
             config=self.config,
-            show=self.context.progress,
+            on_epoch=self.context.progress,
             folder=self.context.run_dir,
         )
         self._normalise_by(letters)
@@ -190,5 +188,5 @@ class CNN(Method[CNNConfig]):
         for row, example in zip(letters, examples, strict=True):
             start = max(0, len(example.sequence) - self._length) // 2
             text = example.sequence[start : start + self._length].encode("ascii")
-            row[: len(text)] = _LETTER[np.frombuffer(text, dtype=np.uint8)]
+            row[: len(text)] = DNA.codes[np.frombuffer(text, dtype=np.uint8)]
         return torch.from_numpy(letters)

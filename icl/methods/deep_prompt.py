@@ -4,7 +4,13 @@ from icl.method import method
 from icl.methods.soft_prompt import PromptTuning, SoftPromptConfig
 
 
-@method("deep_prompt", config=SoftPromptConfig, budget="prompt_tokens", also=("shots",), version=2)
+@method(
+    "deep_prompt",
+    config=SoftPromptConfig,
+    budget="prompt_tokens",
+    extra_budgets=("shots",),
+    version=2,
+)
 class DeepPrompt(PromptTuning):
     """Learned vectors at the prompt's positions in every layer; starts as a soft prompt."""
 

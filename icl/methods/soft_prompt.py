@@ -118,7 +118,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
             batches,
             validate=judge,
             config=self.config,
-            show=self.context.progress,
+            on_epoch=self.context.progress,
             folder=self.context.run_dir,
         )
         correction = fit_offset(held_out.scores(), held_out.labels)
@@ -156,7 +156,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         given = {name: array.shape for name, array in learned.items()}
         if expected != given:
             raise InputError(
-                f"the learned prompt has shapes {given}, the run's options ask {expected}"
+                f"the learned prompt has shapes {given}, the run's options require {expected}"
             )
         prompt.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in learned.items()})
 
@@ -189,6 +189,12 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         return super().query_set(examples, strands).keep_states()
 
 
-@method("soft_prompt", config=SoftPromptConfig, budget="prompt_tokens", also=("shots",), version=2)
+@method(
+    "soft_prompt",
+    config=SoftPromptConfig,
+    budget="prompt_tokens",
+    extra_budgets=("shots",),
+    version=2,
+)
 class SoftPromptMethod(PromptTuning):
     """Learned vectors beside the query; the frozen backbone answers with a label word."""

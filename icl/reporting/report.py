@@ -140,7 +140,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run was asked, what came out and where it ran: all that is needed to find it again.
+    """The setup, outcome and environment of a run: all that is needed to repeat it.
 
     The names of the fields are unique over the groups: they are the columns of the results table,
     and reports of earlier versions, which had no groups, are read by them.
@@ -159,14 +159,14 @@ class Report:
         """Return the report that `to_json` wrote, here or in an earlier or later version.
 
         Raises:
-            InputError: If the text is damaged or lacks a field.
+            InputError: If the text is damaged or a field is missing.
         """
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
-            raise InputError(f"is not a complete JSON file ({error})") from error
+            raise InputError(f"not a complete JSON file ({error})") from error
         if not isinstance(values, dict):
-            raise InputError("is no report: it holds no object")
+            raise InputError("not a valid report: expected a JSON object")
         return cls.from_fields(_of_this_version(_without_groups(values)))
 
     @classmethod
@@ -174,12 +174,12 @@ class Report:
         """Return the report with these fields, by name, whatever their group; others are ignored.
 
         Raises:
-            InputError: If a field is missing, or of another type than it must be.
+            InputError: If a field is missing or has the wrong type.
         """
         values = DEFAULTS | dict(values)
         missing = [name for name in TYPES if name not in values]
         if missing:
-            raise InputError(f"is no report: it has no {', '.join(missing)}")
+            raise InputError(f"not a valid report: missing {', '.join(missing)}")
         known = {name: values[name] for name in TYPES}
         try:
             known["labels"] = tuple(known["labels"])
@@ -190,18 +190,18 @@ class Report:
             figures = known["validation"].items()
             known["validation"] = {n: math.nan if v is None else v for n, v in figures}
         except (TypeError, AttributeError) as error:
-            raise InputError(f"is no report: {error}") from error
+            raise InputError(f"not a valid report: {error}") from error
         config = known["config"]
         for name in ("task", "method"):
             own = config.get(name) if isinstance(config, dict) else None
             if not isinstance(own, dict) or not isinstance(own.get("name"), str):
-                raise InputError(f"is no report: its config has no {name}")
+                raise InputError(f"not a valid report: its config has no {name}")
         for name, kind in TYPES.items():
             if not _is_of(known[name], kind):
-                raise InputError(f"is no report: its {name} cannot be {known[name]!r:.40}")
+                raise InputError(f"not a valid report: {name} cannot be {known[name]!r:.40}")
         for name, estimate in (known["metrics"] | (known["clean_metrics"] or {})).items():
             if not _is_of(estimate, Estimate):
-                raise InputError(f"is no report: its {name} is not a number with an interval")
+                raise InputError(f"not a valid report: {name} is not a number with an interval")
         made = {
             name: group(**{one.name: known[one.name] for one in dataclasses.fields(group)})
             for name, group in GROUPS.items()

@@ -8,7 +8,7 @@ import numpy as np
 
 from icl.controls import CONTROLS, WORDS_SWAPPED
 from icl.reporting.report import Report, correct_rows
-from tasks.metrics.bootstrap import Estimate, hierarchical_difference
+from tasks.metrics.bootstrap import Estimate, as_interval, hierarchical_difference
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,26 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """Return whether there is evidence, and of what."""
+        """Return whether the difference is evidence of the control's claim."""
         claim = CONTROLS[self.control].claim
         if not (self.difference.low > 0 or self.difference.high < 0):
             return f"no evidence of {claim}"
         if self.difference.low > 0 or self.control == WORDS_SWAPPED:
             return f"excludes 0: evidence of {claim}"
-        return f"excludes 0, but the control is the better one: no evidence of {claim}"
+        return f"excludes 0, but the control scores higher: no evidence of {claim}"
 
     @property
     def sentence(self) -> str:
-        """Return the difference in points, its interval and what follows."""
+        """Return the difference in points, its interval and the conclusion."""
         return f"{points(self.method, self.control, self.difference)}: {self.words}"
 
 
 def points(one: str, other: str, difference: Estimate) -> str:
-    """Return a difference in words: `one minus other: +0.4 points, 95 % from -1.1 to 1.9`."""
+    """Return a difference as text: `one minus other: +0.4 points, 95 % from -1.1 to 1.9`."""
     value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
-    interval = f"95 % from {low:.1f} to {high:.1f}" if difference.has_interval else "no interval"
+    interval = (
+        f"95 % from {as_interval(low, high, 1)}" if difference.has_interval else "no interval"
+    )
     return f"{one} minus {other}: {value:+.1f} points, {interval}"
 
 

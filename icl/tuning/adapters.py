@@ -124,7 +124,7 @@ def load_tuned_parameters(module: nn.Module, state: Mapping[str, np.ndarray]) ->
         wrong = sorted(name for name, _ in wanted.items() ^ given.items())
         raise InputError(
             f"the learned state is another model's: {wrong[0]} has shape {given.get(wrong[0])}, "
-            f"the run's options ask {wanted.get(wrong[0])}"
+            f"the run's options require {wanted.get(wrong[0])}"
         )
     with torch.no_grad():
         for name, tensor in tensors.items():

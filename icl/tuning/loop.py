@@ -1,4 +1,4 @@
-"""The one tuning loop: epochs, early stopping on validation, resumable after an interruption."""
+"""The tuning loop: epochs, early stopping on validation loss, resumption after an interruption."""
 
 import json
 import math
@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backbone.common.errors import InputError
-from backbone.common.files import written_whole
+from backbone.common.files import atomic_write
 from backbone.common.options import option
+from backbone.common.schedule import learning_rate
 from icl.method import Progress
 
 STATE = "tuning.safetensors"
@@ -22,14 +23,16 @@ STATE = "tuning.safetensors"
 
 @dataclass
 class TuningConfig:
-    """How parameters are tuned; shared by every method that tunes."""
+    """Options of the tuning loop, shared by every method that tunes."""
 
     lr: float = option(0.01, "peak learning rate", above=0)
-    epochs: int = option(30, "epochs at most", least=1)
-    patience: int = option(8, "epochs without a better validation loss", least=1)
-    rows: int = option(64, "rows of a training step", least=1)
-    weight_decay: float = option(0.0, "of AdamW", least=0)
-    warmup: float = option(0.05, "share of the steps that warm up", least=0, below=1)
+    epochs: int = option(30, "maximum number of epochs", least=1)
+    patience: int = option(
+        8, "epochs without improvement in validation loss before stopping", least=1
+    )
+    rows: int = option(64, "rows per training step", least=1)
+    weight_decay: float = option(0.0, "AdamW weight decay", least=0)
+    warmup: float = option(0.05, "share of the steps used for warm-up", least=0, below=1)
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,12 @@ class Step:
 
 @dataclass
 class TuningResult:
-    """Validation figures of the best epoch.
+    """Validation metrics of the best epoch.
 
     Attributes:
         loss: Validation loss; the epoch with the lowest is the best.
-        accuracy: Accuracy, or the figure that the kind of task has in its place.
-        epoch: Its number; 0 is the state before tuning.
+        accuracy: Accuracy, or the metric that the kind of task uses instead.
+        epoch: Number of that epoch; 0 is the state before tuning.
     """
 
     loss: float
@@ -65,34 +68,34 @@ def tune(
     batches: Callable[[int], Iterable[Step]],
     validate: Callable[[], tuple[float, float]],
     config: TuningConfig,
-    show: Callable[[Progress], None],
+    on_epoch: Callable[[Progress], None],
     folder: Path | None,
-    exempt: Collection[str] = (),
-    figure: str = "accuracy",
+    no_decay: Collection[str] = (),
+    metric: str = "accuracy",
 ) -> TuningResult:
     """Tune a module's parameters and leave it with those of the epoch of lowest validation loss.
 
-    Epoch 0, the module as given, takes part in the choice. An epoch is a function of its number and
-    of the state before it, so a run resumed from `folder` ends with the same parameters as an
+    Epoch 0, the module as given, is a candidate. An epoch depends only on its number and on the
+    preceding state, so a run resumed from `folder` ends with the same parameters as an
     uninterrupted one.
 
     Args:
         module: The module whose trainable parameters are tuned.
         batches: Returns the steps of an epoch, counted from 1. Epochs may differ in their number of
             steps: each takes an equal share of the learning-rate schedule.
-        validate: Returns loss and accuracy (or `figure`) on the validation rows.
+        validate: Returns loss and accuracy (or `metric`) on the validation rows.
         config: Options of the optimiser and the schedule.
-        show: Called after each epoch.
-        folder: Folder where the state is kept after each epoch, or None.
-        exempt: Names of parameters without weight decay.
-        figure: Name of what `validate` returns beside the loss.
+        on_epoch: Called after each epoch.
+        folder: Folder in which the state is saved after each epoch, or None.
+        no_decay: Names of parameters without weight decay.
+        metric: Name of the metric that `validate` returns besides the loss.
 
     Raises:
-        InputError: If a training or validation loss is not finite, or a kept state is damaged.
+        InputError: If a training or validation loss is not finite, or a saved state is damaged.
     """
     parameters = {n: p for n, p in module.named_parameters() if p.requires_grad and p.numel()}
-    decayed = [p for name, p in parameters.items() if name not in exempt]
-    spared = [p for name, p in parameters.items() if name in exempt]
+    decayed = [p for name, p in parameters.items() if name not in no_decay]
+    spared = [p for name, p in parameters.items() if name in no_decay]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
     state = _State.load(folder, parameters, optimizer)
@@ -107,7 +110,7 @@ def tune(
         _check_finite(loss, f"the validation loss after epoch {state.epoch}", config)
         if loss < state.best.loss:
             state.best, state.kept = TuningResult(loss, accuracy, state.epoch), _copy(parameters)
-        show(
+        on_epoch(
             Progress(
                 state.epoch,
                 config.epochs,
@@ -115,7 +118,7 @@ def tune(
                 loss,
                 accuracy,
                 state.best.accuracy,
-                figure,
+                metric,
                 state.best.epoch,
                 state.best.loss,
             )
@@ -134,16 +137,16 @@ def _epoch(
     optimizer: torch.optim.Optimizer,
     config: TuningConfig,
 ) -> float:
-    """Take the steps of one epoch, `done` epochs having gone before.
+    """Take the steps of one epoch, after `done` completed epochs.
 
     Returns:
-        The mean loss over the rows, each measured before the step that it is part of.
+        The mean loss over the rows, each measured before its own step.
     """
     total = 0.0
     for number, step in enumerate(steps, start=1):
         progress = (done + number / len(steps)) / config.epochs
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * _learning_rate_share(progress, config.warmup)
+            group["lr"] = learning_rate(progress, config.lr, config.warmup)
         optimizer.zero_grad()
         loss = step.loss()
         _check_finite(loss.item(), f"the loss at epoch {done + 1}, step {number}", config)
@@ -160,13 +163,6 @@ def _check_finite(loss: float, what: str, config: TuningConfig) -> None:
             f"{what} is {loss}; give a lower method.lr (now {config.lr:g}), a longer "
             f"method.warmup, or precision=float32 if the run uses bf16"
         )
-
-
-def _learning_rate_share(progress: float, warmup: float) -> float:
-    """Return the share of the peak learning rate: a linear rise, then a cosine to 0."""
-    if progress < warmup:
-        return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warmup) / (1 - warmup))))
 
 
 def _copy(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
@@ -196,7 +192,7 @@ class _State:
             for key, moment in optimizer.state[parameter].items():
                 tensors[f"{key}/{name}"] = moment
         where = {"epoch": self.epoch, "best": vars(self.best)}
-        with written_whole(folder / STATE) as path:
+        with atomic_write(folder / STATE) as path:
             save_file(
                 {k: t.contiguous() for k, t in tensors.items()}, path, {"state": json.dumps(where)}
             )

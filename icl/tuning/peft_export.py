@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from backbone.common.files import write_text, written_whole
+from backbone.common.files import atomic_write, write_text
 from backbone.hyena.model import HyenaDNA
 from prompts.soft_prompt import SoftPrompt
 
@@ -91,7 +91,7 @@ def _write(
     # The backbone's name is a folder of this machine, which means nothing elsewhere.
     fields |= {"inference_mode": True, "base_model_name_or_path": None}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written_whole(folder / WEIGHTS) as path:
+    with atomic_write(folder / WEIGHTS) as path:
         save_file(contiguous, path, {"format": "pt"})
     answer = {"words": list(words), "offset": list(offset), "answer": "after [SEP]"}
     write_text(folder / WORDS, json.dumps(answer, indent=2) + "\n")

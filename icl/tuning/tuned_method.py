@@ -85,20 +85,20 @@ class TunedMethod(StrandMethod[TunedConfigT]):
         def judge() -> tuple[float, float]:
             return TASK_KINDS[self.context.kind].validate(self.scores(val), truth(val))
 
-        figure = TASK_KINDS[self.context.kind].validation
+        metric = TASK_KINDS[self.context.kind].validation
         best = tune(
             self.module,
             batches,
             validate=judge,
             config=self.config,
-            show=self.context.progress,
+            on_epoch=self.context.progress,
             folder=self.context.run_dir,
-            exempt=without_decay(self.module),
-            figure=figure,
+            no_decay=without_decay(self.module),
+            metric=metric,
         )
         self.after_tuning(val)
         loss, value = judge()
-        self.validation = {figure: value, "loss": loss, "epoch": best.epoch}
+        self.validation = {metric: value, "loss": loss, "epoch": best.epoch}
 
     @property
     def trainable_parameters(self) -> int:

@@ -178,14 +178,14 @@ def _cells(line: Line, before: Line | None) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line behind `check`: 0, or 2 after one line about what is wrong."""
+    """Run the command line of `check`; return 0, or 2 after one line about a mistake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or {"-h", "--help"} & set(words):
         print(help_text(Options, COMMAND))
         return 0
     try:
         if "=" in words[0]:
-            raise InputError(f"{words[0]!r} stands where the task's name must be: {COMMAND} ...")
+            raise InputError(f"expected a task name, got {words[0]!r}: {COMMAND} ...")
         check(words[0], words[1:])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -16,7 +16,7 @@ import numpy as np
 import backbone.common.errors
 from backbone.common.errors import InputError
 from backbone.sequence.bed import chromosome, read_bed
-from backbone.sequence.dna import reverse_complement
+from backbone.sequence.dna import DNA, reverse_complement
 from tasks.audit.coordinates import Place
 from tasks.task import Example
 
@@ -27,8 +27,7 @@ BUNDLED = Path(backbone.common.errors.__file__).parents[1] / "weights" / "bundle
 SEED = 32
 """Length of a seed: as many bases as fit into 64 bits."""
 
-_CODE = np.zeros(256, dtype=np.uint64)
-_CODE[list(b"ACGT")] = range(4)
+_CODE = DNA.codes.astype(np.uint64) & np.uint64(3)
 _CLEAN = re.compile(b"[ACGT]{%d}" % SEED)
 
 

@@ -17,7 +17,7 @@ from tasks.audit.exposure import BUNDLED, exposure, occurring
 from tasks.audit.kinship import Kinship, counted, kinship
 from tasks.audit.resplit import removed_by_class
 from tasks.audit.shortcuts import KMERS, Shortcut, shortcuts
-from tasks.division import same_strand
+from tasks.division import canonical_strand
 from tasks.kinds import kind_of
 from tasks.metrics.bootstrap import Estimate
 from tasks.task import Example, Kind, Splits, Task, label_text
@@ -177,7 +177,7 @@ def find_conflicts(splits: Splits) -> Conflicts:
     rows: dict[str, int] = defaultdict(int)
     for found, examples in ((learned, (*splits.train, *splits.val)), (asked, splits.test)):
         for example in examples:
-            strand = same_strand(example.sequence)
+            strand = canonical_strand(example.sequence)
             found[strand].add(label_text(example.label))
             rows[strand] += 1
     several = [strand for strand in rows if len(learned[strand] | asked[strand]) > 1]

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from backbone.common.files import cache_folder, swap_in
+from backbone.common.files import atomic_replace, cache_folder
 from tasks.audit.near_duplicates import near_duplicates
-from tasks.division import same_strand
+from tasks.division import canonical_strand
 from tasks.task import Example, Splits
 
 NONE, NEAR, OPPOSITE, SAME = range(4)
@@ -116,7 +116,7 @@ def find_kinship(
 ) -> Kinship:
     """Compare all rows with each other and return their relatives."""
     rows = [example.sequence for example in (*train, *val, *test)]
-    strands = [same_strand(row) for row in rows]
+    strands = [canonical_strand(row) for row in rows]
     number = {strand: i for i, strand in enumerate(sorted(set(strands)))}
     numbers = np.array([number[strand] for strand in strands])
     pairs = near_duplicates(list(number))
@@ -207,5 +207,5 @@ def _read(file: Path, splits: Splits) -> Kinship | None:
 
 def _write(file: Path, found: Kinship) -> None:
     # Without room in the cache the next process searches again; this one goes on.
-    with suppress(OSError), swap_in(file) as temporary, temporary.open("wb") as opened:
+    with suppress(OSError), atomic_replace(file) as temporary, temporary.open("wb") as opened:
         np.savez_compressed(opened, **vars(found))

@@ -19,7 +19,7 @@ import numpy as np
 
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.kmers import LONGEST, UNKNOWN, Text, kmers_of, text_of
-from tasks.division import same_strand
+from tasks.division import canonical_strand
 
 COPY, COPY_DIFFERS = 0.95, 1 / 6
 """Share of the shorter sequence that a copy covers, and of its bases that may differ."""
@@ -58,7 +58,7 @@ def near_duplicates(sequences: Sequence[str]) -> np.ndarray:
     Returns:
         (P, 2) row numbers, the smaller first, ascending.
     """
-    strands = [same_strand(sequence) for sequence in sequences]
+    strands = [canonical_strand(sequence) for sequence in sequences]
     # A pseudorandom order that depends on the sequences alone.
     order = sorted(range(len(strands)), key=lambda row: _digest(strands[row]))
     ordered = [strands[row] for row in order]

@@ -14,7 +14,7 @@ import numpy as np
 
 from backbone.sequence.dna import gc_content
 from backbone.sequence.kmers import kmer_frequencies
-from tasks.division import same_strand
+from tasks.division import canonical_strand
 from tasks.kinds import kind_of
 from tasks.metrics.bootstrap import Estimate
 from tasks.task import Example, Kind, Splits, Task, label_text, subset, truth
@@ -143,7 +143,7 @@ def shortcuts(
 
 def _some(rows: Sequence[Example], n: int) -> Sequence[Example]:
     """Return at most `n` rows, in an order that depends on their content alone."""
-    ordered = sorted(rows, key=lambda e: (same_strand(e.sequence), label_text(e.label)))
+    ordered = sorted(rows, key=lambda e: (canonical_strand(e.sequence), label_text(e.label)))
     return subset(ordered, n, seed=0) if len(rows) > n else ordered
 
 

@@ -86,7 +86,7 @@ def verdict(audit: Audit) -> list[str]:
         best = max(scored, key=lambda one: one.score.value)
         what = TASK_KINDS[audit.kind].validation
         name = f"counts of {best.name}" if best.name in COUNTS else best.name
-        sentences.append(f"To beat: {name}, {what} {best.score}, the best of these baselines.")
+        sentences.append(f"Strongest baseline: {name}, {what} {best.score}.")
     return sentences
 
 
@@ -95,7 +95,7 @@ def _relations(audit: Audit) -> Iterator[Line]:
         "test": "test rows in train or validation",
         "test_in_train": "test rows in train",
         "val": "validation rows in train",
-        "train": "train rows that come after one",
+        "train": "training rows that repeat an earlier training row",
     }
     what = {
         "same": "the same sequence",

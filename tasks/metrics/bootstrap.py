@@ -92,6 +92,11 @@ def as_figure(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
+def as_interval(low: float, high: float, digits: int = 3) -> str:
+    """Return an interval in the words of sentences and tables: `0.880 to 0.940`, or `-` for NaN."""
+    return "-" if math.isnan(low) else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
 def bootstrap_weights(
     n: int, resamples: int, seed: int, at_once: int = 2_000_000
 ) -> Iterator[np.ndarray]:

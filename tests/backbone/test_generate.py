@@ -143,7 +143,7 @@ def test_the_command_prints_fasta(capsys: pytest.CaptureFixture[str], tmp_path) 
         (["count=0"], "count=0: must be at least 1"),
         (["tokens=[A,B]"], "tokens: 'B' is none of [CLS]"),
         (["tokens=[]"], "tokens is empty"),
-        (["prompt=ACXG"], "position 3: 'X' is no nucleotide letter"),
+        (["prompt=ACXG"], "position 3: 'X' is not a nucleotide letter"),
         (["bases=10241"], "together at most this checkpoint's max_seq_len of 10240"),
         (["bases=0"], "must be at least one to generate"),
     ],

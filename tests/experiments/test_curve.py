@@ -214,8 +214,8 @@ def test_a_damaged_report_is_named_in_one_line_and_the_rest_is_drawn(runs, capsy
     assert curve.main([f"runs={folder}"]) == 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        f"left out: {damaged}: is no report: its config has no method; delete its folder and run "
-        "again"
+        f"left out: {damaged}: not a valid report: its config has no method; delete its folder "
+        "and run again"
     )
 
 

@@ -11,11 +11,11 @@ from safetensors.numpy import load_file
 
 from backbone.common.errors import InputError
 from backbone.common.files import (
+    atomic_write,
     cache_folder,
     open_text,
     save_arrays,
     write_text,
-    written_whole,
 )
 
 
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_meanwhile_is_not_said_to_be_unwritable(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "out" / "a.txt"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "out" / "a.txt"):
         (tmp_path / "absent.txt").read_text()
 
 

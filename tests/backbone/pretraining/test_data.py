@@ -81,7 +81,7 @@ def test_other_alphabets_have_their_own_ids(tmp_path):
 def test_a_protein_has_no_reverse_complement(tmp_path):
     (tmp_path / "p.fa").write_text(">p\nMKVLAAGIVG*\n")
     division = divide([str(tmp_path / "p.fa")], alphabet=PROTEIN)
-    with pytest.raises(InputError, match="alphabet=protein has no other strand"):
+    with pytest.raises(InputError, match="alphabet=protein has no complementary strand"):
         GenomeSource(division, 0.1)
     drawn = GenomeSource(division, 0.5, reverse_complement=False)
     assert drawn.batch(1, 10, 0, 0).inputs[0].tolist() == [17, 15, 24, 16, 7, 7, 12, 14, 24, 12]

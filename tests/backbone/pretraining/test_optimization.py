@@ -2,7 +2,8 @@
 
 import pytest
 
-from backbone.pretraining.optimization import learning_rate, rows_of_stages, stage_at, stage_lengths
+from backbone.common.schedule import learning_rate
+from backbone.pretraining.optimization import rows_of_stages, stage_at, stage_lengths
 
 
 @pytest.mark.parametrize(

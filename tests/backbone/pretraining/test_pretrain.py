@@ -230,7 +230,10 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
         ("tokens=null", "give a budget"),
         ("gradient_checkpointing=all", "must be one of none, block, mixer"),
         ("alphabet=morse", "alphabet=morse: must be one of dna, rna, protein"),
-        ("alphabet=protein reverse_complement=true", "alphabet=protein has no other strand"),
+        (
+            "alphabet=protein reverse_complement=true",
+            "alphabet=protein has no complementary strand",
+        ),
         ("max_soft_masked=2", "max_soft_masked=2.0: must be 0 or more and at most 1"),
         ("genomes.a.fasta=x.fa", "fasta= cannot stand beside genomes; write genomes.NAME.fasta="),
         ("holdout=1", "no record '1'"),

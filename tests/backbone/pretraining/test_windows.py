@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from backbone.common.errors import InputError
-from backbone.pretraining.windows import COMPLEMENT, Division, Windows, divide
-from backbone.sequence.dna import reverse_complement
+from backbone.pretraining.windows import Division, Windows, divide
+from backbone.sequence.dna import DNA, reverse_complement
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def train_windows(division: Division, max_unknown: float = 0.1) -> Windows:
 def test_complements_every_letter() -> None:
     sequence = "ACGTNAAC"
     codes = np.frombuffer(sequence.encode(), dtype=np.uint8)
-    assert text(COMPLEMENT[codes[::-1]]) == reverse_complement(sequence)
+    assert text(DNA.complements[codes[::-1]]) == reverse_complement(sequence)
 
 
 def test_draw_depends_on_seed_step_and_row_alone(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def test_cleaning_twice_changes_nothing_and_gives_tokens(name):
 @pytest.mark.parametrize(
     ("alphabet", "text", "message"),
     [
-        (DNA, "ACxG", "position 3: 'x' is no nucleotide letter"),
-        (RNA, "AC!G", "position 3: '!' is no nucleotide letter"),
-        (PROTEIN, "MK-V", "position 3: '-' is no amino acid letter"),
+        (DNA, "ACxG", "position 3: 'x' is not a nucleotide letter"),
+        (RNA, "AC!G", "position 3: '!' is not a nucleotide letter"),
+        (PROTEIN, "MK-V", "position 3: '-' is not an amino acid letter"),
     ],
 )
 def test_strange_letters_are_named(alphabet, text, message):

@@ -33,7 +33,7 @@ def budgets(monkeypatch):
         ("with_both", "prompt_tokens", ("shots",)),
     ):
         cls = type("Named", (LinearProbe,), {"name": name})
-        made = MethodEntry(cls, OneOption, "", budget, 7, uses_backbone=True, also=also)
+        made = MethodEntry(cls, OneOption, "", budget, 7, uses_backbone=True, extra_budgets=also)
         monkeypatch.setitem(METHODS._values, name, made)
 
 

@@ -70,7 +70,7 @@ def test_what_stands_before_a_query_is_part_of_its_row_and_may_stand_alone():
         "GGAC",
         "T",
     ]
-    with pytest.raises(InputError, match="row 1: 4 tokens exceed the 3"):
+    with pytest.raises(InputError, match="row 1 has 4 tokens; the maximum is 3"):
         EncodedSequences(["AC", ""], 3, before)
 
 

@@ -37,7 +37,7 @@ def verdict(control, value, low, high):
             "query_alone",
             (-0.1, -0.15, -0.05),
             "few_shot minus query_alone: -10.0 points, 95 % from -15.0 to -5.0: "
-            "excludes 0, but the control is the better one: "
+            "excludes 0, but the control scores higher: "
             "no evidence of gaining from demonstrations",
         ),
         (

@@ -85,12 +85,11 @@ def test_gc_content_alone_is_named_and_composition_is_what_a_model_must_beat():
     found = audit(task_of(), splits_of(rows[:400], rows[400:420], rows[420:]))
     assert findings(found) == {("shortcut", "GC content alone")}
     # GC content decides the class here, and so it is the best of the baselines.
-    assert verdict(found)[-1].startswith("To beat: GC content, accuracy 0.")
+    assert verdict(found)[-1].startswith("Strongest baseline: GC content, accuracy 0.")
     scores = {"majority": 0.5, "dinucleotides": 0.8, KMERS: 0.7}
     made = tuple(Shortcut(n, Estimate(v, v - 0.1, v + 0.1), 0.5, 60) for n, v in scores.items())
     assert verdict(replace(found, shortcuts=made))[-1] == (
-        "To beat: counts of dinucleotides, accuracy 0.800 [0.700, 0.900], the best of these "
-        "baselines."
+        "Strongest baseline: counts of dinucleotides, accuracy 0.800 [0.700, 0.900]."
     )
 
 

@@ -137,7 +137,7 @@ def test_absent_and_empty_folders_are_named_with_the_files_looked_for(tmp_path):
         (table(10) + "ACGT\t2\n", "line 12 has the label '2', which the task does not declare"),
         (table(10) + "ACGT\t\n", "1 row without a label (first: line 12); fill"),
         (table(10) + "ACGT\n", "1 row without a label (first: line 12); fill"),
-        (table(10) + "ACXT\t1\n", "line 12, position 3: 'X' is no nucleotide letter"),
+        (table(10) + "ACXT\t1\n", "line 12, position 3: 'X' is not a nucleotide letter"),
         (table(10) + "\t1\n", "1 row without a sequence (first: line 12); fill"),
         (table(10) + "A\t1\tb\tc\n", "line 12 has 4 cells and the header 2 columns"),
         (table(10).replace("\t1\n", "\t0\n"), "class 'positive' has no rows in train"),
