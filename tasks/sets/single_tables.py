@@ -63,7 +63,8 @@ _add(
     "promoters of Arabidopsis thaliana, 251 bases",
     "Umarov and Solovyev 2017, CNNProm, PLOS ONE 12", metric="mcc", flaws=(
         "Negatives are fragments of genes downstream of the first exon, so coding composition "
-        "tells the classes apart as well as promoters do: compare with method=gc_only and kmer_logreg.",
+        "tells the classes apart as well as promoters do: compare with method=gc_only and "
+        "kmer_logreg.",
     ),
 )  # fmt: skip
 _add(
