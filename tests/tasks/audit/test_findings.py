@@ -178,7 +178,7 @@ def test_check_prints_a_report_and_writes_json_table_and_clean_rows(registered, 
         (["made_up", "dat=x"], "did you mean data?"),
         (["made_up", "split_seed=one"], "split_seed"),
         (["made_up", "task.length=3"], "length"),
-        (["out=x"], "where the task's name must be"),
+        (["out=x"], "expected a task name, got 'out=x'"),
         (["made_up", "out=/proc/x"], "cannot write"),
     ],
 )
