@@ -27,7 +27,7 @@ from experiments.common.cells import (
     mean_seconds,
     run_cells,
 )
-from experiments.common.command import Words, run_with_methods
+from experiments.common.command import MethodOptions, run_with_methods
 from experiments.pictures.benchmark import draw
 from experiments.pictures.style import save
 from icl.config.options import RunConfig, entry, resolve
@@ -62,7 +62,7 @@ class Options(CellOptions):
     max_bases: int | None = option(None, "with truncate: longest row in bases", least=1)
 
 
-def cells(options: Options, words: Words) -> list[Cell]:
+def cells(options: Options, words: MethodOptions) -> list[Cell]:
     """Return every run: task by task, all methods that suit it, seed by seed.
 
     Args:
@@ -126,7 +126,7 @@ def _mean(values: Sequence[Estimate]) -> tuple[float, float, float]:
     return mean.value, mean.low, mean.high
 
 
-def benchmark(options: Options, words: Words) -> list[Path]:
+def benchmark(options: Options, words: MethodOptions) -> list[Path]:
     """Do the runs, write the table and the picture, and return their paths.
 
     Raises:

@@ -27,7 +27,7 @@ from experiments.common.cells import (
     run_cells,
     write_tables,
 )
-from experiments.common.command import Words, command_line, run_with_methods
+from experiments.common.command import MethodOptions, command_line, run_with_methods
 from icl.config.options import RunConfig, VerbalizerConfig, resolve
 from icl.methods.catalog import METHODS
 from icl.reporting.summary import control_lines
@@ -66,7 +66,7 @@ class Options(CellOptions):
     verbalizer: VerbalizerConfig = option(VerbalizerConfig, "")
 
 
-def configurations(options: Options, words: Words) -> list[RunConfig]:
+def configurations(options: Options, words: MethodOptions) -> list[RunConfig]:
     """Return the plain run of each method at seed 0, with all controls that apply in `controls`.
 
     Args:
@@ -182,7 +182,7 @@ def markdown(table: pd.DataFrame, found: Sequence[Verdict], command: str) -> str
     return "\n".join([*lines, "", *verdict_lines[-1:], ""])
 
 
-def run_controls(options: Options, words: Words) -> list[Path]:
+def run_controls(options: Options, words: MethodOptions) -> list[Path]:
     """Do all runs, write the tables and return their paths.
 
     Args:

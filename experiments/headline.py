@@ -28,7 +28,7 @@ from experiments.common.cells import (
     write_tables,
 )
 from experiments.common.cells import Table as Runs
-from experiments.common.command import Words, command_line, run_with_methods
+from experiments.common.command import MethodOptions, command_line, run_with_methods
 from icl.config.options import RunConfig, VerbalizerConfig, resolve
 from icl.reporting.verdict import points
 from tasks.division import same_sequence
@@ -87,7 +87,7 @@ class Table:
     paired: pd.DataFrame
 
 
-def competitors(options: Options, words: Words) -> dict[str, RunConfig]:
+def competitors(options: Options, words: MethodOptions) -> dict[str, RunConfig]:
     """Return the runs of one division by the names they have in the tables, with split_seed=0.
 
     Args:
@@ -207,7 +207,7 @@ def markdown(table: Table, command: str, origin: str) -> str:
     )
 
 
-def headline(options: Options, words: Words) -> list[Path]:
+def headline(options: Options, words: MethodOptions) -> list[Path]:
     """Do all runs, write the tables and return their paths.
 
     Args:

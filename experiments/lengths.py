@@ -25,7 +25,7 @@ from experiments.common.cells import (
     mean_seconds,
     run_cells,
 )
-from experiments.common.command import Words, run_with_methods
+from experiments.common.command import MethodOptions, run_with_methods
 from experiments.pictures.lengths import draw
 from experiments.pictures.style import save
 from icl.config.options import resolve
@@ -51,7 +51,7 @@ class Options(CellOptions):
     k: int = option(16, "prompt tokens, or shots, of methods with a budget", least=0)
 
 
-def cells(options: Options, words: Words) -> list[Cell]:
+def cells(options: Options, words: MethodOptions) -> list[Cell]:
     """Return every run: division by division, lengths from short to long, all methods.
 
     Args:
@@ -100,7 +100,7 @@ def tabulate(finished: Table) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values(["method", "length"])
 
 
-def lengths(options: Options, words: Words) -> list[Path]:
+def lengths(options: Options, words: MethodOptions) -> list[Path]:
     """Do the runs, write the table and the picture, and return their paths.
 
     Raises:

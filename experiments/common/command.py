@@ -23,7 +23,7 @@ from icl.methods.catalog import METHODS
 T = TypeVar("T")
 
 Work = Callable[[T], Iterable[object] | None]
-Words = Mapping[str, Sequence[str]]
+MethodOptions = Mapping[str, Sequence[str]]
 """Options of the task ("task") and of methods (by their names), as `NAME=VALUE`."""
 
 FORMS = {
@@ -31,10 +31,10 @@ FORMS = {
     "method.NAME=VALUE": "an option of all methods that have it, as method.epochs=10",
     "method.METHOD.NAME=VALUE": "an option of one method, as method.soft_prompt.lr=0.1",
 }
-"""Options beside a command's own, with their help; `plugins=[my_lab.methods]` is one of all."""
+"""Options besides a command's own, with their help; every command also takes `plugins=[...]`."""
 
-PLACES = ("recipe", "data", "runs", "out", "minutes")
-"""Options that say where things are or when to stop; a command line that is quoted has none."""
+LOCAL_OPTIONS = ("recipe", "data", "runs", "out", "minutes")
+"""Options for paths and time limits, left out of the command line that a table quotes."""
 
 
 class WithMethods(Protocol):
@@ -79,7 +79,7 @@ def run_command(
 def run_with_methods(
     command: str,
     options: type[MethodsT],
-    work: Callable[[MethodsT, Words], Iterable[object] | None],
+    work: Callable[[MethodsT, MethodOptions], Iterable[object] | None],
     arguments: Sequence[str] | None = None,
     *,
     forms: Sequence[str] = tuple(FORMS),
@@ -185,7 +185,7 @@ def _of_methods(option: str, options: WithMethods) -> list[tuple[str, str]]:
     return having
 
 
-def command_line(command: str, options: Any, nested: Words) -> str:
+def command_line(command: str, options: Any, nested: MethodOptions) -> str:
     """Return the line that repeats a command, wherever its data and runs are.
 
     Args:
@@ -193,7 +193,9 @@ def command_line(command: str, options: Any, nested: Words) -> str:
         options: Instance of its options.
         nested: Options of its task and methods.
     """
-    given = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in PLACES}
+    given = {
+        f.name: getattr(options, f.name) for f in fields(options) if f.name not in LOCAL_OPTIONS
+    }
     for name, group in [(name, one) for name, one in given.items() if is_dataclass(one)]:
         del given[name]
         given |= {f"{name}.{f.name}": getattr(group, f.name) for f in fields(group)}

@@ -23,7 +23,7 @@ from backbone.common.names import unknown
 from backbone.common.options import option, read_options
 from backbone.hyena.zoo import load
 from backbone.sequence.dna import gc_content
-from experiments.common.command import Words, run_with_methods
+from experiments.common.command import MethodOptions, run_with_methods
 from experiments.embed.classifiers import (
     CLASSIFIERS,
     KMER_COUNTS,
@@ -71,7 +71,7 @@ class Options:
         return []
 
 
-def run(options: Options, words: Words) -> list[Path]:
+def run(options: Options, words: MethodOptions) -> list[Path]:
     """Embed, classify, draw and write; return the paths of what was written.
 
     Args:

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
-from experiments.sweep.plan import Cell, Plan
+from experiments.sweep.plan import Plan, Settings
 from experiments.sweep.request import Request, cells_of
 from experiments.sweep.storage import (
     claims,
@@ -95,7 +95,7 @@ def sweep(request: Request, start: Start = start_worker) -> list[Path]:
     with reached(url), Interrupts() as interrupts:
         storage, claim = open_storage(url, create=True), claims(url, folder)
 
-        def do(name: str, plan: Plan, cells: Mapping[int, Cell], until: float) -> Cells:
+        def do(name: str, plan: Plan, cells: Mapping[int, Settings], until: float) -> Cells:
             study = create(name, storage, plan, claim)
             study.add(cells)
             print(f"study {name} in {without_password(url)}: {len(cells)} cells", flush=True)

@@ -53,14 +53,14 @@ OBJECTIVES = {
     "seconds": "minimize",
     "trainable_parameters": "minimize",
 }
-"""What a search can optimize, and in which direction."""
+"""Objectives of a search, and their directions."""
 
-PLACES = ("data", "out")
-"""Options that say where things are on one machine; they are not part of a plan."""
+PATH_OPTIONS = ("data", "out")
+"""Options that name folders of one machine; they are not part of a plan."""
 
 Value = None | bool | int | float | str
 Space = Mapping[str, BaseDistribution]
-Cell = Mapping[str, Any]
+Settings = Mapping[str, Any]
 """A value for each option of the space."""
 
 _RANGE = re.compile(r"(uniform|log|int|logint)\((.*)\)")
@@ -87,12 +87,12 @@ class Plan:
     pruner: str = "none"
     seed: int = 0
 
-    def config(self, cell: Cell, places: Sequence[str] = ()) -> RunConfig:
+    def config(self, cell: Settings, places: Sequence[str] = ()) -> RunConfig:
         """Return the resolved configuration of a cell.
 
         Args:
-            cell: Its values.
-            places: Arguments that say where data are and where runs are written.
+            cell: Value of each option.
+            places: Arguments for the folders of data and runs.
 
         Raises:
             InputError: If an option is unknown or cannot have its value.
@@ -100,11 +100,11 @@ class Plan:
         options.register()
         return options.from_hydra(composed(COMMAND, [*self._arguments(cell), *places]))
 
-    def command(self, cell: Cell) -> str:
+    def command(self, cell: Settings) -> str:
         """Return the command line that repeats a cell."""
         return " ".join(["python -m icl.run", *self._arguments(cell)])
 
-    def _arguments(self, cell: Cell) -> list[str]:
+    def _arguments(self, cell: Settings) -> list[str]:
         return [*self.words, *(f"{name}={as_text(value)}" for name, value in cell.items())]
 
     def make_sampler(self, number: int) -> optuna.samplers.BaseSampler:

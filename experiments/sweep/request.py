@@ -15,10 +15,10 @@ from experiments.common.recipe import read_recipe
 from experiments.sweep.plan import (
     MODES,
     OBJECTIVES,
-    PLACES,
+    PATH_OPTIONS,
     PRUNERS,
-    Cell,
     Plan,
+    Settings,
     corners,
     grid,
     read_values,
@@ -136,13 +136,13 @@ def _request(options: Options, rest: dict[str, str], space: dict[str, str]) -> R
             values = {"seed": CategoricalDistribution(range(first, first + count)), **values}
     plan = Plan(
         mode=options.mode,
-        words=tuple(f"{n}={t}" for n, t in rest.items() if n not in PLACES),
+        words=tuple(f"{n}={t}" for n, t in rest.items() if n not in PATH_OPTIONS),
         space=values,
         objectives=tuple(n for n in (options.objective, options.against) if n is not None),
         pruner=pruner or ("median" if is_search and options.against is None else "none"),
         seed=options.search_seed,
     )
-    return Request(options, plan, [f"{n}={rest[n]}" for n in PLACES if n in rest])
+    return Request(options, plan, [f"{n}={rest[n]}" for n in PATH_OPTIONS if n in rest])
 
 
 def _integer(rest: Mapping[str, str], name: str, default: int) -> int:
@@ -152,7 +152,7 @@ def _integer(rest: Mapping[str, str], name: str, default: int) -> int:
         raise InputError(f"{name}={rest[name]}: must be an integer") from error
 
 
-def cells_of(request: Request) -> tuple[Mapping[int, Cell], RunConfig]:
+def cells_of(request: Request) -> tuple[Mapping[int, Settings], RunConfig]:
     """Return the cells of a sweep, without values where these are drawn, and one's configuration.
 
     Cells that are the same run, as of a method without the budget that differs, are one.
@@ -164,7 +164,7 @@ def cells_of(request: Request) -> tuple[Mapping[int, Cell], RunConfig]:
     if plan.mode != "grid":
         configs = [plan.config(cell, request.places) for cell in corners(plan.space)]
         return {number: {} for number in range(request.options.trials)}, configs[0]
-    unique: dict[str, Cell] = {}
+    unique: dict[str, Settings] = {}
     for cell in grid(plan.space):
         config = plan.config(cell, request.places)
         identity = [run_options.identity(config), config.backbone, config.seeds, config.controls]

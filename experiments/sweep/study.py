@@ -20,7 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from backbone.common.errors import InputError
-from experiments.sweep.plan import OBJECTIVES, Cell, Plan
+from experiments.sweep.plan import OBJECTIVES, Plan, Settings
 from experiments.sweep.storage import Claim
 from icl.config.hydra_cli import one_line
 
@@ -48,7 +48,7 @@ class Attempt:
 
     study: optuna.Study
     trial: Trial
-    cell: Cell
+    cell: Settings
     reported: Collection[int]
     claim: ExitStack
     values: list[float] = field(default_factory=list)
@@ -109,7 +109,7 @@ class Cells:
         last = {trial.user_attrs[CELL]: trial for trial in trials if CELL in trial.user_attrs}
         return dict(sorted(last.items()))
 
-    def add(self, cells: Mapping[int, Cell]) -> None:
+    def add(self, cells: Mapping[int, Settings]) -> None:
         """Add a waiting trial for every cell that has none, or whose last one failed.
 
         Args:

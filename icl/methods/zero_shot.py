@@ -31,7 +31,8 @@ from prompts.verbalizer import Verbalizer
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 
-Words = tuple[str, ...]
+LabelWords = tuple[str, ...]
+"""One label word per class, in the order of the classes."""
 
 NULL_QUERIES = 32
 """Null queries of a contextual calibration."""
@@ -80,7 +81,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         """Draw demonstrations from `train`; `val` calibrates, and chooses the words' order."""
         self.prepare(train, val)
         orders = word_orders(self.verbalizer.words)
-        candidates: list[list[Words]] = {
+        candidates: list[list[LabelWords]] = {
             "given": [orders[:1]],
             "averaged": [orders],
             "searched": [[order] for order in orders],
@@ -157,7 +158,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         return "the frozen backbone does not tell them apart; give method=soft_prompt"
 
     def _calibrated_on(
-        self, train: Sequence[Example], val: Sequence[Example], words: list[Words]
+        self, train: Sequence[Example], val: Sequence[Example], words: list[LabelWords]
     ) -> tuple["_WordEnsemble", dict[str, float]]:
         """Return an ensemble of word orders with its offset, and its validation figures."""
         ensemble, strands = self._with_words(words), self.config.strands
@@ -175,7 +176,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         loss, accuracy = TASK_KINDS["classes"].validate(calibrate(raw, ensemble.offset), labels)
         return ensemble, {"accuracy": accuracy, "loss": loss}
 
-    def _with_words(self, words: list[Words]) -> "_WordEnsemble":
+    def _with_words(self, words: list[LabelWords]) -> "_WordEnsemble":
         model = self.context.load_backbone()
         readers = [
             reader_without_vectors(model, Verbalizer(order), self.demonstrations, self.context)
@@ -198,7 +199,7 @@ class _WordEnsemble:
         offset: (C,), added to the scores.
     """
 
-    words: list[Words]
+    words: list[LabelWords]
     readers: list[PromptReader]
     offset: np.ndarray
     _known: dict[tuple[str, str], tuple[np.ndarray, int]] = field(default_factory=dict)
@@ -227,7 +228,7 @@ class _WordEnsemble:
             self._known[strands, sequence] = score, int(token)
 
 
-def word_orders(words: Words) -> list[Words]:
+def word_orders(words: LabelWords) -> list[LabelWords]:
     """Return permutations of the label words, the given one first: all up to 6, else rotations."""
     if len(words) <= 3:
         return list(permutations(words))

@@ -17,8 +17,8 @@ from backbone.common.errors import InputError
 from backbone.common.names import suggestion
 from tasks.task import Kind, Task
 
-Cell = str | list[Any]
-"""What a table holds in one place: text without the blanks around it, or a list."""
+TableCell = str | list[Any]
+"""The value of a table cell: stripped text, or a list."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _PADDED = re.compile(r"\+|[+-]?0[0-9]")
@@ -32,7 +32,7 @@ LISTED = 12
 """Classes that a message lists; of more, the first ones."""
 
 
-def cell(value: object) -> Cell:
+def cell(value: object) -> TableCell:
     """Return a value of a table as a cell; None and NaN are empty text.
 
     Raises:
@@ -68,7 +68,7 @@ def as_number(text: str) -> Decimal | None:
 
 def find_labels(
     kind: Kind,
-    cells: Sequence[Cell],
+    cells: Sequence[TableCell],
     column: str,
     where: str,
     places: Sequence[str] | None = None,
@@ -105,7 +105,7 @@ def find_labels(
     return _find_classes(given, where)
 
 
-def _find_classes(given: Sequence[tuple[str, Cell]], where: str) -> tuple[str, ...]:
+def _find_classes(given: Sequence[tuple[str, TableCell]], where: str) -> tuple[str, ...]:
     first: dict[str, str] = {}
     for at, value in given:
         if isinstance(value, list):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from backbone.common.errors import InputError
-from tasks.sources.labels import Cell, cell
+from tasks.sources.labels import TableCell, cell
 from tasks.sources.rows import Missing, PartRows, clean
 from tasks.task import Task
 
@@ -48,7 +48,7 @@ class Table:
     """
 
     path: Path
-    columns: dict[str, list[Cell]]
+    columns: dict[str, list[TableCell]]
     places: list[str]
     notes: tuple[str, ...] = ()
 
@@ -87,7 +87,7 @@ def read_table(
     """
     labels = [label] if isinstance(label, str) else list(label)
     table = read_columns(path, [sequence, *labels, *([only[0]] if only else [])])
-    rows: Iterable[tuple[Cell, Cell]] = zip(
+    rows: Iterable[tuple[TableCell, TableCell]] = zip(
         table.columns[sequence], label_cells(table, label), strict=True
     )
     places = table.places
@@ -102,7 +102,7 @@ def read_table(
     )  # fmt: skip
 
 
-def label_cells(table: Table, label: str | Sequence[str]) -> list[Cell]:
+def label_cells(table: Table, label: str | Sequence[str]) -> list[TableCell]:
     """Return the labels of a table's rows: of one column, or a list with a cell of each.
 
     A row that lacks one of several cells has an empty label.
@@ -345,7 +345,7 @@ def _read_text(path: Path, text: str, delimiter: str, header: list[str], names: 
         plural = "columns" if len(unnamed) > 1 else "column"
         numbers = ", ".join(map(str, unnamed))
         notes.append(f"{path.name}: {plural} {numbers} without a name not read")
-    columns: dict[str, list[Cell]] = {name: [] for name in names}
+    columns: dict[str, list[TableCell]] = {name: [] for name in names}
     places = [(name, header.index(found[name])) for name in names]
     lines = []
     for line, record in islice(_records(path, text, delimiter), 1, None):
@@ -465,7 +465,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _typed(path: Path, values: dict[str, list[Any]], places: list[str], notes: list[str]) -> Table:
-    columns: dict[str, list[Cell]] = {}
+    columns: dict[str, list[TableCell]] = {}
     for name, given in values.items():
         columns[name] = []
         for place, one in zip(places, given, strict=True):
