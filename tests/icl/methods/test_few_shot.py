@@ -299,14 +299,14 @@ def test_mistakes_are_one_line(model, options, part):
 
 
 def test_rows_and_pools_that_are_too_long_or_too_small(model):
-    with pytest.raises(InputError, match=f"the maximum is {MOST - 2}"):
+    with pytest.raises(InputError, match=f"exceed the {MOST - 2}"):
         build(model).check([Example("A" * (MOST - 1), 0)])
     with pytest.raises(InputError, match="empty"):
         build(model).check([Example("", 0)])
     with pytest.raises(InputError, match="shots=9"):
         fitted(model, shots=9)
     made = fitted(model)
-    with pytest.raises(InputError, match="exceed"):
+    with pytest.raises(InputError, match="the maximum is"):
         made.scores([Example("A" * (MOST - 10), 0)])
 
 
