@@ -15,6 +15,12 @@ CALIBRATIONS = ("none", "contextual", "offset", "prior")
 L2 = 1e-6
 """L2 penalty of a fitted offset, which decides where the rows do not."""
 
+SCALES = (1e-3, 1e3)
+"""Least and greatest scale of scores that is fitted."""
+
+SCALE_L2 = 1e-2
+"""L2 penalty of a fitted scale, for all rows together: it ends the growth on separable rows."""
+
 
 def calibrate(scores: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Return the log-probabilities (N, C) of scores (N, C) plus an offset (C,)."""
@@ -64,6 +70,50 @@ def fit_offset(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if labels.shape != scores.shape[:1] or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels {labels.shape} do not fit scores {scores.shape}")
     return _match(scores, np.bincount(labels, minlength=classes) / len(labels), L2)
+
+
+def fit_scale_and_offset(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the scale and the offset of maximum likelihood on labelled rows.
+
+    Likelihoods of long rows are far more certain than the classes are (their bases are no
+    independent witnesses), so their scale is fitted with the offset; the problem is convex in
+    both. The scale stays within `SCALES`: it never reverses what the scores say.
+
+    Args:
+        scores: (N, C) scores of rows.
+        labels: (N,) classes.
+
+    Returns:
+        The scale, and the offset (C,) of mean zero to add to the scaled scores.
+
+    Raises:
+        ValueError: If shapes disagree, there are no rows, or a score is not finite.
+    """
+    scores, labels = _checked(scores), np.asarray(labels)
+    rows, classes = scores.shape
+    # Differences between classes are all that counts; the mean over them would only add rounding.
+    scores = scores - scores.mean(axis=1, keepdims=True)
+    target = np.bincount(labels, minlength=classes) / rows
+    chosen = scores[np.arange(rows), labels].mean()
+
+    def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        scale, offset = parameters[0], parameters[1:]
+        scaled = scale * scores + offset
+        p = softmax(scaled, axis=1)
+        loss = logsumexp(scaled, axis=1).mean() - scale * chosen - target @ offset
+        penalty = L2 / 2 * (offset @ offset) + SCALE_L2 / (2 * rows) * scale**2
+        by_scale = (p * scores).sum(axis=1).mean() - chosen + SCALE_L2 / rows * scale
+        return float(loss + penalty), np.append(by_scale, p.mean(axis=0) - target + L2 * offset)
+
+    found = minimize(
+        objective,
+        np.append(1.0, np.zeros(classes)),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[SCALES, *[(None, None)] * classes],
+        options={"gtol": 1e-9, "ftol": 1e-15, "maxiter": 1000},
+    ).x
+    return float(found[0]), _centred(found[1:])
 
 
 def prior_offset(scores: np.ndarray, prior: np.ndarray) -> np.ndarray:

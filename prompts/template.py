@@ -100,6 +100,30 @@ class Template:
 
 
 @dataclass(frozen=True)
+class ClassTemplate(Template):
+    """Demonstrations of one class before a query, for the channel readout: no label words.
+
+    sequence SEP  sequence SEP  ...  query
+    """
+
+    def encode_class(self, demonstrations: Sequence[Demonstration], label: int) -> np.ndarray:
+        """Return token ids (L,) int64 of the demonstrations of one class, each as sequence SEP."""
+        parts = [np.zeros(0, dtype=np.int64)]
+        for demonstration in demonstrations:
+            if demonstration.label == label:
+                for sequence in self._strands_of(demonstration.sequence):
+                    parts += [encode_dna(sequence), _SEP]
+        return np.concatenate(parts)
+
+    def length(self, demonstrations: Sequence[Demonstration]) -> int:
+        """Return the number of tokens before the query: those of the longest class."""
+        totals: dict[int, int] = {}
+        for d in demonstrations:
+            totals[d.label] = totals.get(d.label, 0) + self.strands * (len(d.sequence) + 1)
+        return max(totals.values(), default=0)
+
+
+@dataclass(frozen=True)
 class Selection:
     """Demonstrations that fit into a token budget.
 

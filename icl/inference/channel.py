@@ -1,8 +1,8 @@
 """The channel readout: how likely does what stands for a class make the query?
 
-Direct prompting asks P(label word | demonstrations, query) at one position. The channel readout (Min
-et al. 2022, ACL, "Noisy channel language model prompting", arXiv 2108.04106) turns the question
-round: what stands for a class, a learned prompt or its demonstrations, is put in front of the
+Direct prompting asks P(label word | demonstrations, query) at one position. The channel readout
+(Min et al. 2022, ACL, "Noisy channel language model prompting", arXiv 2108.04106) turns it
+round: what stands for a class, a learned prompt or its demonstrations, stands in front of the
 query, and the class's score is the likelihood of the query behind it,
 
     s_c = sum over positions t of log P(x_t | class context c, x_1 ... x_{t-1}),
@@ -15,21 +15,32 @@ last position of the context, which differs between kinds of contexts (a vector,
 base) in ways that say nothing about the query. N is never a target.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import encode_dna
+from icl.inference.batches import EncodedSequences, both_strands
+from icl.inference.demonstrations import DemonstrationSet
+from icl.inference.reader import ROOM, TOKENS, number_format
+from icl.method import Context
+from prompts.calibration import fit_scale_and_offset
+from prompts.channel_prompt import ChannelPrompt
+from prompts.template import ClassTemplate
+from tasks.task import Example
 
 NORMALISATIONS = ("sqrt", "base", "sum")
-"""By what the summed log-likelihood is divided: the square root of the counted bases, them, or 1."""
+"""Divisors of a log-likelihood: the square root of the number of counted bases, that number, 1."""
 
 
-class ChannelReader:
-    """Reads the likelihood of queries behind the context of each class."""
+class ChannelScorer:
+    """The likelihood of queries behind the context of each class."""
 
     def __init__(self, model: HyenaDNA, engine: PrefixEngine | None = None) -> None:
         """Keep the frozen model.
@@ -139,3 +150,130 @@ def normalise(log_likelihood: Tensor, bases: Tensor, normalisation: str) -> Tens
     return log_likelihood / {"sum": torch.ones_like(bases), "base": bases}.get(
         normalisation, bases.sqrt()
     )
+
+
+@dataclass
+class ChannelReader:
+    """Puts queries behind each class's context and compares their likelihoods.
+
+    A class's context is its vectors, then its demonstrations. The score of a class is the
+    normalised log-likelihood times a scale, plus an offset.
+
+    Attributes:
+        scorer: The frozen backbone.
+        prompt: What is learned; empty for demonstrations alone.
+        demonstrations: Demonstrations that all queries share, drawn or loaded.
+        template: How a class's demonstrations are written.
+        context: The run's device, precision and batch size.
+        normalisation: One of `NORMALISATIONS`.
+    """
+
+    scorer: ChannelScorer
+    prompt: ChannelPrompt
+    demonstrations: DemonstrationSet
+    template: ClassTemplate
+    context: Context
+    normalisation: str = "sqrt"
+    _frozen: list[PrefixState | None] = field(default_factory=list, init=False)
+    _frozen_room: int = field(default=-1, init=False)
+
+    def __post_init__(self) -> None:
+        """Encode each class's demonstrations as tokens."""
+        shown = self.demonstrations.shared()
+        self.class_ids = [
+            torch.from_numpy(self.template.encode_class(shown, label)).to(self.context.device)
+            for label in range(len(self.context.labels))
+        ]
+
+    @property
+    def longest_query(self) -> int:
+        """Longest query, in tokens, that fits behind the longest context of a class."""
+        longest = max(map(len, self.class_ids), default=0)
+        return self.scorer.model.config.max_seq_len - self.prompt.vectors.shape[1] - longest
+
+    def contexts(self, room: int) -> list[PrefixState | None]:
+        """Return each class's context, with `room` positions behind it.
+
+        Contexts without learned vectors are encoded once and kept.
+        """
+        if self.prompt.changes_states:
+            return self._encode(room)
+        if self._frozen_room < room:
+            most = self.longest_query
+            self._frozen_room = min(most, max(ROOM, 1 << (room - 1).bit_length()))
+            with torch.no_grad(), number_format(self.context):
+                self._frozen = self._encode(self._frozen_room)
+        return self._frozen
+
+    def _encode(self, room: int) -> list[PrefixState | None]:
+        return [
+            self.scorer.context(
+                [self.prompt.vectors[label], ids],
+                room,
+                state_offsets=self.prompt.state_offsets(label),
+                additions=self.prompt.additions(label),
+            )
+            for label, ids in enumerate(self.class_ids)
+        ]
+
+    def queries(self, examples: Sequence[Example], strands: str) -> "ChannelQuerySet":
+        """Return rows as queries."""
+        return ChannelQuerySet(self, examples, strands)
+
+    def calibrate(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Fit scale and offsets to labelled rows, whose scores (N, C) the prompt gives now."""
+        self.prompt.rescale(*fit_scale_and_offset(scores, labels))
+
+
+class ChannelQuerySet:
+    """Labelled queries behind the contexts of all classes, on one strand or on both."""
+
+    def __init__(self, reader: ChannelReader, examples: Sequence[Example], strands: str) -> None:
+        """Encode the rows.
+
+        Args:
+            reader: The contexts that they stand behind.
+            examples: N rows.
+            strands: "both", or "forward".
+
+        Raises:
+            InputError: If a row does not fit, with the numbers.
+        """
+        self.reader = reader
+        self.labels = np.array([e.label for e in examples])
+        sequences = [e.sequence for e in examples]
+        self.strands = 2 if strands == "both" else 1
+        both = both_strands(sequences) if self.strands == 2 else sequences
+        self.encoded = EncodedSequences(both, reader.longest_query)
+        self._room = int(self.encoded.padded.max(initial=0))
+
+    def epoch(self, rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield the rows of each step of an epoch; see `EncodedSequences.epoch`."""
+        yield from self.encoded.epoch(len(self.labels), rows, generator)
+
+    def scores(self) -> np.ndarray:
+        """Return log-probabilities (N, C), the scores of the strands averaged."""
+        reader, count = self.reader, len(self.labels)
+        scores = np.zeros((len(self.encoded), len(reader.context.labels)))
+        with torch.no_grad(), number_format(reader.context):
+            contexts = reader.contexts(self._room)
+            for batch in self.encoded.batches(reader.context.batch_size, tokens=TOKENS):
+                found = self._scored(batch.rows, contexts)
+                scores[batch.rows] = found.double().cpu().numpy()
+        averaged = scores.reshape(self.strands, count, -1).mean(axis=0)
+        return torch.from_numpy(averaged).log_softmax(-1).numpy()
+
+    def loss(self, rows: np.ndarray) -> Tensor:
+        """Return the mean cross-entropy of rows; row N + i is the other strand of row i."""
+        with number_format(self.reader.context):
+            scores = self._scored(rows, self.reader.contexts(self._room))
+        labels = torch.from_numpy(self.labels[rows % len(self.labels)]).to(scores.device)
+        return F.cross_entropy(scores, labels)
+
+    def _scored(self, rows: np.ndarray, contexts: Sequence[PrefixState | None]) -> Tensor:
+        reader, batch = self.reader, self.encoded.batch(rows)
+        batch = batch.to(reader.context.device)
+        likelihood = reader.scorer.log_likelihood(contexts, batch.ids, batch.lengths)
+        bases = reader.scorer.targets(batch.ids, batch.lengths)[0].sum(dim=1)
+        normalised = normalise(likelihood, bases, reader.normalisation)
+        return reader.prompt.log_scale.exp() * normalised + reader.prompt.offset

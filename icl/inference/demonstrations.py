@@ -124,6 +124,10 @@ class DemonstrationSet:
             self._shared = self._fit(self._chosen, "", self.template(verbalizer), longest)
         self._pool, self._longest = pool, longest
 
+    def shared(self) -> tuple[Demonstration, ...]:
+        """Return the set that all queries share; empty if each has its own."""
+        return self._shared.demonstrations
+
     def shared_ids(self, template: Template) -> np.ndarray:
         """Return token ids (S,) of the set that all queries share; none if each has its own."""
         return template.encode_demonstrations(self._shared.demonstrations)

@@ -24,6 +24,7 @@ from icl.inference.batches import Batch, EncodedSequences, both_strands
 from icl.inference.demonstrations import DemonstrationSet
 from icl.inference.state_cache import cached_states, fits
 from icl.method import Context
+from prompts.calibration import fit_offset
 from prompts.soft_prompt import PromptShape, SoftPrompt
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
@@ -192,11 +193,25 @@ class PromptReader:
             states = self.scorer.contexts(self.prompt, batch, prefix)
         return self.scorer.answer(self.prompt, states)
 
+    def queries(self, examples: Sequence[Example], strands: str) -> "QuerySet":
+        """Return rows as queries."""
+        return QuerySet(self, examples, strands)
+
+    def calibrate(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Fit the offsets to labelled rows, whose scores (N, C) the prompt gives now."""
+        offset = self.prompt.offset.detach().cpu().numpy()
+        self.prompt.set_offset(offset + fit_offset(scores, labels))
+
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context of the run's number format."""
-        if self.context.precision == "bf16":
-            return torch.autocast(torch.device(self.context.device).type, torch.bfloat16)
-        return nullcontext()
+        return number_format(self.context)
+
+
+def number_format(context: Context) -> AbstractContextManager[object]:
+    """Return the context manager of a run's number format."""
+    if context.precision == "bf16":
+        return torch.autocast(torch.device(context.device).type, torch.bfloat16)
+    return nullcontext()
 
 
 def reader_without_vectors(

@@ -10,7 +10,7 @@ from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.hyena.tokenizer import encode_dna
-from icl.inference.channel import ChannelReader, normalise
+from icl.inference.channel import ChannelScorer, normalise
 
 LETTERS = "ACGT"
 
@@ -74,20 +74,20 @@ QUERIES = ["ACGTTGCA", "GGNCA", "T", "ACGTACGTACGTNNACGTA", "NACG"]
 
 @pytest.mark.parametrize("with_offsets", [False, True])
 def test_values_and_gradients_equal_the_published_operator_over_everything(model, with_offsets):
-    reader, (ids, lengths) = ChannelReader(model), padded(QUERIES)
+    scorer, (ids, lengths) = ChannelScorer(model), padded(QUERIES)
     demonstrations = [ids_of("ACGTNTTGA"), ids_of("CCGATAGNGG")]
     prompts = [vectors(4, seed=c).requires_grad_() for c in range(2)]
     offsets = [0.5 * vectors(3, seed=5 + c) * with_offsets for c in range(2)]
     offsets = [offset.requires_grad_() for offset in offsets]
     contexts = [
-        reader.context(
+        scorer.context(
             [prompts[c], demonstrations[c]],
             ids.shape[1],
             state_offsets=offsets[c] if with_offsets else None,
         )
         for c in range(2)
     ]
-    found = reader.log_likelihood(contexts, ids, lengths)
+    found = scorer.log_likelihood(contexts, ids, lengths)
     expected = torch.stack(
         [
             torch.stack(
@@ -109,28 +109,28 @@ def test_values_and_gradients_equal_the_published_operator_over_everything(model
 
 
 def test_an_empty_context_gives_the_models_own_likelihood(model):
-    reader, (ids, lengths) = ChannelReader(model), padded(["ACGGT"])
-    found = reader.log_likelihood([reader.context([], 5)], ids, lengths)
+    scorer, (ids, lengths) = ChannelScorer(model), padded(["ACGGT"])
+    found = scorer.log_likelihood([scorer.context([], 5)], ids, lengths)
     expected = plain_likelihood(model, [], "ACGGT", torch.zeros(3, 8).double())
     torch.testing.assert_close(found[0, 0], expected, rtol=1e-10, atol=0)
 
 
 def test_a_row_depends_on_neither_its_neighbours_nor_their_order(model):
-    reader = ChannelReader(model)
-    context = reader.context([ids_of("ACGGTA")], 40)
+    scorer = ChannelScorer(model)
+    context = scorer.context([ids_of("ACGGTA")], 40)
     ids, lengths = padded(QUERIES)
-    together = reader.log_likelihood([context], ids, lengths)
-    backwards = reader.log_likelihood([context], ids.flip(0), lengths.flip(0))
+    together = scorer.log_likelihood([context], ids, lengths)
+    backwards = scorer.log_likelihood([context], ids.flip(0), lengths.flip(0))
     torch.testing.assert_close(backwards.flip(0), together, rtol=1e-12, atol=1e-12)
     for row, query in enumerate(QUERIES):
-        alone = reader.log_likelihood([context], *padded([query]))
+        alone = scorer.log_likelihood([context], *padded([query]))
         torch.testing.assert_close(alone[0], together[row], rtol=1e-12, atol=1e-12)
 
 
 def test_deep_additions_reach_the_prompt_alone(model):
-    reader, (ids, lengths) = ChannelReader(model), padded(["ACGTT"])
+    scorer, (ids, lengths) = ChannelScorer(model), padded(["ACGTT"])
     prompt, additions = vectors(3, seed=1), vectors(2, 3, seed=2)
-    context = reader.context([prompt, ids_of("GA")], 5, additions=additions)
+    context = scorer.context([prompt, ids_of("GA")], 5, additions=additions)
     hidden = torch.cat([prompt, model.embed(ids_of("GAACGTT"))])[None]
     for i, block in enumerate(model.backbone.layers):
         if i:
@@ -139,7 +139,7 @@ def test_deep_additions_reach_the_prompt_alone(model):
         hidden = hidden + block.mlp(block.norm2(hidden))
     logits = model.logits(model.backbone.ln_f(hidden))[0, :, ids_of(LETTERS)].log_softmax(-1)
     expected = sum(logits[5 + t - 1, LETTERS.index("ACGTT"[t])] for t in range(1, 5))
-    found = reader.log_likelihood([context], ids, lengths)[0, 0]
+    found = scorer.log_likelihood([context], ids, lengths)[0, 0]
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
 
 
@@ -151,7 +151,7 @@ def test_normalisation_by_hand():
 
 
 def test_targets_skip_the_first_base_unknown_ones_and_padding(model):
-    counted, index = ChannelReader(model).targets(*padded(["NACNT", "GG"]))
+    counted, index = ChannelScorer(model).targets(*padded(["NACNT", "GG"]))
     assert counted.tolist() == [[True, True, False, True], [True, False, False, False]]
     assert index[counted].tolist() == [0, 1, 3, 2]
     assert np.array_equal(counted.sum(dim=1), [3, 1])

@@ -1,0 +1,104 @@
+"""What a channel readout learns: for each class a prompt of its own, and how scores are compared.
+
+Sources: Min et al. 2022 (arXiv 2108.04106) for prompts tuned under the channel readout; Kang et al.
+2025 (arXiv 2503.03499) for offsets of a recurrent model's state.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from backbone.common.streams import stream_seed
+from backbone.hyena.model import HyenaDNA
+from backbone.hyena.tokenizer import NUCLEOTIDES, encode_dna
+
+
+class ChannelPrompt(nn.Module):
+    """Vectors and state offsets of every class, and a scale and offsets of the scores.
+
+    Attributes:
+        vectors: (C, P, D), before the class's demonstrations and the query.
+        deep: (layers, C, P, D), added at the same positions to the inputs of later layers.
+        state: (C, n_layer, D) or (C, 0, D), added to the output of the long convolutions.
+        log_scale: Logarithm of what normalised log-likelihoods are multiplied by.
+        offset: (C,), added to the scores.
+    """
+
+    def __init__(
+        self,
+        model: HyenaDNA,
+        classes: int,
+        prompt_tokens: int,
+        *,
+        init: str = "nucleotides",
+        deep_layers: int = 0,
+        state_layers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Draw the vectors; everything else starts at 0.
+
+        Args:
+            model: The backbone that will read the prompt.
+            classes: The number C of classes.
+            prompt_tokens: Vectors P of each class.
+            init: `normal` starts from noise of the embeddings' scale, anything else from the
+                embeddings of random nucleotides, the same for all classes.
+            deep_layers: Layers above the first that have additions.
+            state_layers: Layers whose long convolution has an offset.
+            seed: Seed of the draw.
+        """
+        super().__init__()
+        words = model.get_input_embeddings().weight.detach()[list(NUCLEOTIDES)].cpu()
+        generator = torch.Generator().manual_seed(stream_seed(seed, "channel prompt"))
+        width = words.shape[1]
+        if init == "normal":
+            start = torch.randn(prompt_tokens, width, generator=generator) * words.std()
+        else:
+            start = words[torch.randint(4, (prompt_tokens,), generator=generator)]
+        self.vectors = nn.Parameter(start.repeat(classes, 1, 1))
+        self.deep = nn.Parameter(torch.zeros(deep_layers, classes, prompt_tokens, width))
+        self.state = nn.Parameter(torch.zeros(classes, state_layers, width))
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.offset = nn.Parameter(torch.zeros(classes))
+
+    @property
+    def count(self) -> int:
+        """Number of learned parameters."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def changes_states(self) -> bool:
+        """Whether anything learned stands before the query."""
+        return self.vectors.numel() + self.state.numel() > 0
+
+    def start_from_sequences(self, model: HyenaDNA, sequences: Sequence[Sequence[str]]) -> None:
+        """Set the vectors of each class to the embeddings of DNA.
+
+        Args:
+            model: The backbone.
+            sequences: Rows of every class; each class takes as many bases, from the first row on,
+                as it has vectors, and repeats them if there are too few.
+        """
+        count = self.vectors.shape[1]
+        for vectors, rows in zip(self.vectors, sequences, strict=True):
+            letters = np.resize(encode_dna("".join(rows)), count)
+            embedded = model.embed(torch.from_numpy(letters).to(vectors.device))
+            with torch.no_grad():
+                vectors.copy_(embedded)
+
+    def additions(self, label: int) -> Tensor | None:
+        """Return what later layers add at a class's vectors, (layers, P, D); None without any."""
+        return self.deep[:, label] if len(self.deep) else None
+
+    def state_offsets(self, label: int) -> Tensor | None:
+        """Return a class's state offsets (n_layer, D); None without any."""
+        return self.state[label] if self.state.shape[1] else None
+
+    def rescale(self, scale: float, offset: np.ndarray) -> None:
+        """Multiply the scores that the prompt gives now by a scale, and add an offset (C,)."""
+        with torch.no_grad():
+            self.log_scale += float(np.log(scale))
+            self.offset *= scale
+            self.offset += torch.from_numpy(offset).to(self.offset)
