@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbone.common.options import option
 from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import encode_dna
@@ -33,10 +34,27 @@ from icl.method import Context
 from prompts.calibration import fit_scale_and_offset
 from prompts.channel_prompt import ChannelPrompt
 from prompts.template import ClassTemplate
+from prompts.verbalizer import Verbalizer
 from tasks.task import Example
 
 NORMALISATIONS = ("sqrt", "base", "sum")
 """Divisors of a log-likelihood: the square root of the number of counted bases, that number, 1."""
+
+
+@dataclass
+class ReadoutConfig:
+    """How class scores are read off the backbone."""
+
+    readout: str = option(
+        "direct",
+        "direct: the label words after the query; channel: the query behind each class's prompt",
+        choices=("direct", "channel"),
+    )
+    normalisation: str = option(
+        "sqrt",
+        "with readout=channel, divide the log-likelihood by the bases' square root, count, or 1",
+        choices=NORMALISATIONS,
+    )
 
 
 class ChannelScorer:
@@ -163,7 +181,6 @@ class ChannelReader:
         scorer: The frozen backbone.
         prompt: What is learned; empty for demonstrations alone.
         demonstrations: Demonstrations that all queries share, drawn or loaded.
-        template: How a class's demonstrations are written.
         context: The run's device, precision and batch size.
         normalisation: One of `NORMALISATIONS`.
     """
@@ -171,7 +188,6 @@ class ChannelReader:
     scorer: ChannelScorer
     prompt: ChannelPrompt
     demonstrations: DemonstrationSet
-    template: ClassTemplate
     context: Context
     normalisation: str = "sqrt"
     _frozen: list[PrefixState | None] = field(default_factory=list, init=False)
@@ -179,9 +195,13 @@ class ChannelReader:
 
     def __post_init__(self) -> None:
         """Encode each class's demonstrations as tokens."""
-        shown = self.demonstrations.shared()
+        template = self.demonstrations.template(Verbalizer(()))
+        assert isinstance(template, ClassTemplate)
+        self.template = template
         self.class_ids = [
-            torch.from_numpy(self.template.encode_class(shown, label)).to(self.context.device)
+            torch.from_numpy(template.encode_class(self.demonstrations.shared(), label)).to(
+                self.context.device
+            )
             for label in range(len(self.context.labels))
         ]
 
@@ -250,6 +270,14 @@ class ChannelQuerySet:
     def epoch(self, rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield the rows of each step of an epoch; see `EncodedSequences.epoch`."""
         yield from self.encoded.epoch(len(self.labels), rows, generator)
+
+    def answers(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return `scores`, and zeros (N,) where a label-word readout has the likeliest token."""
+        return self.scores(), np.zeros(len(self.labels), dtype=np.int64)
+
+    def keep_states(self) -> "ChannelQuerySet":
+        """Return itself: every state of a query changes with its class's context."""
+        return self
 
     def scores(self) -> np.ndarray:
         """Return log-probabilities (N, C), the scores of the strands averaged."""

@@ -74,7 +74,11 @@ class DemonstrationSet:
     """
 
     def __init__(
-        self, options: DemonstrationConfig, context: Context, tokens: Callable[[], int]
+        self,
+        options: DemonstrationConfig,
+        context: Context,
+        tokens: Callable[[], int],
+        template: type[Template] = Template,
     ) -> None:
         """Check the options; without shots the set is empty.
 
@@ -82,12 +86,14 @@ class DemonstrationSet:
             options: Which demonstrations, and how they are written.
             context: Gives the shots, the seed, the control and the backbone that embeds rows.
             tokens: Returns the tokens available to demonstrations, query, [SEP] and label word.
+            template: How demonstrations are written.
 
         Raises:
             InputError: If options do not go together.
         """
         options.check_demonstrations()
         self._options, self._context, self._tokens = options, context, tokens
+        self._template = template
         self._shots = context.shots or 0
         self.per_query = options.demonstrations == "per_query" and self._shots > 0
         self._shared = Selection((), 0, 0, 0)
@@ -100,7 +106,7 @@ class DemonstrationSet:
     def template(self, verbalizer: Verbalizer) -> Template:
         """Return how demonstrations are written with these label words."""
         strands = cast(DemonstrationStrands, self._options.demonstration_strands)
-        return Template(verbalizer, strands)
+        return self._template(verbalizer, strands)
 
     def draw(self, pool: Sequence[Example], verbalizer: Verbalizer, longest: int) -> None:
         """Draw the run's one set; sets per query are chosen when they are asked for.

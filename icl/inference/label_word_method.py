@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from backbone.common.errors import InputError
+from icl.inference.channel import ChannelQuerySet, ChannelReader
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.reader import PromptReader, QuerySet
 from icl.inference.strands import StrandConfigT, StrandMethod
 from icl.method import Context
+from prompts.template import ClassTemplate, Template
 from prompts.verbalizer import verbalizer
 from tasks.task import Example
 
@@ -35,7 +38,22 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
             options or DemonstrationConfig(),
             context if options else replace(context, shots=0),
             lambda: self.max_seq_len - (self.prompt_tokens or 0),
+            ClassTemplate if self.reads_channel else Template,
         )
+        if self.reads_channel and self.demonstrations.per_query:
+            raise InputError(
+                "method.readout=channel needs one set of demonstrations for all queries: give "
+                "method.demonstrations=fixed"
+            )
+        if self.reads_channel and context.label_words is not None:
+            raise InputError(
+                "method.readout=channel reads no label word: leave out verbalizer.words"
+            )
+
+    @property
+    def reads_channel(self) -> bool:
+        """Whether the likelihood of the query is read, in place of a label word."""
+        return False
 
     @property
     def max_seq_len(self) -> int:
@@ -43,7 +61,7 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         return self.context.load_backbone().config.max_seq_len
 
     @abstractmethod
-    def reader(self) -> PromptReader:
+    def reader(self) -> PromptReader | ChannelReader:
         """Return the reader of the state that is learned now."""
 
     def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
@@ -55,15 +73,19 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         longest = max(len(s) for s in (*(e.sequence for e in queries), *self.context.queries))
         self.demonstrations.draw(pool, self.verbalizer, longest)
 
-    def query_set(self, examples: Sequence[Example], strands: str | None = None) -> QuerySet:
+    def query_set(
+        self, examples: Sequence[Example], strands: str | None = None
+    ) -> QuerySet | ChannelQuerySet:
         """Return rows as queries of the present reader, on the method's strands by default."""
-        return QuerySet(self.reader(), examples, strands or self.config.strands)
+        return self.reader().queries(examples, strands or self.config.strands)
 
     def likeliest_tokens(self, examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray] | None:
         """See `Method.likeliest_tokens`; forward strand, no offset.
 
-        None for a task without classes, and for words of several letters.
+        None for a task without classes, for words of several letters, and without label words.
         """
+        if self.reads_channel:
+            return None
         if self.context.kind != "classes" or self.verbalizer.length > 1:
             return None
         tokens = self.query_set(examples, "forward").answers()[1]

@@ -14,8 +14,9 @@ import numpy as np
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from icl.inference.batches import check_lengths
+from icl.inference.channel import ChannelReader
 from icl.inference.label_word_method import LabelWordMethod
-from icl.inference.reader import PromptReader, QuerySet, reader_without_vectors
+from icl.inference.reader import PromptReader, reader_without_vectors
 from icl.inference.strands import StrandConfig
 from icl.method import Context, method
 from prompts.calibration import (
@@ -148,7 +149,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         self._ensemble = self._with_words(known)
         self._ensemble.offset = own["offset"].astype(np.float64)
 
-    def reader(self) -> PromptReader:
+    def reader(self) -> PromptReader | ChannelReader:
         """Return the reader of the first order of the words."""
         return self._fitted().readers[0]
 
@@ -177,12 +178,13 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         return ensemble, {"accuracy": accuracy, "loss": loss}
 
     def _with_words(self, words: list[LabelWords]) -> "_WordEnsemble":
-        model = self.context.load_backbone()
-        readers = [
-            reader_without_vectors(model, Verbalizer(order), self.demonstrations, self.context)
-            for order in words
-        ]
+        readers = [self._reader(order) for order in words]
         return _WordEnsemble(words, readers, np.zeros(len(self.context.labels)))
+
+    def _reader(self, words: LabelWords) -> PromptReader | ChannelReader:
+        """Return a reader that learns nothing, with these label words."""
+        model = self.context.load_backbone()
+        return reader_without_vectors(model, Verbalizer(words), self.demonstrations, self.context)
 
     def _fitted(self) -> "_WordEnsemble":
         assert self._ensemble is not None, "fit or load_state comes first"
@@ -200,7 +202,7 @@ class _WordEnsemble:
     """
 
     words: list[LabelWords]
-    readers: list[PromptReader]
+    readers: list[PromptReader | ChannelReader]
     offset: np.ndarray
     _known: dict[tuple[str, str], tuple[np.ndarray, int]] = field(default_factory=dict)
 
@@ -222,7 +224,7 @@ class _WordEnsemble:
         if not new:
             return
         rows = [Example(sequence, 0) for sequence in new]
-        answers = [QuerySet(reader, rows, strands).answers() for reader in self.readers]
+        answers = [reader.queries(rows, strands).answers() for reader in self.readers]
         scores = average_views(np.stack([found for found, _ in answers]))
         for sequence, score, token in zip(new, scores, answers[0][1], strict=True):
             self._known[strands, sequence] = score, int(token)
