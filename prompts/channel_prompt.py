@@ -99,6 +99,5 @@ class ChannelPrompt(nn.Module):
     def rescale(self, scale: float, offset: np.ndarray) -> None:
         """Multiply the scores that the prompt gives now by a scale, and add an offset (C,)."""
         with torch.no_grad():
-            self.log_scale += float(np.log(scale))
-            self.offset *= scale
-            self.offset += torch.from_numpy(offset).to(self.offset)
+            self.log_scale.add_(float(np.log(scale)))
+            self.offset.mul_(scale).add_(torch.from_numpy(offset).to(self.offset))

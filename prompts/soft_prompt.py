@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from backbone.common.streams import stream_seed
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import NUCLEOTIDES
+from backbone.hyena.tokenizer import NUCLEOTIDES, encode_dna
 
 Placement = Literal["before", "after", "split"]
 Init = Literal["nucleotides", "normal"]
@@ -78,6 +78,19 @@ class SoftPrompt(nn.Module):
     def count(self) -> int:
         """Number of learned parameters."""
         return sum(p.numel() for p in self.parameters())
+
+    def start_from_sequence(self, model: HyenaDNA, sequence: str) -> None:
+        """Set the vectors to the embeddings of DNA, repeated if it is too short.
+
+        Args:
+            model: The backbone.
+            sequence: Over ACGTN, at least one letter.
+        """
+        letters = np.resize(encode_dna(sequence), len(self.before) + len(self.after))
+        embedded = model.embed(torch.from_numpy(letters).to(self.before.device))
+        with torch.no_grad():
+            self.before.copy_(embedded[: len(self.before)])
+            self.after.copy_(embedded[len(self.before) :])
 
     def set_offset(self, offset: np.ndarray) -> None:
         """Set the offsets to the values of an array (C,)."""

@@ -149,7 +149,7 @@ class ChannelScorer:
         blocks, width = self.model.backbone.layers, self.model.config.d_model
         layers = [
             LayerState(
-                offset.new_zeros(1, 3 * width, block.mixer.past),  # type: ignore[union-attr,arg-type]
+                offset.new_zeros(1, 3 * width, block.mixer.past),  # type: ignore[union-attr]
                 offset[None, :, None].expand(1, width, room),
             )
             for block, offset in zip(blocks, offsets, strict=True)
@@ -208,8 +208,8 @@ class ChannelReader:
     @property
     def longest_query(self) -> int:
         """Longest query, in tokens, that fits behind the longest context of a class."""
-        longest = max(map(len, self.class_ids), default=0)
-        return self.scorer.model.config.max_seq_len - self.prompt.vectors.shape[1] - longest
+        vectors = self.prompt.vectors.shape[1]
+        return self.scorer.model.config.max_seq_len - vectors - self.shared_length
 
     def contexts(self, room: int) -> list[PrefixState | None]:
         """Return each class's context, with `room` positions behind it.
@@ -235,6 +235,18 @@ class ChannelReader:
             )
             for label, ids in enumerate(self.class_ids)
         ]
+
+    @property
+    def shared_length(self) -> int:
+        """Tokens of the longest class's demonstrations."""
+        return max(map(len, self.class_ids), default=0)
+
+    def start_from(self, examples: Sequence[Example]) -> None:
+        """Set the vectors of each class to the embeddings of its rows, from the first one on."""
+        rows: list[list[str]] = [[] for _ in self.class_ids]
+        for example in examples:
+            rows[example.label].append(example.sequence)
+        self.prompt.start_from_sequences(self.scorer.model, rows)
 
     def queries(self, examples: Sequence[Example], strands: str) -> "ChannelQuerySet":
         """Return rows as queries."""
@@ -264,12 +276,12 @@ class ChannelQuerySet:
         sequences = [e.sequence for e in examples]
         self.strands = 2 if strands == "both" else 1
         both = both_strands(sequences) if self.strands == 2 else sequences
-        self.encoded = EncodedSequences(both, reader.longest_query)
-        self._room = int(self.encoded.padded.max(initial=0))
+        self.queries = EncodedSequences(both, reader.longest_query)
+        self._room = int(self.queries.padded.max(initial=0))
 
     def epoch(self, rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield the rows of each step of an epoch; see `EncodedSequences.epoch`."""
-        yield from self.encoded.epoch(len(self.labels), rows, generator)
+        yield from self.queries.epoch(len(self.labels), rows, generator)
 
     def answers(self) -> tuple[np.ndarray, np.ndarray]:
         """Return `scores`, and zeros (N,) where a label-word readout has the likeliest token."""
@@ -282,10 +294,10 @@ class ChannelQuerySet:
     def scores(self) -> np.ndarray:
         """Return log-probabilities (N, C), the scores of the strands averaged."""
         reader, count = self.reader, len(self.labels)
-        scores = np.zeros((len(self.encoded), len(reader.context.labels)))
+        scores = np.zeros((len(self.queries), len(reader.context.labels)))
         with torch.no_grad(), number_format(reader.context):
             contexts = reader.contexts(self._room)
-            for batch in self.encoded.batches(reader.context.batch_size, tokens=TOKENS):
+            for batch in self.queries.batches(reader.context.batch_size, tokens=TOKENS):
                 found = self._scored(batch.rows, contexts)
                 scores[batch.rows] = found.double().cpu().numpy()
         averaged = scores.reshape(self.strands, count, -1).mean(axis=0)
@@ -299,7 +311,7 @@ class ChannelQuerySet:
         return F.cross_entropy(scores, labels)
 
     def _scored(self, rows: np.ndarray, contexts: Sequence[PrefixState | None]) -> Tensor:
-        reader, batch = self.reader, self.encoded.batch(rows)
+        reader, batch = self.reader, self.queries.batch(rows)
         batch = batch.to(reader.context.device)
         likelihood = reader.scorer.log_likelihood(contexts, batch.ids, batch.lengths)
         bases = reader.scorer.targets(batch.ids, batch.lengths)[0].sum(dim=1)

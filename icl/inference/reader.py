@@ -193,6 +193,15 @@ class PromptReader:
             states = self.scorer.contexts(self.prompt, batch, prefix)
         return self.scorer.answer(self.prompt, states)
 
+    @property
+    def shared_length(self) -> int:
+        """Tokens of the demonstrations that all queries share."""
+        return len(self.shared)
+
+    def start_from(self, examples: Sequence[Example]) -> None:
+        """Set the learned vectors to the embeddings of rows, from the first one on."""
+        self.prompt.start_from_sequence(self.scorer.model, "".join(e.sequence for e in examples))
+
     def queries(self, examples: Sequence[Example], strands: str) -> "QuerySet":
         """Return rows as queries."""
         return QuerySet(self, examples, strands)

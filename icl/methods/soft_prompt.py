@@ -1,7 +1,7 @@
 """Learned prompt vectors for a frozen backbone (Lester et al. 2021, arXiv 2104.08691)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -12,6 +12,12 @@ import torch
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.common.streams import stream
+from icl.inference.channel import (
+    NORMALISATIONS,
+    ChannelQuerySet,
+    ChannelReader,
+    ChannelScorer,
+)
 from icl.inference.demonstrations import DemonstrationConfig
 from icl.inference.label_word_method import LabelWordMethod
 from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
@@ -20,7 +26,7 @@ from icl.method import Context, method
 from icl.tuning.label_word_tuning import ADVICE
 from icl.tuning.loop import Step, TuningConfig, tune
 from icl.tuning.peft_export import ADAPTER, save_prompt
-from prompts.calibration import fit_offset
+from prompts.channel_prompt import ChannelPrompt
 from prompts.soft_prompt import Init, Placement, PromptShape, SoftPrompt
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example
@@ -38,12 +44,20 @@ class SoftPromptConfig(StrandConfig, DemonstrationConfig, TuningConfig):
         choices=("before", "after", "split"),
     )
     readout: str = option(
-        "last", "label words at the last position, or mean over the query", choices=("last", "mean")
+        "direct",
+        "label words at the last position (direct, or last), or mean over the query; or channel: "
+        "the query behind a prompt of each class",
+        choices=("direct", "last", "mean", "channel"),
+    )
+    normalisation: str = option(
+        "sqrt",
+        "with readout=channel, divide the log-likelihood by the bases' square root, count, or 1",
+        choices=NORMALISATIONS,
     )
     init: str = option(
         "nucleotides",
-        "start from embeddings of nucleotides, or from normal noise",
-        choices=("nucleotides", "normal"),
+        "start from embeddings of nucleotides, normal noise, or training rows (demonstrations)",
+        choices=("nucleotides", "normal", "demonstrations"),
     )
 
 
@@ -53,9 +67,13 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
     Learned are vectors before or after the query and an offset per class; no weight of the backbone
     changes. The offset is fitted in closed form before tuning, on training rows, then tuned with
     the vectors, and fitted again after tuning, on validation rows.
+
+    With `readout=channel` every class has `prompt_tokens` vectors of its own before the query, and
+    a scale of the scores is fitted and tuned with the offset.
     """
 
     deep = False
+    state_offsets = False
 
     def __init__(self, config: SoftPromptConfig, context: Context) -> None:
         """Check the options; the backbone is loaded when it is needed."""
@@ -72,14 +90,21 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
                 "method.readout=mean needs the query apart from its demonstrations: "
                 "give method.demonstrations=fixed"
             )
-        self._reader: PromptReader | None = None
+        if self.reads_channel and config.placement != "before":
+            self.config = replace(config, placement="before")  # there is no answer to stand after
+        self._reader: PromptReader | ChannelReader | None = None
+
+    @property
+    def reads_channel(self) -> bool:
+        """Whether the query is read behind a prompt of each class."""
+        return self.config.readout == "channel"
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse rows that do not fit beside the prompt, with the numbers."""
         longest = max(len(e.sequence) for e in examples)
         most, tokens, word = self.max_seq_len, self.prompt_tokens or 0, self.verbalizer.length
         # `prepare` fits demonstrations to the room there is; those of a saved run are fixed.
-        shared = 0 if self._reader is None else len(self._reader.shared)
+        shared = 0 if self._reader is None else self._reader.shared_length
         all_tokens = tokens + shared + longest + 1 + word
         if all_tokens > most:
             room = most - (all_tokens - tokens)
@@ -100,10 +125,13 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         """Tune the vectors on `train`; keep the epoch with the lowest loss on `val`."""
         self.prepare(train, val)
         self._reader = None
-        prompt = self.reader().prompt
-        learning = self.query_set(self.demonstrations.without_relatives(train))
-        held_out = self.query_set(val)
-        prompt.set_offset(fit_offset(learning.scores(), learning.labels))
+        reader = self.reader()
+        rows = self.demonstrations.without_relatives(train)
+        if self.config.init == "demonstrations":
+            order = stream(self.context.seed, "rows of the first prompt").permutation(len(rows))
+            reader.start_from([rows[i] for i in order])
+        learning, held_out = self.query_set(rows), self.query_set(val)
+        reader.calibrate(learning.scores(), learning.labels)
 
         def batches(epoch: int) -> Iterator[Step]:
             generator = stream(self.context.seed, "tuning steps", epoch)
@@ -114,15 +142,14 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
             return TASK_KINDS["classes"].validate(held_out.scores(), held_out.labels)
 
         best = tune(
-            prompt,
+            reader.prompt,
             batches,
             validate=judge,
             config=self.config,
             on_epoch=self.context.progress,
             folder=self.context.run_dir,
         )
-        correction = fit_offset(held_out.scores(), held_out.labels)
-        prompt.set_offset(prompt.offset.detach().cpu().numpy() + correction)
+        reader.calibrate(held_out.scores(), held_out.labels)
         loss, accuracy = judge()
         self.validation = {"accuracy": accuracy, "loss": loss, "epoch": best.epoch}
 
@@ -163,28 +190,53 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
     def save_adapter(self, folder: Path) -> None:
         """Write vectors before everything else, the one form that PEFT has."""
         reader = self.reader()
-        if self.config.readout == "last":
+        if self.config.readout in ("direct", "last") and isinstance(reader, PromptReader):
             words = self.verbalizer.words
             save_prompt(reader.scorer.model, reader.prompt, words, folder / ADAPTER)
 
-    def reader(self) -> PromptReader:
+    def reader(self) -> PromptReader | ChannelReader:
         """Return the reader of the prompt, made when it is first needed."""
         if self._reader is None:
-            model, config = self.context.load_backbone(), self.config
-            layers = model.config.n_layer - 1 if self.deep else 0
-            placement, init = cast(Placement, config.placement), cast(Init, config.init)
-            shape = PromptShape.of(self.prompt_tokens or 0, placement, layers)
-            prompt = SoftPrompt(model, shape, len(self.context.labels), init, self.context.seed)
-            self._reader = PromptReader(
-                LabelWordScorer(model, self.verbalizer),
-                prompt.to(self.context.device),
-                self.demonstrations,
-                self.context,
-                config.readout,
-            )
+            make = self._channel_reader if self.reads_channel else self._prompt_reader
+            self._reader = make()
         return self._reader
 
-    def query_set(self, examples: Sequence[Example], strands: str | None = None) -> QuerySet:
+    def _channel_reader(self) -> ChannelReader:
+        model, config = self.context.load_backbone(), self.config
+        prompt = ChannelPrompt(
+            model,
+            len(self.context.labels),
+            self.prompt_tokens or 0,
+            init=config.init,
+            deep_layers=model.config.n_layer - 1 if self.deep else 0,
+            state_layers=model.config.n_layer if self.state_offsets else 0,
+            seed=self.context.seed,
+        )
+        return ChannelReader(
+            ChannelScorer(model),
+            prompt.to(self.context.device),
+            self.demonstrations,
+            self.context,
+            config.normalisation,
+        )
+
+    def _prompt_reader(self) -> PromptReader:
+        model, config = self.context.load_backbone(), self.config
+        layers = model.config.n_layer - 1 if self.deep else 0
+        placement, init = cast(Placement, config.placement), cast(Init, config.init)
+        shape = PromptShape.of(self.prompt_tokens or 0, placement, layers)
+        prompt = SoftPrompt(model, shape, len(self.context.labels), init, self.context.seed)
+        return PromptReader(
+            LabelWordScorer(model, self.verbalizer),
+            prompt.to(self.context.device),
+            self.demonstrations,
+            self.context,
+            config.readout,
+        )
+
+    def query_set(
+        self, examples: Sequence[Example], strands: str | None = None
+    ) -> QuerySet | ChannelQuerySet:
         """Return rows as queries, encoded once where no learned vector stands before them."""
         return super().query_set(examples, strands).keep_states()
 

@@ -1,0 +1,38 @@
+"""Learned offsets of the backbone's state: what prompts become in a convolutional model.
+
+Source: State-offset Tuning (Kang et al. 2025, arXiv 2503.03499), for recurrent models. There an
+offset is added to the recurrent state; Hyena's counterpart is the output of the long convolution.
+"""
+
+from dataclasses import dataclass
+
+from backbone.common.options import option
+from icl.method import method
+from icl.methods.soft_prompt import PromptTuning, SoftPromptConfig
+
+
+@dataclass
+class StatePromptConfig(SoftPromptConfig):
+    """How the offsets are tuned; they are read through the channel."""
+
+    readout: str = option(
+        "channel", "the query behind the offsets of each class", choices=("channel",)
+    )
+
+
+@method(
+    "state_prompt",
+    config=StatePromptConfig,
+    budget="prompt_tokens",
+    default_budget=0,
+    also=("shots",),
+)
+class StatePrompt(PromptTuning):
+    """Offsets of hidden channels, one set a class, at every position; vectors beside them.
+
+    This is no token prompt: in every layer and for every class a vector of D numbers is added to
+    the long convolution's output before the gate, at every position of context and query. With
+    `prompt_tokens` the class has as many vectors in front too. The offsets start at 0.
+    """
+
+    state_offsets = True
