@@ -33,7 +33,7 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         """Check the options; the backbone is loaded when it is needed."""
         super().__init__(config, context)
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
-        options = config if isinstance(config, DemonstrationConfig) else None
+        options = self.demonstration_options()
         self.demonstrations = DemonstrationSet(
             options or DemonstrationConfig(),
             context if options else replace(context, shots=0),
@@ -49,6 +49,10 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
             raise InputError(
                 "method.readout=channel reads no label word: leave out verbalizer.words"
             )
+
+    def demonstration_options(self) -> DemonstrationConfig | None:
+        """Return which demonstrations stand in the prompt; None for a method without any."""
+        return self.config if isinstance(self.config, DemonstrationConfig) else None
 
     @property
     def reads_channel(self) -> bool:

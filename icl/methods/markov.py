@@ -6,6 +6,7 @@ count, as long as a class-conditional Markov chain of the same demonstrations do
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from scipy.special import log_softmax
@@ -18,7 +19,7 @@ from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.method import method
 from icl.methods.few_shot import FewShot
 from icl.methods.zero_shot import Words, ZeroShotConfig
-from prompts.template import ClassTemplate
+from prompts.template import ClassTemplate, Policy
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
 
@@ -32,13 +33,18 @@ USUAL = 2
 
 
 @dataclass
-class MarkovConfig(ZeroShotConfig, DemonstrationConfig):
+class MarkovConfig(ZeroShotConfig):
     """Which demonstrations are counted, the chains' order, and how scores are calibrated."""
 
     order: str = option(
         "auto",
         "bases of context; auto: by leaving out one demonstration at a time",
         choices=("auto", *map(str, ORDERS)),
+    )
+    policy: str = option(
+        "refuse",
+        "as in few_shot: what a prompt of these demonstrations would do where not all fit",
+        choices=get_args(Policy),
     )
     normalisation: str = option(
         "sqrt",
@@ -60,6 +66,10 @@ class Markov(FewShot):
     def reads_channel(self) -> bool:
         """Always: the query is scored behind what is counted for each class."""
         return True
+
+    def demonstration_options(self) -> DemonstrationConfig:
+        """Return options with which few_shot draws the same demonstrations."""
+        return DemonstrationConfig(policy=self.config.policy)
 
     def _reader(self, words: Words) -> "MarkovReader":  # type: ignore[override]
         return MarkovReader(
