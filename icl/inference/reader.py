@@ -141,14 +141,14 @@ class PromptReader:
         prompt: Vectors before and after the query, of length 0 where none are learned; offsets.
         demonstrations: Demonstrations, drawn or loaded.
         context: The run's device, precision and batch size.
-        readout: `last` reads the label words at the answer's position; `mean` over the query.
+        readout: `direct` reads the label words at the answer's position; `mean` over the query.
     """
 
     scorer: LabelWordScorer
     prompt: SoftPrompt
     demonstrations: DemonstrationSet
     context: Context
-    readout: str = "last"
+    readout: str = "direct"
     _frozen: PrefixState | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -276,7 +276,7 @@ class QuerySet:
 
     def keep_states(self) -> "QuerySet":
         """Encode every row once, if its states depend on nothing learned and fit the memory."""
-        unaffected = self.reader.readout == "last" and not self.reader.learns_before
+        unaffected = self.reader.readout != "mean" and not self.reader.learns_before
         most = self.reader.context.kept_bytes
         if unaffected and fits(len(self.queries), self._bytes_per_row(), most):
             self._states = self._encode_all()
