@@ -26,7 +26,13 @@ OPTIONS = {
     "kmer_logreg": dict(kmers=[2, 3]),
     "lora": dict(lr=0.02, epochs=4, rows=8),
     "soft_prompt": dict(lr=0.05, epochs=12, rows=16),
+    "state_prompt": dict(lr=0.05, epochs=12, rows=16),
+    "few_shot, channel": dict(readout="channel"),
+    "soft_prompt, channel": dict(readout="channel", lr=0.05, epochs=12, rows=16),
+    "deep_prompt, channel": dict(readout="channel", lr=0.05, epochs=12, rows=16),
 }
+"""By method; a name with a comma is a further way to use the method before it."""
+
 BUDGETS = {"prompt_tokens": 4, "shots": 2}
 
 D_MODEL = 16
@@ -39,15 +45,20 @@ PARAMETERS = {
     "length_only": 3,
     "linear_probe": D_MODEL + 1,
     "majority": 1,
+    "markov": 2,
     "soft_prompt": BUDGETS["prompt_tokens"] * D_MODEL + 2,
+    "state_prompt": 2 * (2 + BUDGETS["prompt_tokens"]) * D_MODEL + 1 + 2,
+    "few_shot, channel": 2,
+    "soft_prompt, channel": 2 * BUDGETS["prompt_tokens"] * D_MODEL + 1 + 2,
+    "deep_prompt, channel": 2 * 2 * BUDGETS["prompt_tokens"] * D_MODEL + 1 + 2,
     "zero_shot": 2,
 }
 """Learned parameters, by hand; methods that tune weights are counted in their own tests."""
 
-UNTAUGHT = {"few_shot", "length_only", "majority", "zero_shot"}
+UNTAUGHT = {"few_shot", "few_shot, channel", "length_only", "majority", "zero_shot"}
 """Methods that cannot tell the rows: they do not see the letters, or their weights are random."""
 
-NAMES = METHODS.names()
+NAMES = (*METHODS.names(), *(name for name in OPTIONS if "," in name))
 
 
 def rows(n: int, seed: int) -> list[Example]:
@@ -77,14 +88,18 @@ def model():
     return random_model(shape, seed=3).requires_grad_(False).eval()
 
 
+def method_of(name: str) -> str:
+    return name.partition(",")[0]
+
+
 def build(name: str, model, batch_size: int = 16) -> Method:
-    entry = METHODS.get(name)
+    entry = METHODS.get(method_of(name))
     budget = {entry.budget: BUDGETS[entry.budget]} if entry.budget else {}
     queries = [e.sequence for e in (*VAL, *TEST)]
     context = Context(
         ("poor", "rich"), 0, lambda: model, batch_size=batch_size, queries=queries, **budget
     )
-    return entry.cls(entry.config(name=name, **OPTIONS.get(name, {})), context)
+    return entry.cls(entry.config(name=method_of(name), **OPTIONS.get(name, {})), context)
 
 
 @dataclass
@@ -136,7 +151,7 @@ def test_validation_says_accuracy_and_loss(fitted, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_budgets_and_parameters_are_as_counted(fitted, name):
-    method, budget = fitted(name).method, METHODS.get(name).budget
+    method, budget = fitted(name).method, METHODS.get(method_of(name)).budget
     assert method.prompt_tokens == (BUDGETS["prompt_tokens"] if budget == "prompt_tokens" else None)
     assert method.shots == (BUDGETS["shots"] if budget == "shots" else None)
     assert method.trainable_parameters >= 0

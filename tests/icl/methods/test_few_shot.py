@@ -168,7 +168,7 @@ class Biased:
     [("contextual", "n_run"), ("contextual", "empty"), ("offset", ""), ("prior", "")],
 )
 def test_calibration_takes_a_known_lean_away(model, monkeypatch, calibration, nulls):
-    monkeypatch.setattr("icl.methods.zero_shot.QuerySet", Biased)
+    monkeypatch.setattr("icl.inference.reader.QuerySet", Biased)
     random = np.random.default_rng(0)
 
     def by_gc(n):
@@ -327,3 +327,37 @@ def test_it_runs_is_reported_and_predicts(call, tiny, tmp_path):
     assert first.sum() == pytest.approx(1)
     context = replace(method.context, batch_size=1)
     assert context.shots == 2
+
+
+@pytest.mark.parametrize("name", ["few_shot", "markov"])
+def test_demonstrations_swapped_between_classes_mirror_the_channel(model, name):
+    """What stands for one class then stands for the other: their scores change places."""
+    options = {} if name == "markov" else {"readout": "channel"}
+    plain, swapped = (
+        fitted(model, name, shots=3, control=control, **options).scores(TEST)
+        for control in (None, "demo_labels_flipped")
+    )
+    np.testing.assert_allclose(plain, swapped[:, ::-1], atol=1e-5)
+    assert np.abs(plain[:, 0] - plain[:, 1]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"demonstrations": "per_query", "chooser": "nearest"}, "demonstrations=fixed"),
+        ({"words_used": "searched"}, "readout=channel has none"),
+        ({"words": ("A", "C")}, "leave out verbalizer.words"),
+    ],
+)
+def test_options_that_the_channel_cannot_use_are_refused(model, options, says):
+    with pytest.raises(InputError, match=says):
+        build(model, readout="channel", **options)
+
+
+def test_each_class_has_the_whole_context_to_itself(model):
+    """300 tokens hold seven demonstrations of 40 bases of one class, not of two."""
+    long = rows(40, seed=4, shortest=40)
+    assert build(model, shots=6, readout="channel").check(long) is None
+    fitted(model, shots=6, readout="channel", train=long)
+    with pytest.raises(InputError, match="exceed the 300 there are"):
+        fitted(model, shots=6, train=long)
