@@ -25,7 +25,7 @@ class StatePromptConfig(SoftPromptConfig):
     config=StatePromptConfig,
     budget="prompt_tokens",
     default_budget=0,
-    also=("shots",),
+    extra_budgets=("shots",),
 )
 class StatePrompt(PromptTuning):
     """Offsets of hidden channels, one set a class, at every position; vectors beside them.
