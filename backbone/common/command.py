@@ -34,8 +34,12 @@ def exit_code(work: Callable[[], Iterable[object] | None]) -> int:
 
 
 def fail(message: str) -> int:
-    """Print one line about a mistake on standard error and return the exit code 2."""
-    print(f"error: {message}", file=sys.stderr)
+    """Print one line about a mistake on standard error and return the exit code 2.
+
+    A message may quote what was typed; characters that would break the line are escaped.
+    """
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    print(f"error: {line}", file=sys.stderr)
     return 2
 
 

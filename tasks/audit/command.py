@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.files import json_text, write_text
 from backbone.common.options import help_text, option, read_options
@@ -183,14 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or {"-h", "--help"} & set(words):
         print(help_text(Options, COMMAND))
         return 0
-    try:
+
+    def work() -> None:
         if "=" in words[0]:
             raise InputError(f"expected a task name, got {words[0]!r}: {COMMAND} ...")
         check(words[0], words[1:])
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import os
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from icl import run
@@ -45,6 +45,7 @@ LINES = st.tuples(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(LINES)
+@example(["task=tiny_rows", "method=gc_only", "k=\r", "--cfg", "job"])  # quoted in a message
 def test_every_command_line_ends_in_a_result_or_in_one_line(
     tiny, tmp_path, capsys, monkeypatch, words
 ):
