@@ -10,7 +10,7 @@ from icl.inference.channel import ChannelReader, ChannelScorer, ReadoutConfig
 from icl.inference.demonstrations import DemonstrationConfig
 from icl.inference.reader import PromptReader
 from icl.method import Context, method
-from icl.methods.zero_shot import Words, ZeroShot, ZeroShotConfig
+from icl.methods.zero_shot import LabelWords, ZeroShot, ZeroShotConfig
 from prompts.channel_prompt import ChannelPrompt
 
 
@@ -47,7 +47,7 @@ class FewShot(ZeroShot):
         """Whether the query is read behind the demonstrations of each class."""
         return self.config.readout == "channel"
 
-    def _reader(self, words: Words) -> PromptReader | ChannelReader:
+    def _reader(self, words: LabelWords) -> PromptReader | ChannelReader:
         if not self.reads_channel:
             return super()._reader(words)
         model, classes = self.context.load_backbone(), len(self.context.labels)

@@ -18,7 +18,7 @@ from icl.inference.channel import NORMALISATIONS
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.method import method
 from icl.methods.few_shot import FewShot
-from icl.methods.zero_shot import Words, ZeroShotConfig
+from icl.methods.zero_shot import LabelWords, ZeroShotConfig
 from prompts.template import ClassTemplate, Policy
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
@@ -71,7 +71,7 @@ class Markov(FewShot):
         """Return options with which few_shot draws the same demonstrations."""
         return DemonstrationConfig(policy=self.config.policy)
 
-    def _reader(self, words: Words) -> "MarkovReader":  # type: ignore[override]
+    def _reader(self, words: LabelWords) -> "MarkovReader":  # type: ignore[override]
         return MarkovReader(
             self.demonstrations,
             len(self.context.labels),
