@@ -15,21 +15,21 @@ last position of the context, which differs between kinds of contexts (a vector,
 base) in ways that say nothing about the query. N is never a target.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.common.options import option
 from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import encode_dna
-from icl.inference.batches import EncodedSequences, both_strands
+from icl.inference.batches import Batch
 from icl.inference.demonstrations import DemonstrationSet
-from icl.inference.reader import ROOM, TOKENS, number_format
+from icl.inference.query_set import QuerySet, number_format
+from icl.inference.reader import ROOM
 from icl.method import Context
 from prompts.calibration import fit_scale_and_offset
 from prompts.channel_prompt import ChannelPrompt
@@ -257,63 +257,20 @@ class ChannelReader:
         self.prompt.rescale(*fit_scale_and_offset(scores, labels))
 
 
-class ChannelQuerySet:
-    """Labelled queries behind the contexts of all classes, on one strand or on both."""
+class ChannelQuerySet(QuerySet):
+    """Labelled queries after the contexts of all classes."""
 
     def __init__(self, reader: ChannelReader, examples: Sequence[Example], strands: str) -> None:
-        """Encode the rows.
-
-        Args:
-            reader: The contexts that they stand behind.
-            examples: N rows.
-            strands: "both", or "forward".
-
-        Raises:
-            InputError: If a row does not fit, with the numbers.
-        """
+        """Encode the rows; see `QuerySet`."""
+        super().__init__(reader.context, examples, strands, reader.longest_query)
         self.reader = reader
-        self.labels = np.array([e.label for e in examples])
-        sequences = [e.sequence for e in examples]
-        self.strands = 2 if strands == "both" else 1
-        both = both_strands(sequences) if self.strands == 2 else sequences
-        self.queries = EncodedSequences(both, reader.longest_query)
-        self._room = int(self.queries.padded.max(initial=0))
 
-    def epoch(self, rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Yield the rows of each step of an epoch; see `EncodedSequences.epoch`."""
-        yield from self.queries.epoch(len(self.labels), rows, generator)
+    def _shared(self) -> list[PrefixState | None]:
+        return self.reader.contexts(int(self.queries.padded.max(initial=0)))
 
-    def answers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return `scores`, and zeros (N,) where a label-word readout has the likeliest token."""
-        return self.scores(), np.zeros(len(self.labels), dtype=np.int64)
-
-    def keep_states(self) -> "ChannelQuerySet":
-        """Return itself: every state of a query changes with its class's context."""
-        return self
-
-    def scores(self) -> np.ndarray:
-        """Return log-probabilities (N, C), the scores of the strands averaged."""
-        reader, count = self.reader, len(self.labels)
-        scores = np.zeros((len(self.queries), len(reader.context.labels)))
-        with torch.no_grad(), number_format(reader.context):
-            contexts = reader.contexts(self._room)
-            for batch in self.queries.batches(reader.context.batch_size, tokens=TOKENS):
-                found = self._scored(batch.rows, contexts)
-                scores[batch.rows] = found.double().cpu().numpy()
-        averaged = scores.reshape(self.strands, count, -1).mean(axis=0)
-        return torch.from_numpy(averaged).log_softmax(-1).numpy()
-
-    def loss(self, rows: np.ndarray) -> Tensor:
-        """Return the mean cross-entropy of rows; row N + i is the other strand of row i."""
-        with number_format(self.reader.context):
-            scores = self._scored(rows, self.reader.contexts(self._room))
-        labels = torch.from_numpy(self.labels[rows % len(self.labels)]).to(scores.device)
-        return F.cross_entropy(scores, labels)
-
-    def _scored(self, rows: np.ndarray, contexts: Sequence[PrefixState | None]) -> Tensor:
-        reader, batch = self.reader, self.queries.batch(rows)
-        batch = batch.to(reader.context.device)
-        likelihood = reader.scorer.log_likelihood(contexts, batch.ids, batch.lengths)
+    def _read(self, batch: Batch, shared: list[PrefixState | None]) -> tuple[Tensor, None]:
+        reader = self.reader
+        likelihood = reader.scorer.log_likelihood(shared, batch.ids, batch.lengths)
         bases = reader.scorer.targets(batch.ids, batch.lengths)[0].sum(dim=1)
         normalised = normalise(likelihood, bases, reader.normalisation)
-        return reader.prompt.log_scale.exp() * normalised + reader.prompt.offset
+        return reader.prompt.log_scale.exp() * normalised + reader.prompt.offset, None

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from backbone.common.errors import InputError
-from icl.inference.channel import ChannelQuerySet, ChannelReader
+from icl.inference.channel import ChannelReader
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
-from icl.inference.reader import PromptReader, QuerySet
+from icl.inference.query_set import QuerySet
+from icl.inference.reader import PromptReader
 from icl.inference.strands import StrandConfigT, StrandMethod
 from icl.method import Context
 from prompts.template import ClassTemplate, Template
@@ -77,9 +78,7 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         longest = max(len(s) for s in (*(e.sequence for e in queries), *self.context.queries))
         self.demonstrations.draw(pool, self.verbalizer, longest)
 
-    def query_set(
-        self, examples: Sequence[Example], strands: str | None = None
-    ) -> QuerySet | ChannelQuerySet:
+    def query_set(self, examples: Sequence[Example], strands: str | None = None) -> QuerySet:
         """Return rows as queries of the present reader, on the method's strands by default."""
         return self.reader().queries(examples, strands or self.config.strands)
 

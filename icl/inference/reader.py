@@ -6,31 +6,27 @@ read off the backbone is the readout of `LabelWordScorer`.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import SEP
-from icl.inference.batches import Batch, EncodedSequences, both_strands
+from icl.inference.batches import Batch
 from icl.inference.demonstrations import DemonstrationSet
+from icl.inference.query_set import QuerySet, number_format
 from icl.inference.state_cache import cached_states, fits
 from icl.method import Context
 from prompts.calibration import fit_offset
 from prompts.soft_prompt import PromptShape, SoftPrompt
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
-
-TOKENS = 1 << 17
-"""Most tokens of a batch that is scored, so that long prompts fit the memory."""
 
 ROOM = 1 << 14
 """Least positions to encode shared demonstrations for. The last digits of a state depend on this
@@ -179,7 +175,7 @@ class PromptReader:
         if len(self.shared) and (self._frozen is None or self._frozen.room < room):
             left = self.scorer.model.config.max_seq_len - len(self.shared)
             room = min(left, max(ROOM, 1 << (room - 1).bit_length()))
-            with torch.no_grad(), self.autocast():
+            with torch.no_grad(), number_format(self.context):
                 self._frozen = self.scorer.prefix(self.prompt, self.shared, room)
         return self._frozen
 
@@ -202,25 +198,14 @@ class PromptReader:
         """Set the learned vectors to the embeddings of rows, from the first one on."""
         self.prompt.start_from_sequence(self.scorer.model, "".join(e.sequence for e in examples))
 
-    def queries(self, examples: Sequence[Example], strands: str) -> "QuerySet":
+    def queries(self, examples: Sequence[Example], strands: str) -> "PromptQuerySet":
         """Return rows as queries."""
-        return QuerySet(self, examples, strands)
+        return PromptQuerySet(self, examples, strands)
 
     def calibrate(self, scores: np.ndarray, labels: np.ndarray) -> None:
         """Fit the offsets to labelled rows, whose scores (N, C) the prompt gives now."""
         offset = self.prompt.offset.detach().cpu().numpy()
         self.prompt.set_offset(offset + fit_offset(scores, labels))
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Return the context of the run's number format."""
-        return number_format(self.context)
-
-
-def number_format(context: Context) -> AbstractContextManager[object]:
-    """Return the context manager of a run's number format."""
-    if context.precision == "bf16":
-        return torch.autocast(torch.device(context.device).type, torch.bfloat16)
-    return nullcontext()
 
 
 def reader_without_vectors(
@@ -246,11 +231,11 @@ def reader_without_vectors(
     return PromptReader(LabelWordScorer(model, words), empty, demonstrations, context)
 
 
-class QuerySet:
-    """Labelled queries in a prompt, on one strand or on both."""
+class PromptQuerySet(QuerySet):
+    """Labelled queries in a prompt; the opposite strand has the demonstrations of the given one."""
 
     def __init__(self, reader: PromptReader, examples: Sequence[Example], strands: str) -> None:
-        """Encode the rows; the opposite strand has the same demonstrations as the given one.
+        """Encode the rows.
 
         Args:
             reader: The prompt that they stand in.
@@ -261,12 +246,8 @@ class QuerySet:
             InputError: If a row does not fit, with the numbers.
         """
         self.reader = reader
-        self.labels = np.array([e.label for e in examples])
-        sequences = [e.sequence for e in examples]
-        own = [reader.demonstrations.own_ids(s, reader.template) for s in sequences]
-        self.strands = 2 if strands == "both" else 1
-        both = both_strands(sequences) if self.strands == 2 else sequences
-        self.queries = EncodedSequences(both, reader.longest_query, before=own * self.strands)
+        own = [reader.demonstrations.own_ids(e.sequence, reader.template) for e in examples]
+        super().__init__(reader.context, examples, strands, reader.longest_query, before=own)
         self._states: PrefixState | None = None
 
     @cached_property
@@ -274,7 +255,7 @@ class QuerySet:
         """Positions after the shared prefix: the longest row, and what follows it."""
         return int(self.queries.padded.max()) + self.reader.scorer.room_after(self.reader.prompt)
 
-    def keep_states(self) -> "QuerySet":
+    def keep_states(self) -> "PromptQuerySet":
         """Encode every row once, if its states depend on nothing learned and fit the memory."""
         unaffected = self.reader.readout != "mean" and not self.reader.learns_before
         most = self.reader.context.kept_bytes
@@ -282,52 +263,14 @@ class QuerySet:
             self._states = self._encode_all()
         return self
 
-    def epoch(self, rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Yield the rows of each training step, for `loss`; see `EncodedSequences.epoch`."""
-        return self.queries.epoch(len(self.labels), rows, generator)
-
-    def scores(self) -> np.ndarray:
-        """Return log-probabilities (N, C), averaged over the strands."""
-        return self.answers()[0]
-
-    def answers(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return log-probabilities (N, C), and the likeliest token (N,) of the vocabulary.
-
-        Scores are averaged over the strands; the token follows the forward strand, without offset.
-        """
-        reader, count = self.reader, len(self.labels)
-        scores = np.zeros((len(self.queries), len(reader.context.labels)))
-        likeliest, done = np.zeros(len(self.queries), dtype=np.int64), 0
-        with torch.no_grad(), reader.autocast():
-            prefix = self._prefix()
-            for batch in self.queries.batches(reader.context.batch_size, TOKENS):
-                found, logits = self._answer(batch, prefix)
-                scores[batch.rows] = found.double().cpu().numpy()
-                likeliest[batch.rows] = logits.argmax(-1).cpu().numpy()
-                done += len(batch.rows)
-                reader.context.rows_done("scoring", done, len(self.queries))
-        averaged = scores.reshape(self.strands, count, -1).mean(axis=0)
-        return torch.from_numpy(averaged).log_softmax(-1).numpy(), likeliest[:count]
-
-    def _prefix(self) -> PrefixState | None:
+    def _shared(self) -> PrefixState | None:
         return None if self._states is not None else self.reader.prefix(self._room)
 
-    def loss(self, rows: np.ndarray) -> Tensor:
-        """Return the mean cross-entropy of rows of one padded length.
-
-        Args:
-            rows: (B,) numbers below N, or N + i for the other strand of row i.
-        """
-        with self.reader.autocast():
-            scores = self._answer(self.queries.batch(rows), self._prefix())[0]
-        labels = torch.from_numpy(self.labels[rows % len(self.labels)]).to(scores.device)
-        return F.cross_entropy(scores, labels)
-
-    def _answer(self, batch: Batch, prefix: PrefixState | None) -> tuple[Tensor, Tensor]:
-        batch, states = batch.to(self.reader.context.device), None
+    def _read(self, batch: Batch, shared: PrefixState | None) -> tuple[Tensor, Tensor]:
+        states = None
         if self._states is not None:
             states = self._states.rows(torch.from_numpy(batch.rows).to(batch.ids.device))
-        return self.reader.answers(batch, prefix, states)
+        return self.reader.answers(batch, shared, states)
 
     def _bytes_per_row(self) -> int:
         scorer = self.reader.scorer
@@ -336,7 +279,7 @@ class QuerySet:
 
     def _encode_all(self) -> PrefixState:
         reader = self.reader
-        room, prefix = reader.scorer.room_after(reader.prompt), self._prefix()
+        room, prefix = reader.scorer.room_after(reader.prompt), self._shared()
         texts = [ids.tobytes().decode("latin-1") for ids in self.queries.encoded]
         row_of = {text: row for row, text in enumerate(texts)}
         encoded = itertools.count(1)
@@ -344,7 +287,7 @@ class QuerySet:
         def encode(text: str) -> tuple[Tensor, ...]:
             reader.context.rows_done("encoding", next(encoded), len(row_of))
             batch = self.queries.batch(np.array([row_of[text]])).to(reader.context.device)
-            with torch.no_grad(), reader.autocast():
+            with torch.no_grad(), number_format(reader.context):
                 state = reader.scorer.contexts(reader.prompt, batch, prefix)
             return tuple(t[0] for layer in state.layers for t in (layer.tail, layer.spill))
 

@@ -15,7 +15,8 @@ from backbone.common.streams import stream
 from icl.inference.batches import EncodedSequences
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.label_words import word_scores
-from icl.inference.reader import TOKENS, PromptReader, reader_without_vectors
+from icl.inference.query_set import TOKENS
+from icl.inference.reader import PromptReader, reader_without_vectors
 from icl.method import Context, method
 from icl.tuning.adapters import (
     backbone_of,

@@ -14,13 +14,13 @@ from backbone.common.options import option
 from backbone.common.streams import stream
 from icl.inference.channel import (
     NORMALISATIONS,
-    ChannelQuerySet,
     ChannelReader,
     ChannelScorer,
 )
 from icl.inference.demonstrations import DemonstrationConfig
 from icl.inference.label_word_method import LabelWordMethod
-from icl.inference.reader import LabelWordScorer, PromptReader, QuerySet
+from icl.inference.query_set import QuerySet
+from icl.inference.reader import LabelWordScorer, PromptReader
 from icl.inference.strands import StrandConfig
 from icl.method import Context, method
 from icl.tuning.label_word_tuning import ADVICE
@@ -234,9 +234,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
             config.readout,
         )
 
-    def query_set(
-        self, examples: Sequence[Example], strands: str | None = None
-    ) -> QuerySet | ChannelQuerySet:
+    def query_set(self, examples: Sequence[Example], strands: str | None = None) -> QuerySet:
         """Return rows as queries, encoded once where no learned vector stands before them."""
         return super().query_set(examples, strands).keep_states()
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from icl.inference.batches import Batch, EncodedSequences
-from icl.inference.reader import TOKENS
+from icl.inference.query_set import TOKENS
 from icl.tuning.adapters import backbone_of
 from icl.tuning.loop import Step
 from icl.tuning.tuned_method import TunedConfigT, TunedMethod, in_parts

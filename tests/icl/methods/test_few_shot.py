@@ -168,7 +168,7 @@ class Biased:
     [("contextual", "n_run"), ("contextual", "empty"), ("offset", ""), ("prior", "")],
 )
 def test_calibration_takes_a_known_lean_away(model, monkeypatch, calibration, nulls):
-    monkeypatch.setattr("icl.inference.reader.QuerySet", Biased)
+    monkeypatch.setattr("icl.inference.reader.PromptQuerySet", Biased)
     random = np.random.default_rng(0)
 
     def by_gc(n):
