@@ -151,7 +151,7 @@ def run(options: Options) -> Iterator[str]:
     """
     for name in options.tokens:
         if name not in TOKEN_ID:
-            raise InputError(f"tokens: {name!r} is none of {', '.join(TOKENS)}")
+            raise InputError(f"tokens: {name!r} is not one of {', '.join(TOKENS)}")
     if options.count < 1:
         raise InputError(f"count={options.count}: must be at least 1")
     clean, _ = normalise(options.prompt) if options.prompt else ("", 0)

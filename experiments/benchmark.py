@@ -51,9 +51,9 @@ class Options(CellOptions):
     tasks: list[str] = option(["synthetic_easy", "synthetic_hard"], "names of tasks")
     methods: list[str] = option(["majority", "gc_only", "kmer_logreg"], "names of methods")
     seeds: int = option(3, "runs with seed=0, 1, ... of training, draws and subset", least=1)
-    n_train: int = option(2000, "training rows at most", least=1)
-    prompt_tokens: int = option(16, "learned vectors of methods with that budget", least=0)
-    shots: int = option(2, "demonstrations per class of methods with that budget", least=0)
+    n_train: int = option(2000, "maximum number of training rows", least=1)
+    prompt_tokens: int = option(16, "learned vectors, for methods with that budget", least=0)
+    shots: int = option(2, "demonstrations per class, for methods with that budget", least=0)
     truncate: str = option(
         "none",
         "which end of a row too long for the backbone is cut",

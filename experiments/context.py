@@ -60,10 +60,10 @@ class Options:
 
     backbone: str = option("bundled", "a bundled or published name, or a folder")
     fasta: list[str] = option([], "files, folders or globs whose bases are scored (required)")
-    markov_fasta: list[str] = option([], "bases that Markov models count, but for scored files")
+    markov_fasta: list[str] = option([], "FASTA files for Markov models, without the scored files")
     out: str = option("runs-context", "folder of the table and the picture")
-    windows: int = option(200, "windows, chosen evenly among all", least=1)
-    scored: int = option(128, "bases scored at the end of each", least=1)
+    windows: int = option(200, "number of windows, evenly spaced", least=1)
+    scored: int = option(128, "bases scored at the end of each window", least=1)
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(1, "CPU threads", least=1)
 
@@ -144,7 +144,7 @@ def cut(genome: Genome, length: int, scored: int, most: int) -> np.ndarray:
         found.append(tiles[good])
     windows = np.concatenate(found)
     if not len(windows):
-        raise InputError(f"the FASTA files hold no window of {length} bases without much N")
+        raise InputError(f"the FASTA files contain no window of {length} bases without much N")
     return windows[np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(int)]
 
 

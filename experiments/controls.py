@@ -59,10 +59,10 @@ class Options(CellOptions):
     seeds: int = option(5, "runs with seed=0, 1, ... of demonstrations and training", least=1)
     split_seed: int = option(0, "seed of the division of the rows", least=0)
     n_train: int | None = option(None, "learn from a subset of this many rows", least=1)
-    shots: int = option(2, "demonstrations per class of methods with that budget", least=0)
-    prompt_tokens: int = option(16, "learned vectors of methods with that budget", least=0)
-    prompt_shots: int = option(0, "demonstrations per class beside learned vectors", least=0)
-    other_task: str = option("synthetic_easy", "task whose rows demos_other_task shows")
+    shots: int = option(2, "demonstrations per class, for methods with that budget", least=0)
+    prompt_tokens: int = option(16, "learned vectors, for methods with that budget", least=0)
+    prompt_shots: int = option(0, "demonstrations per class besides learned vectors", least=0)
+    other_task: str = option("synthetic_easy", "task whose rows demos_other_task uses")
     verbalizer: VerbalizerConfig = option(VerbalizerConfig, "")
 
 

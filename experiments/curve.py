@@ -37,10 +37,10 @@ class Options:
     runs: str = option("runs", "folder of the runs, as out= of python -m icl.run")
     out: str | None = option(None, "folder of the pictures; by default that of the runs")
     metric: str = option("accuracy", "any metric of the reports")
-    task: str | None = option(None, "one task alone")
+    task: str | None = option(None, "draw only this task")
     against: str = option("prompt_tokens", "budget on the horizontal axis", choices=tuple(AXES))
     pictures: list[str] = option(
-        ["curve"], "what is drawn", choices=("curve", "heat", "pareto", "importance", "all")
+        ["curve"], "pictures to draw", choices=("curve", "heat", "pareto", "importance", "all")
     )
     cost: str = option("seconds", "horizontal axis of the Pareto picture", choices=tuple(COSTS))
 

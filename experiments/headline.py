@@ -59,7 +59,7 @@ class Options(CellOptions):
     split_seeds: int = option(5, "divisions of the rows, with split_seed=0, 1, ...", least=1)
     k: int = option(16, "prompt tokens", least=1)
     method: str = option(
-        "soft_prompt", "how prompts are learned", choices=("soft_prompt", "deep_prompt")
+        "soft_prompt", "prompt-tuning method", choices=("soft_prompt", "deep_prompt")
     )
     controls: list[str] = option(
         ["random_backbone", "train_labels_shuffled"], "controls of the prompt; [] for none"

@@ -44,13 +44,13 @@ class Options:
 
     backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
     probe: list[str] = option(DEFAULT_PROBES, "names of probes")
-    shots: list[int] = option([0, 1, 2, 4, 8], "demonstrations a word, or copies", least=0)
-    episodes: int = option(1000, "questions for each line", least=1)
-    seed: int = option(0, "seed of all draws", least=0)
+    shots: list[int] = option([0, 1, 2, 4, 8], "demonstrations per word, or copies", least=0)
+    episodes: int = option(1000, "questions per line of the table", least=1)
+    seed: int = option(0, "random seed", least=0)
     out: str | None = option(None, "table to write (.tsv)")
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(2, "CPU threads", least=1)
-    batch_size: int = option(64, "questions of a forward pass", least=1)
+    batch_size: int = option(64, "questions per forward pass", least=1)
 
 
 class Writer:

@@ -40,7 +40,7 @@ class Options(TrainerConfig):
     """Options of the trainer, and what it is trained on."""
 
     probe: str = option(MISSING, "name of a probe: recall, boolean, ... (required)")
-    shots: int = option(4, "most shots of a row, which draws its own number from 1 on", least=1)
+    shots: int = option(4, "maximum shots per row; each row draws its own number", least=1)
 
 
 class EpisodeSource:

@@ -23,7 +23,7 @@ class Options:
     """Options of the command."""
 
     runs: str = option("runs", "folder of the runs, as out= of python -m icl.run")
-    out: str | None = option(None, "file of the page; by default report.html in that folder")
+    out: str | None = option(None, "HTML file to write; by default report.html in runs")
     title: str | None = option(None, "heading of the page")
 
 

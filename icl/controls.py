@@ -1,6 +1,6 @@
 """Controls: runs from which one thing that a method might learn from has been removed.
 
-Whatever effect such a run still shows did not come from what was removed. Min et al. 2022 (arXiv
+An effect that persists in such a run does not come from what was removed. Min et al. 2022 (arXiv
 2202.12837) introduced most of these for language models: demonstrations with uninformative labels,
 or with unrelated text.
 """
@@ -48,33 +48,33 @@ CONTROLS: dict[str, Control] = {
         "the demonstrations' labels are permuted among them",
         "demonstrations",
         "learning from the labels",
-        f"{_UNCHANGED} use which label stands beside which demonstration.",
+        f"{_UNCHANGED} use the pairing of demonstrations and labels.",
     ),
     "demo_labels_flipped": Control(
         "every demonstration has the label of the next class",
         "demonstrations",
         "learning from the labels",
         "A method that follows the labels falls below chance in this control; unchanged accuracy "
-        "means that it ignores them.",
+        "means the labels are ignored.",
     ),
     "demo_labels_random": Control(
         "the demonstrations' labels are drawn uniformly from all classes",
         "demonstrations",
         "learning from the labels",
-        f"{_UNCHANGED} use the labels, or that every class is shown equally often.",
+        f"{_UNCHANGED} use the labels, or the equal number of demonstrations per class.",
     ),
     "words_swapped": Control(
-        "every class has the label word of the next class",
+        "label words are rotated by one class",
         "label words",
-        "leaning on which word stands for which class",
-        "An effect survives if accuracy is unchanged; a difference shows how much of it depends on "
-        "the choice of words.",
+        "dependence on the label-word assignment",
+        "The effect persists if accuracy is unchanged; a difference shows how much of the effect "
+        "depends on the label-word assignment.",
     ),
     "demos_other_task": Control(
         "the demonstrations are rows of another task, with their labels there",
         "demonstrations",
         "learning from this task's demonstrations",
-        f"{_UNCHANGED} use what the demonstrations say about this task.",
+        f"{_UNCHANGED} use what the demonstrations reveal about this task.",
     ),
     "demos_random_dna": Control(
         "the demonstrations are random nucleotides of the same lengths, with the same labels",
@@ -83,7 +83,7 @@ CONTROLS: dict[str, Control] = {
         f"{_UNCHANGED} use the sequences of the demonstrations, not their format alone.",
     ),
     "query_alone": Control(
-        "no demonstration is shown",
+        "the query is given without demonstrations",
         "demonstrations",
         "gaining from demonstrations",
         f"{_UNCHANGED} gain from demonstrations, whatever they learn from them.",
@@ -114,7 +114,7 @@ def applicable(method: MethodEntry, shots: int | None) -> list[str]:
 
     Args:
         method: The registered method.
-        shots: Demonstrations per class that it shows.
+        shots: Demonstrations per class that it uses.
     """
     has: dict[Needs, bool] = {
         "demonstrations": method.label_words and bool(shots),

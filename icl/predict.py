@@ -44,10 +44,10 @@ class PredictConfig:
     fasta: str = option(MISSING, "FASTA file (plain, gzip or bgzip) or folder")
     bed: str | None = option(None, "intervals to score; by default all records")
     out: str = option("scores.tsv", "table to write")
-    strands: str = option("both", "strands that are averaged", choices=("both", "forward"))
+    strands: str = option("both", "strands to average", choices=("both", "forward"))
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(2, "CPU threads", least=1)
-    batch_size: int = option(64, "rows of a forward pass", least=1)
+    batch_size: int = option(64, "rows per forward pass", least=1)
     plugins: list[str] = option([], "modules with the run's method, as [my_lab.methods]")
 
 

@@ -1,6 +1,6 @@
 """python -m icl.run task=TASK method=METHOD k=16: fit one method on one task and report.
 
-The way of a run: rows -> method -> check -> identity -> fit -> scores -> metrics -> files.
+Stages of a run: rows -> method -> check -> identity -> fit -> scores -> metrics -> files.
 Nothing is written before everything that can be checked has been.
 """
 

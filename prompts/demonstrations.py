@@ -134,7 +134,7 @@ class DemonstrationChooser:
         """Return the set for one query: a function of the pool, the seed and the sequence alone.
 
         Raises:
-            InputError: If a class has fewer than `shots` rows that are no relatives of the query.
+            InputError: If a class has fewer than `shots` rows unrelated to the query.
         """
         if not self.shots:
             return ()
@@ -237,8 +237,8 @@ class DemonstrationChooser:
 
     def _too_few(self, label: int, eligible: int) -> InputError:
         return InputError(
-            f"shots={self.shots}: class {label} has {eligible} rows that are no relatives of "
-            f"a query, of {len(self._rows[label])} in the pool; give fewer shots or more training "
+            f"shots={self.shots}: class {label} has {eligible} rows unrelated to the queries, "
+            f"of {len(self._rows[label])} in the pool; give fewer shots or more training "
             f"rows"
         )
 

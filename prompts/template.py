@@ -184,7 +184,7 @@ class TokenBudget:
         if left < 0:
             raise InputError(
                 f"{query_length} nucleotides + [SEP] + {template.verbalizer.length} for the label "
-                f"word = {ending} tokens exceed the {self.tokens} there are; use a backbone with "
+                f"word = {ending} tokens exceed the maximum of {self.tokens}; use a backbone with "
                 f"a longer context"
             )
         if self.policy == "drop":
@@ -197,7 +197,7 @@ class TokenBudget:
         if template.length(kept) > left:
             raise InputError(
                 f"{len(kept)} demonstrations of {template.length(kept)} tokens + {ending} for "
-                f"query, [SEP] and label word exceed the {self.tokens} there are; give fewer "
+                f"query, [SEP] and label word exceed the maximum of {self.tokens}; give fewer "
                 f"shots, method.policy=drop or trim, or a backbone with a longer context"
             )
         return Selection(kept, template.bases(kept), len(demonstrations) - len(kept), trimmed)

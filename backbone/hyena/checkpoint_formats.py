@@ -135,7 +135,7 @@ def read_config(path: Path) -> HyenaDNAConfig:
     try:
         raw = json.loads(file.read_text())
     except FileNotFoundError:
-        raise InputError(f"{folder} is no checkpoint: it has no config.json") from None
+        raise InputError(f"{folder} is not a checkpoint: it has no config.json") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file} is damaged: {error}") from None
     if not isinstance(raw, dict) or not {"d_model", "hidden_size"} & set(raw):
@@ -180,8 +180,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return _read_file(others[0])
     if others:
         names = ", ".join(file.name for file in others)
-        raise InputError(f"{path} holds several files of weights; give one of them: {names}")
-    raise InputError(f"{path} is no checkpoint: it has no {', '.join(WHOLE[:-1])} or {WHOLE[-1]}")
+        raise InputError(f"{path} contains several weight files; give one of them: {names}")
+    raise InputError(
+        f"{path} is not a checkpoint: it has no {', '.join(WHOLE[:-1])} or {WHOLE[-1]}"
+    )
 
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
@@ -194,7 +196,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     for file in files:
         # A name with a path in it could point outside the checkpoint.
         if Path(file).name != file or not (index.parent / file).is_file():
-            raise InputError(f"{index} names {file}, which is not beside it")
+            raise InputError(f"{index} names {file}, which is not in the same folder")
         tensors |= _read_file(index.parent / file)
     if missing := sorted(set(places) - set(tensors)):
         raise InputError(f"{index}: tensor {missing[0]} is in none of its {len(files)} shards")
@@ -236,7 +238,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         tensors = content.get("state_dict", content.get("model", content))
     if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise InputError(f"{path} holds no state_dict of tensors")
+        raise InputError(f"{path} contains no state_dict of tensors")
     return dict(tensors)
 
 
@@ -277,12 +279,12 @@ def _in_our_vocabulary(tensors: dict[str, Tensor], path: Path) -> dict[str, Tens
     except FileNotFoundError as error:
         raise InputError(
             f"{path} is MultiMolecule's port, whose vocabulary has an order of its own: "
-            f"{error.filename} must lie beside the weights"
+            f"{error.filename} must be in the folder of the weights"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{folder}: the tokenizer's files are damaged: {error}") from None
     if settings.get("nmers", 1) != 1 or settings.get("codon"):
-        raise InputError(f"{folder}: its tokens are words of several bases; one base is needed")
+        raise InputError(f"{folder}: its tokens are k-mers; a token must be one base")
     wanted = (*_MULTIMOLECULE_SPECIALS, *TOKENS[len(SPECIALS) :])
     if missing := sorted(set(wanted) - set(order)):
         raise InputError(f"{file} has no token {missing[0]}")
@@ -397,10 +399,12 @@ def _config_from(tensors: Mapping[str, Tensor], path: Path) -> HyenaDNAConfig:
         inner = tensors[f"{_LAYERS}0.mlp.fc1.weight"]
         short = tensors[f"{_LAYERS}0.mixer.short_filter.weight"]
     except KeyError as error:
-        raise InputError(f"{path} is no HyenaDNA: it has no tensor {error.args[0]}") from None
+        raise InputError(
+            f"{path} is not a HyenaDNA checkpoint: it has no tensor {error.args[0]}"
+        ) from None
     if positions is None:
         raise InputError(
-            f"{path}: no tensor says how long an input may be; put its config.json beside it, with "
+            f"{path}: no tensor gives the maximum input length; put its config.json there, with "
             f"max_seq_len"
         )
     depth = {

@@ -101,7 +101,7 @@ def resolve(name_or_path: str) -> Path:
         return path
     if path.is_file():
         raise InputError(
-            f"backbone={name_or_path} is no file of weights; they end in {', '.join(SUFFIXES)}"
+            f"backbone={name_or_path} is not a weights file; they end in {', '.join(SUFFIXES)}"
         )
     if HUB_ID.fullmatch(name_or_path):
         return _fetch(name, revision or None)
@@ -161,7 +161,7 @@ def _fetch(hub: str, revision: str | None) -> Path:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
-                f"{hub} cannot be kept: no space is left for {error.filename or 'the Hub cache'}; "
+                f"{hub} cannot be saved: no space is left for {error.filename or 'the Hub cache'}; "
                 f"free some, or set HF_HOME to a folder on another disk"
             ) from None
         raise InputError(_offline(hub)) from None

@@ -21,9 +21,9 @@ class TrainerConfig:
 
     out: str = option(MISSING, "folder for checkpoints, metrics and the model (required)")
 
-    d_model: int = option(128, "width", above=0)
-    n_layer: int = option(2, "blocks", above=0)
-    d_inner: int | None = option(None, "width of the MLP; 4 d_model unless given", above=0)
+    d_model: int = option(128, "model width", above=0)
+    n_layer: int = option(2, "number of blocks", above=0)
+    d_inner: int | None = option(None, "width of the MLP; by default 4 d_model", above=0)
     max_seq_len: int = option(
         1024, "longest input; the filters are functions of lag / max_seq_len", above=0
     )
@@ -38,14 +38,16 @@ class TrainerConfig:
     )
 
     tokens: int | None = option(None, "budget in tokens", above=0)
-    minutes: float | None = option(None, "budget in minutes; with tokens, what ends first", above=0)
-    batch_tokens: int = option(16384, "tokens a step, the same in every stage", above=0)
-    micro_tokens: int | None = option(
-        None, "tokens that a process holds at once; a larger batch is accumulated in parts", above=0
+    minutes: float | None = option(
+        None, "budget in minutes; with tokens=, the first reached", above=0
     )
-    first_length: int = option(256, "windows of the first stage are at least this long", above=0)
+    batch_tokens: int = option(16384, "tokens per step, the same in every stage", above=0)
+    micro_tokens: int | None = option(
+        None, "tokens held in memory per process; larger batches accumulate gradients", above=0
+    )
+    first_length: int = option(256, "minimum window length of the first stage", above=0)
     last_length: int | None = option(
-        None, "windows of the last stage; max_seq_len unless given", above=0
+        None, "window length of the last stage; by default max_seq_len", above=0
     )
     length_warmup: float = option(
         0.3, "share of the budget before the last stage", least=0, below=1
@@ -73,14 +75,16 @@ class TrainerConfig:
     checkpoint_every: int = option(5_000_000, "tokens between checkpoints", above=0)
     keep: int = option(2, "newest checkpoints to keep, besides the best by validation", above=0)
     log_every: int = option(20, "steps between lines of metrics.jsonl", above=0)
-    tensorboard: bool = option(False, "whether OUT/tensorboard has the metrics too")
+    tensorboard: bool = option(False, "also write the metrics to OUT/tensorboard")
 
-    device: str = option("cpu", "cpu, cuda, cuda:1, mps; with accelerate launch each its own cuda")
+    device: str = option(
+        "cpu", "cpu, cuda, cuda:1 or mps; accelerate launch gives each process a GPU"
+    )
     precision: str = option(
-        "float32", "bf16 is autocast; transforms stay in float32", choices=("float32", "bf16")
+        "float32", "arithmetic; bf16 by autocast, with FFTs in float32", choices=("float32", "bf16")
     )
     gradient_checkpointing: str = option(
-        "none", "what the backward pass computes again", choices=("none", "block", "mixer")
+        "none", "what the backward pass recomputes", choices=("none", "block", "mixer")
     )
     threads: int = option(2, "CPU threads", above=0)
 
@@ -111,7 +115,7 @@ class GenomeOptions(Sources):
     """One of several genomes."""
 
     weight: float = option(
-        1.0, "how often its windows are drawn, against all other weights", above=0
+        1.0, "sampling weight of its windows, relative to the other genomes", above=0
     )
 
 
@@ -122,19 +126,19 @@ class PretrainConfig(TrainerConfig, Sources):
     genomes: dict[str, GenomeOptions] = option({}, "several genomes, in place of fasta=, each with")
     alphabet: str = option("dna", "alphabet of the sequences", choices=tuple(ALPHABETS))
     max_unknown: float = option(
-        0.1, "windows with a larger share of N are passed over; 1 keeps all", least=0, most=1
+        0.1, "skip windows with a larger share of N; 1 keeps all", least=0, most=1
     )
     max_soft_masked: float = option(
         1.0,
-        "windows with a larger share of lower case (soft-masked) are passed over",
+        "skip windows with a larger share of soft-masked (lower-case) letters",
         least=0,
         most=1,
     )
     soft_masked_targets: bool = option(
-        True, "whether lower-case letters are predicted, or only read as context"
+        True, "whether lower-case letters are targets, or only context"
     )
     reverse_complement: bool | None = option(
-        None, "half of the windows from the other strand; true for dna unless given"
+        None, "reverse-complement half of the windows; by default true for dna"
     )
 
     def tokenizer(self) -> SequenceTokenizer:
@@ -204,7 +208,7 @@ def check(config: TrainerConfig) -> None:
         raise InputError(f"last_length={longest} exceeds max_seq_len={config.max_seq_len}")
     if config.batch_tokens < longest:
         raise InputError(
-            f"batch_tokens={config.batch_tokens} does not hold one window of {longest} tokens, "
+            f"batch_tokens={config.batch_tokens} is smaller than one window of {longest} tokens, "
             f"the last stage's; raise batch_tokens or lower last_length"
         )
     if (config.valid_length or 0) > config.max_seq_len:
@@ -235,7 +239,9 @@ def check_pretraining(config: PretrainConfig) -> None:
 def _check_genomes(config: PretrainConfig) -> None:
     given = [f.name for f in fields(Sources) if getattr(config, f.name)]
     if given:
-        raise InputError(f"{given[0]}= cannot stand beside genomes; write genomes.NAME.{given[0]}=")
+        raise InputError(
+            f"{given[0]}= cannot be combined with genomes; write genomes.NAME.{given[0]}="
+        )
     for name, genome in config.genomes.items():
         if not genome.fasta:
             raise InputError(f"genomes.{name}.fasta= is missing: give FASTA files, folder or glob")

@@ -67,7 +67,7 @@ def read_bed(path: str | Path) -> list[Interval]:
     except READ_ERRORS as error:
         raise InputError(f"cannot read the BED file {path}: {error}") from error
     if not intervals:
-        raise InputError(f"the BED file {path} holds no interval")
+        raise InputError(f"the BED file {path} contains no interval")
     return intervals
 
 
@@ -90,7 +90,7 @@ def _interval(columns: tuple[str, ...], where: str) -> Interval:
         raise InputError(f"{where}: needs three columns (record, start, end), has {len(columns)}")
     record, *ends = columns[:3]
     if not record.strip():
-        raise InputError(f"{where}: names no record")
+        raise InputError(f"{where}: has no record name")
     for text in ends:
         if not _COORDINATE.fullmatch(text):
             raise InputError(f"{where}: start and end must be whole numbers, not {text[:20]!r}")

@@ -77,7 +77,7 @@ def open_indexed(path: Path) -> pyfaidx.Faidx:
         return _open(path, folder / name, is_bgzf)
     except OSError as error:
         raise InputError(
-            f"cannot keep an index or a copy of {path} in {folder} or in the cache folder: "
+            f"cannot save an index or a copy of {path} in {folder} or in the cache folder: "
             f"{error.strerror or error}; free some space, or name a folder in XDG_CACHE_HOME"
         ) from error
 
@@ -285,7 +285,7 @@ def _rewrite(path: Path, copy: Path) -> list[IndexRow]:
                 if not name:
                     raise InputError(f"{path}, line {number}: the record has no name")
                 if name in rows:
-                    raise InputError(f"{path}, line {number}: a second record is called {name!r}")
+                    raise InputError(f"{path}, line {number}: duplicate record name {name!r}")
                 out.write(f">{name}\n".encode())
                 offset = out.tell()
                 rows[name] = (name, 0, offset, 0, 1)
@@ -293,7 +293,7 @@ def _rewrite(path: Path, copy: Path) -> list[IndexRow]:
                 letters = piece.translate(_WITHOUT_BLANKS).encode("utf-8")
                 if letters and not name and is_start and not piece.startswith(";"):
                     raise InputError(
-                        f"{path} is no FASTA file: line {number} comes before any record, which "
+                        f"{path} is not a FASTA file: line {number} comes before any record, which "
                         f"begins with > and a name"
                     )
                 if name:

@@ -25,10 +25,10 @@ class Options:
     shots: int = option(16, "demonstrations per class", least=1)
     classes: int = option(2, "classes", least=1)
     length: int = option(500, "bases of a demonstration and of a query", least=1)
-    batch: int = option(8, "queries at a time; 256 share one encoding of the prompt", least=1)
+    batch: int = option(8, "queries per batch; 256 share one encoding of the prompt", least=1)
     threads: int = option(2, "CPU threads", least=1)
     device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
-    repeats: int = option(3, "repetitions, of which the median counts", least=1)
+    repeats: int = option(3, "repetitions; the median is reported", least=1)
 
 
 def measure_all(options: Options) -> Path:

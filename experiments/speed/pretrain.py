@@ -51,15 +51,17 @@ class Options:
     """Options of the subcommand."""
 
     out: str = option("runs-speed", "folder of tables and picture; finished rows are kept")
-    lengths: list[int] = option([1 << i for i in range(10, 21, 2)], "tokens of the row", least=2)
-    paths: list[str] = option(list(FORMS), "what is measured", choices=FORMS)
+    lengths: list[int] = option(
+        [1 << i for i in range(10, 21, 2)], "row lengths in tokens", least=2
+    )
+    paths: list[str] = option(list(FORMS), "what to measure", choices=FORMS)
     width: int = option(128, "width of the model", least=1)
     layers: int = option(2, "layers of the model", least=1)
-    longest_transformer: int = option(1 << 16, "longest row of the Transformer")
+    longest_transformer: int = option(1 << 16, "longest row for the Transformer")
     threads: int = option(2, "CPU threads", least=1)
     device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
     dtype: str = option("float32", "arithmetic, with transforms in float32", choices=DTYPES)
-    repeats: int = option(3, "repetitions after an uncounted one; the median counts", least=1)
+    repeats: int = option(3, "repetitions after a warm-up; the median is reported", least=1)
 
 
 @dataclass(frozen=True)

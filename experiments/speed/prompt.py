@@ -60,11 +60,11 @@ class Options:
     out: str = option("runs-speed", "folder of the table and the picture")
     prompt_tokens: list[int] = option([16, 128, 512, 4096, 32768], "prompt lengths", least=1)
     widths: list[int] = option([128, 256], "128 (2 layers) and 256 (8 layers)")
-    batch: int = option(32, "rows of a step; halved until the plain path fits in memory", least=1)
+    batch: int = option(32, "rows per step; halved until the plain path fits in memory", least=1)
     query_length: int = option(500, "bases of a query", least=1)
     threads: int = option(2, "CPU threads", least=1)
     device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
-    repeats: int = option(3, "repetitions, of which the median counts", least=1)
+    repeats: int = option(3, "repetitions; the median is reported", least=1)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def check(options: Options) -> None:
     """
     for width in options.widths:
         if width not in LAYERS:
-            raise InputError(f"widths: {width} is none of {', '.join(map(str, LAYERS))}")
+            raise InputError(f"widths: {width} is not one of {', '.join(map(str, LAYERS))}")
 
 
 def measurements(options: Options) -> Iterator[Row]:

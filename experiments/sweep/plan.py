@@ -193,7 +193,7 @@ def read_values(name: str, text: str) -> BaseDistribution:
     # Optuna keeps no lists; as text they are what a command line takes.
     choices = [as_text(value) if isinstance(value, list | dict) else value for value in values]
     if len(set(map(as_text, choices))) < len(choices):
-        raise InputError(f"space.{name}={text}: holds a value twice")
+        raise InputError(f"space.{name}={text}: contains a value twice")
     return CategoricalDistribution(choices)
 
 

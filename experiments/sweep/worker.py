@@ -53,13 +53,13 @@ Run = Callable[[RunConfig, Watch], list[Finished]]
 class WorkerOptions:
     """Options of a worker."""
 
-    study: str = option(MISSING, "its name")
-    storage: str | None = option(None, f"its database; falls back to the variable {STORAGE}")
+    study: str = option(MISSING, "name of the study")
+    storage: str | None = option(None, f"database URL; falls back to the variable {STORAGE}")
     data: str | None = option(None, "folder of tables")
     out: str = option("runs", "folder in which runs are written")
-    number: int = option(1, "of this worker, for a launcher to count")
-    until: float = option(math.inf, "takes no cell after this time, in seconds since 1970")
-    parent: int | None = option(None, "id of the process whose end it heeds")
+    number: int = option(1, "number of this worker")
+    until: float = option(math.inf, "start no run after this time, in seconds since 1970")
+    parent: int | None = option(None, "process ID; the worker stops when that process ends")
 
 
 class Stop:

@@ -48,7 +48,7 @@ GROUPS = ("task", "method")
 class VerbalizerConfig:
     """The label words."""
 
-    words: list[str] | None = option(None, "one word of nucleotides per class, as [A,N]")
+    words: list[str] | None = option(None, "one nucleotide word per class, as [A,N]")
 
 
 @dataclass
@@ -71,7 +71,7 @@ class RunConfig:
     strict: bool = option(False, "refuse to run if test rows are copies of training rows")
     audit: str = option(
         "relatives",
-        "search for evaluated rows related to training rows; none leaves it out",
+        "search for evaluated rows related to training rows; none skips it",
         choices=("relatives", "none"),
     )
     n_train: int | None = option(None, "learn from a stratified subset of this many rows", least=1)
@@ -84,8 +84,8 @@ class RunConfig:
         None, "with truncate: longest row in bases; by default as many as fit", least=1
     )
     controls: list[str] = option([], "also run these controls, as [a,b], or [all] that apply")
-    control: str | None = option(None, "run this control alone, without the plain run")
-    other_task: str = option("synthetic_easy", "task whose rows demos_other_task shows")
+    control: str | None = option(None, "run only this control, without the plain run")
+    other_task: str = option("synthetic_easy", "task whose rows demos_other_task uses")
     backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs", "folder in which runs are kept")
@@ -93,9 +93,9 @@ class RunConfig:
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(2, "CPU threads; results repeat exactly only with equal ones", least=1)
     precision: str = option("float32", "arithmetic of the backbone", choices=("float32", "bf16"))
-    batch_size: int = option(64, "rows of a forward pass", least=1)
-    keep_gb: int | None = option(None, "GB for rows that are encoded once; 2 if null", least=0)
-    force: bool = option(False, "repeat a finished run")
+    batch_size: int = option(64, "rows per forward pass", least=1)
+    keep_gb: int | None = option(None, "memory limit in GB for cached states; default 2", least=0)
+    force: bool = option(False, "repeat a run that is already finished")
     plugins: list[str] = option([], "modules with methods or tasks, as [my_lab.methods]")
     verbalizer: VerbalizerConfig = option(VerbalizerConfig, "")
 

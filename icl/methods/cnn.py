@@ -161,7 +161,7 @@ class CNN(Method[CNNConfig]):
         wanted = {name: tuple(t.shape) for name, t in self._network.state_dict().items()}
         given = {name: array.shape for name, array in state.items() if name != "length"}
         if wanted != given:
-            raise InputError(f"the learned network has shapes {given}, the task asks {wanted}")
+            raise InputError(f"the learned network has shapes {given}, the task requires {wanted}")
         self._network.load_state_dict({n: torch.from_numpy(state[n].copy()) for n in wanted})
 
     def _initial(self) -> Network:

@@ -21,7 +21,7 @@ class FineTuneConfig(TunedConfig):
     """How backbone and head are tuned."""
 
     lr: float = option(6e-4, "peak learning rate, as published", above=0)
-    weight_decay: float = option(0.1, "of AdamW, as published", least=0)
+    weight_decay: float = option(0.1, "AdamW weight decay, as published", least=0)
 
 
 @method("fine_tune", config=FineTuneConfig, label_words=False, kinds=KINDS, version=2)

@@ -37,14 +37,12 @@ class InstructionTuningConfig(TunedConfig, DemonstrationConfig):
     """What is tuned, on how many prompts, and which demonstrations they have."""
 
     lr: float = option(3e-4, "peak learning rate", above=0)
-    rows: int = option(8, "prompts of a training step", least=1)
-    tuning_samples: int = option(64, "training rows that are queries of tuning prompts", least=1)
+    rows: int = option(8, "prompts per training step", least=1)
+    tuning_samples: int = option(64, "training rows used as queries in tuning prompts", least=1)
     validation_samples: int = option(
-        256, "validation rows, at most, that choose the epoch", least=1
+        256, "maximum number of validation rows that choose the epoch", least=1
     )
-    adapter: str = option(
-        "none", "what is tuned: all weights (none) or an adapter", choices=("none", "lora")
-    )
+    adapter: str = option("none", "tune all weights (none) or an adapter", choices=("none", "lora"))
     rank: int = option(8, "rank of each update, with adapter=lora", least=1)
     alpha: float = option(16.0, "an update is scaled by alpha / rank", above=0)
 

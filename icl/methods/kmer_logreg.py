@@ -20,7 +20,7 @@ class KmerConfig(MethodConfig):
     """Options of `kmer_logreg`."""
 
     kmer: int | None = option(
-        None, "length of the words; null lets validation choose", least=1, most=LONGEST
+        None, "k-mer length; null chooses on validation rows", least=1, most=LONGEST
     )
     kmers: list[int] = option([2, 3, 4, 5, 6], "lengths to choose from", least=1, most=LONGEST)
 

@@ -37,7 +37,7 @@ class SoftPromptConfig(StrandConfig, DemonstrationConfig, TuningConfig):
     """Where the vectors stand, how the answer is read, and how the vectors are tuned."""
 
     lr: float = option(0.1, "peak learning rate", above=0)
-    epochs: int = option(20, "epochs at most", least=1)
+    epochs: int = option(20, "maximum number of epochs", least=1)
     placement: str = option(
         "after",
         "vectors before the query, after it, or split",

@@ -29,8 +29,8 @@ PART = 1 << 12
 class TunedConfig(StrandConfig, TuningConfig):
     """How weights are tuned, and which strands are read."""
 
-    epochs: int = option(10, "epochs at most", least=1)
-    patience: int = option(3, "epochs without a better validation loss", least=1)
+    epochs: int = option(10, "maximum number of epochs", least=1)
+    patience: int = option(3, "epochs without improvement before stopping", least=1)
 
 
 TunedConfigT = TypeVar("TunedConfigT", bound=TunedConfig)

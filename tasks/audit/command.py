@@ -41,8 +41,10 @@ class Options:
 
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs", "folder that receives audit_NAME.json, .csv and clean_NAME.tsv")
-    pretraining: str | None = option(None, "BED file of what a checkpoint saw; else the bundled's")
-    corpus: list[str] = option([], "FASTA files, folders or globs of what it saw, to search in")
+    pretraining: str | None = option(
+        None, "BED file of pretraining regions; by default the bundled one"
+    )
+    corpus: list[str] = option([], "pretraining data to search: FASTA files, folders or globs")
     split_seed: int = option(0, "seed of the division of the rows, if the task has none")
 
 

@@ -119,7 +119,7 @@ def divide_by_chromosome(
     names, group, sizes = np.unique(chromosomes, return_inverse=True, return_counts=True)
     if len(names) < len(shares):
         raise InputError(
-            f"split=by_chromosome: the rows lie on {len(names)} chromosomes ({', '.join(names)}); "
+            f"split=by_chromosome: the rows are on {len(names)} chromosomes ({', '.join(names)}); "
             f"{len(shares)} are needed"
         )
     generator = stream(seed, "chromosomes of splits")
@@ -141,7 +141,7 @@ def _chromosomes(task: Task, rows: Sequence[Example], places: dict[str, Place]) 
     if unknown:
         raise InputError(
             f"split=by_chromosome: the coordinates of {unknown} of {len(rows)} rows of {task.name} "
-            f"are not known; a table says them in the columns region, start, end, or in a column "
+            f"are not known; a table gives them in the columns region, start, end, or in a column "
             f"name or id such as chr1:100-200"
         )
     return [places[row.sequence].chromosome for row in rows]

@@ -27,13 +27,15 @@ class TableConfig(TaskConfig):
     """Options of `task=table`."""
 
     train: str | None = path_option("table of sequences and labels; alone it is divided 70/10/20")
-    dev: str | None = path_option("table of validation rows; else 10 % of train")
+    dev: str | None = path_option("table of validation rows; by default 10 % of train")
     test: str | None = path_option("table of test rows")
     sequence: str = option("sequence", "column of the sequences")
     label: str = option("label", "column of the labels")
-    kind: str = option("classes", "what a label is", choices=get_args(Kind))
+    kind: str = option("classes", "kind of label", choices=get_args(Kind))
     labels: list[str] = option([], "names in order; numbers in a table are then positions, from 0")
-    missing: str = option("error", "rows without label or sequence", choices=get_args(Missing))
+    missing: str = option(
+        "error", "what to do with rows without label or sequence", choices=get_args(Missing)
+    )
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def _ensembl(path: Path) -> Iterator[Transcript]:
         facts = dict(word.split(":", 1) for word in title.split() if ":" in word)
         if "transcript_biotype" not in facts or "gene" not in facts:
             raise InputError(
-                f"{path}: record {title.split(' ')[0]} does not say its transcript_biotype: and "
+                f"{path}: record {title.split(' ')[0]} does not give its transcript_biotype: and "
                 f"gene:, as the headers of Ensembl's cdna.all and ncrna files do"
             )
         yield Transcript(sequence, facts["transcript_biotype"], facts["gene"])
@@ -291,11 +291,11 @@ class BiotypeConfig(TaskConfig):
         },
     )
     biotypes: list[str] | None = option(None, "classes; null: RefSeq's three, or Ensembl's ten")
-    gene: str | None = option("title", "column with the gene; null: there is none")
-    min_rows: int = option(20, "rows that every biotype must have", least=1)
-    max_rows: int | None = option(None, "most rows of a biotype", least=1)
+    gene: str | None = option("title", "column of the gene; null if there is none")
+    min_rows: int = option(20, "minimum rows per biotype", least=1)
+    max_rows: int | None = option(None, "maximum rows per biotype", least=1)
     max_length: int | None = option(
-        None, "crop longer transcripts to it, at random places", least=1
+        None, "crop longer transcripts to this length, at random positions", least=1
     )
     lengths: str = option(
         "whole",

@@ -449,18 +449,18 @@ class SpeciesConfig(TaskConfig):
             "path": True,
         },
     )
-    length: int = option(1000, "bases of a window", least=1)
-    train_rows: int = option(2000, "windows of train, over all species")
-    val_rows: int = option(400, "windows of validation")
-    test_rows: int = option(1000, "windows of test")
+    length: int = option(1000, "window length in bases", least=1)
+    train_rows: int = option(2000, "training windows, over all species")
+    val_rows: int = option(400, "validation windows")
+    test_rows: int = option(1000, "test windows")
     val_records: list[str] = option([], "records or files held out for validation, * and ? allowed")
     test_records: list[str] = option(
         [], "the same for test; a genome without any is divided by split_seed"
     )
     step: int | None = option(
-        None, "bases between window starts; null: no window overlaps", least=1
+        None, "bases between window starts; null: windows do not overlap", least=1
     )
-    max_unknown: float = option(0.1, "largest share of N in a window", least=0, below=1)
+    max_unknown: float = option(0.1, "maximum share of N in a window", least=0, below=1)
 
 
 def build(options: SpeciesConfig) -> Task:

@@ -144,7 +144,7 @@ def _find_classes(given: Sequence[tuple[str, TableCell]], where: str) -> tuple[s
         raise InputError(f"{where}: all rows have the label {classes[0]!r}; give two classes")
     if len(classes) > max(20, len(given) / 2):
         raise InputError(
-            f"{where}: {len(classes)} different labels in {len(given)} rows are no classes; to "
+            f"{where}: {len(classes)} different labels in {len(given)} rows are not classes; to "
             f"predict numbers give task.kind=regression"
         )
     return tuple(classes)
@@ -225,7 +225,7 @@ class LabelReader:
     def _class(self, given: object) -> int:
         text = cell(given)
         if isinstance(text, list):
-            raise InputError(f"{_shown(text)}, a list; the task has one class a row")
+            raise InputError(f"{_shown(text)}, a list; the task has one class per row")
         number = as_number(text)
         if number is not None:
             other = self._spelling.setdefault(number, text)
@@ -284,7 +284,7 @@ class LabelReader:
     def _number(self, given: object) -> float:
         text = cell(given)
         if not isinstance(text, str) or as_number(text) is None:
-            raise InputError(f"{_shown(given)}, which is no number; write it as 0.25 or 1e-3")
+            raise InputError(f"{_shown(given)}, which is not a number; write it as 0.25 or 1e-3")
         number = float(text)
         if not math.isfinite(number):
             raise InputError(f"{text!r}; numbers must be finite")

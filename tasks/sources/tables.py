@@ -208,7 +208,7 @@ def saved_parts(path: Path) -> dict[str, Path]:
             f"test; name the folder of each part on its own"
         )
     if "dev" in parts and "test" not in parts:
-        raise InputError(f"{path}: holds no test part; name the folders of train and test")
+        raise InputError(f"{path}: has no test part; name the folders of train and test")
     return {"pool": parts["train"]} if set(parts) == {"train"} else parts
 
 
@@ -329,7 +329,7 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
                 yield line, record
     except csv.Error as error:
         raise InputError(
-            f"{path}: line {line + 1}: not a table with one row a line: {error}"
+            f"{path}: line {line + 1}: not a table with one row per line: {error}"
         ) from error
 
 
@@ -376,9 +376,9 @@ def _open_json_lines(path: Path, text: str) -> _Opened:
                     one, parse_float=str, parse_constant=_refuse, object_pairs_hook=_once
                 )
             except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}: line {line}: is no JSON object: {error}") from error
+                raise InputError(f"{path}: line {line}: not a JSON object: {error}") from error
             if not isinstance(row, dict):
-                raise InputError(f"{path}: line {line}: is no JSON object with a key a column")
+                raise InputError(f"{path}: line {line}: not a JSON object with one key per column")
             rows[line] = row
     if not rows:
         raise InputError(f"{path}: the file is empty; each line must be a JSON object")

@@ -141,7 +141,7 @@ def test_the_command_prints_fasta(capsys: pytest.CaptureFixture[str], tmp_path) 
         (["top_p=0"], "top_p=0.0: must be more than 0 and at most 1"),
         (["seed=-1"], "seed=-1: must be 0 or more"),
         (["count=0"], "count=0: must be at least 1"),
-        (["tokens=[A,B]"], "tokens: 'B' is none of [CLS]"),
+        (["tokens=[A,B]"], "tokens: 'B' is not one of [CLS]"),
         (["tokens=[]"], "tokens is empty"),
         (["prompt=ACXG"], "position 3: 'X' is not a nucleotide letter"),
         (["bases=10241"], "together at most this checkpoint's max_seq_len of 10240"),

@@ -52,7 +52,7 @@ def test_the_table_has_a_row_a_control_with_means_over_seeds(tmp_path):
     text = controls.markdown(table, found, "the command")
     assert "| few_shot | demo_labels_flipped | 0.375 |" in text
     assert "- few_shot minus random_backbone: +0.0 points, 95 % from -49.0 to 49.0: no evid" in text
-    assert "accuracy below chance" in text
+    assert "falls below chance" in text
 
 
 def test_each_method_gets_its_budget_and_the_controls_that_apply():

@@ -89,7 +89,9 @@ def test_the_room_is_used_to_the_last_token(policy):
 
 
 def test_refusing_gives_the_numbers():
-    with pytest.raises(InputError, match="4 demonstrations of 40 tokens .* 7 for .* exceed the 46"):
+    with pytest.raises(
+        InputError, match="4 demonstrations of 40 tokens .* 7 for .* exceed the maximum of 46"
+    ):
         TokenBudget(46, "refuse").fit(FOUR, Template(ONE), 5)
 
 
@@ -125,7 +127,7 @@ def test_both_strands_need_twice_the_room():
 
 
 def test_what_no_policy_can_fit_is_refused():
-    with pytest.raises(InputError, match="5 nucleotides .* = 7 tokens exceed the 6"):
+    with pytest.raises(InputError, match="5 nucleotides .* = 7 tokens exceed the maximum of 6"):
         TokenBudget(6, "drop").fit(FOUR, Template(ONE), 5)
     with pytest.raises(InputError, match="4 demonstrations of 40 tokens"):
         TokenBudget(22, "trim").fit(FOUR, Template(ONE), 5)  # 15 tokens: 3 each, no base left

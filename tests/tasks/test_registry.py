@@ -61,7 +61,7 @@ def test_the_catalog_knows_the_benchmark_under_both_names():
 
 @dataclass
 class Windows(TaskConfig):
-    length: int = field(default=100, metadata={"help": "bases of a window"})
+    length: int = field(default=100, metadata={"help": "window length in bases"})
     genome: str | None = path_option("FASTA file")
 
 

@@ -114,7 +114,7 @@ def test_shards_are_joined_by_their_index(kind, tensors, bundled, tmp_path):
     assert difference(tmp_path, bundled) < 1e-5
 
     (tmp_path / shards[1]).unlink()
-    with pytest.raises(InputError, match=f"names {shards[1]}, which is not beside it"):
+    with pytest.raises(InputError, match=f"names {shards[1]}, which is not in the same folder"):
         zoo.load(str(tmp_path))
 
 
@@ -123,7 +123,7 @@ def test_an_index_that_points_outside_its_folder_is_refused(tensors, tmp_path):
     save_file(tensors, tmp_path / "outside.safetensors")
     index = tmp_path / "inside" / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": dict.fromkeys(tensors, "../outside.safetensors")}))
-    with pytest.raises(InputError, match="not beside it"):
+    with pytest.raises(InputError, match="not in the same folder"):
         zoo.load(str(tmp_path / "inside"))
 
 
@@ -140,7 +140,7 @@ def test_a_file_alone_gives_its_own_shape_where_it_can(tensors, bundled, tmp_pat
     assert zoo.weights_sha256(loaded) == zoo.weights_sha256(bundled)
 
     save_file(tensors, tmp_path / "short.safetensors")
-    with pytest.raises(InputError, match="put its config.json beside it"):
+    with pytest.raises(InputError, match="put its config.json there"):
         zoo.load(str(tmp_path / "short.safetensors"))
 
 
@@ -245,10 +245,10 @@ def test_multimolecules_port_without_its_vocabulary_or_of_longer_words_is_refuse
 ):
     multimolecule(tmp_path, tensors)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"nmers": 3}))
-    with pytest.raises(InputError, match="words of several bases"):
+    with pytest.raises(InputError, match="its tokens are k-mers"):
         zoo.load(str(tmp_path))
     (tmp_path / "vocab.txt").unlink()
-    with pytest.raises(InputError, match=r"vocab\.txt must lie beside the weights"):
+    with pytest.raises(InputError, match=r"vocab\.txt must be in the folder of the weights"):
         zoo.load(str(tmp_path))
 
 

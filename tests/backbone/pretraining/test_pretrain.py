@@ -219,7 +219,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
         ("warmup=1.5", "warmup=1.5: must be 0 or more and less than 1"),
         ("precision=int8", "must be one of float32, bf16"),
         ("emb_dim=4", "emb_dim=4: must be odd"),
-        ("batch_tokens=32", "batch_tokens=32 does not hold one window of 64"),
+        ("batch_tokens=32", "batch_tokens=32 is smaller than one window of 64"),
         ("last_length=128", "last_length=128 exceeds max_seq_len=64"),
         ("fasta=/no/such.fa", "no FASTA file at '/no/such.fa'"),
         ("holdout=chrX", "no record 'chrX'"),
@@ -235,7 +235,10 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
             "alphabet=protein has no complementary strand",
         ),
         ("max_soft_masked=2", "max_soft_masked=2.0: must be 0 or more and at most 1"),
-        ("genomes.a.fasta=x.fa", "fasta= cannot stand beside genomes; write genomes.NAME.fasta="),
+        (
+            "genomes.a.fasta=x.fa",
+            "fasta= cannot be combined with genomes; write genomes.NAME.fasta=",
+        ),
         ("holdout=1", "no record '1'"),
     ],
 )

@@ -72,9 +72,9 @@ def test_damaged_and_empty_files_are_one_line(tmp_path: Path) -> None:
     for name, content, message in (
         ("cut.bed.gz", gzip.compress(b"chr1\t0\t4\n")[:-9], "cut.bed.gz: "),
         ("binary.bed", b"\xff\xfe\x00", "binary.bed: "),
-        ("empty.bed", b"", "holds no interval"),
-        ("headers.bed", b"track x\n#\n", "holds no interval"),
-        ("nameless.bed", b"\t0\t4\n", "line 1: names no record"),
+        ("empty.bed", b"", "contains no interval"),
+        ("headers.bed", b"track x\n#\n", "contains no interval"),
+        ("nameless.bed", b"\t0\t4\n", "line 1: has no record name"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=message) as error:

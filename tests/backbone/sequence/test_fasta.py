@@ -71,9 +71,9 @@ def test_finds_files_folders_and_globs_once(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (">a\nAC!T\n", "record a, position 3: '!'"),
-        ("hello\n", "no FASTA file: line 1 comes before any record"),
+        ("hello\n", "not a FASTA file: line 1 comes before any record"),
         ("", "a.fa is empty"),
-        (">a\nA\n>a\nC\n", "line 3: a second record is called 'a'"),
+        (">a\nA\n>a\nC\n", "line 3: duplicate record name 'a'"),
         (">a\nA\n> \nC\n", "line 3: the record has no name"),
     ],
 )

@@ -160,7 +160,7 @@ def test_the_picture_has_a_panel_for_each_width_and_figure() -> None:
         (["promt"], "unknown command 'promt'; did you mean prompt"),
         (["k_shot", "shots=0"], "shots=0: must be 1 or more"),
         (["prompt", "width=[128]"], "did you mean widths?"),
-        (["prompt", "widths=[64]"], "widths: 64 is none of 128, 256"),
+        (["prompt", "widths=[64]"], "widths: 64 is not one of 128, 256"),
         (["prompt", "prompt_tokens=[0]"], "prompt_tokens=[0]: must be 1 or more"),
         (["prompt", "batch=0"], "batch=0: must be 1 or more"),
     ],

@@ -38,7 +38,7 @@ def test_the_ends_of_a_range_are_kept_to_the_last_digit(one, other, kind):
     ("text", "said"),
     [
         ("4", "is one value"),
-        ("[1,1]", "holds a value twice"),
+        ("[1,1]", "contains a value twice"),
         ("[1,", "cannot be read"),
         ("int(5,1)", "cannot be read"),
         ("int(1,9,2,3)", "cannot be read .4 numbers.; give"),

@@ -17,7 +17,7 @@ from tasks.task import Task
 
 @dataclass
 class Windows(TaskConfig):
-    length: int = field(default=40, metadata={"help": "bases of a window"})
+    length: int = field(default=40, metadata={"help": "window length in bases"})
     genome: str | None = path_option("FASTA file of the windows")
 
 

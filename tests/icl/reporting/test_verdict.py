@@ -44,7 +44,7 @@ def verdict(control, value, low, high):
             "words_swapped",
             (-0.1, -0.15, -0.05),
             "few_shot minus words_swapped: -10.0 points, 95 % from -15.0 to -5.0: "
-            "excludes 0: evidence of leaning on which word stands for which class",
+            "excludes 0: evidence of dependence on the label-word assignment",
         ),
         (
             "random_backbone",

@@ -97,7 +97,7 @@ def test_tables_of_other_kinds(tmp_path):
         ({}, "give task.train=FILE"),
         ({"train": "{none}"}, "none.csv: cannot be read"),
         ({"train": "{one}"}, "all rows have the label '1'; give two classes"),
-        ({"train": "{numbers}"}, "64 different labels in 64 rows are no classes.*kind=regression"),
+        ({"train": "{numbers}"}, "64 different labels in 64 rows are not classes.*kind=regression"),
         ({"train": "{good}", "kind": "clases"}, "task.kind=clases: must be one of classes, multi"),
         ({"train": "{good}", "dev": "{good}"}, "validation rows need test rows too: task.test="),
         ({"train": "{good}", "test": "{foreign}"}, "foreign.csv: line 2 has the label '7'"),

@@ -80,7 +80,7 @@ def test_ensembl_s_headers_say_biotype_and_gene(tmp_path):
         Transcript("GGG", "lncRNA", "ENSG8.1"),
     ]
     (tmp_path / "y.fa").write_text(">a b\nACGT\n")
-    with pytest.raises(InputError, match="record a does not say its transcript_biotype:"):
+    with pytest.raises(InputError, match="record a does not give its transcript_biotype:"):
         read_transcripts(tmp_path / "y.fa", None)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="cannot be read as FASTA"):

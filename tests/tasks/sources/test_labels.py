@@ -52,7 +52,7 @@ def test_numbers_are_written_in_ascii_digits(text, number):
 )  # fmt: skip
 def test_what_only_a_programming_language_takes_for_a_number_is_none(text):
     assert as_number(text) is None
-    with pytest.raises(InputError, match="which is no number"):
+    with pytest.raises(InputError, match="which is not a number"):
         LabelReader(NUMBERS)(text)
 
 

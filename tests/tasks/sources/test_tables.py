@@ -92,15 +92,15 @@ def test_parquet_and_json_lines_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 3: is no JSON object"),
-        ("[1]", "line 3: is no JSON object with a key a column"),
-        ('{"sequence": "A", "label": NaN}', "line 3: is no JSON object: NaN is not JSON"),
+        ("{", "line 3: not a JSON object"),
+        ("[1]", "line 3: not a JSON object with one key per column"),
+        ('{"sequence": "A", "label": NaN}', "line 3: not a JSON object: NaN is not JSON"),
         ('{"sequence": "A", "label": "a", "label": "b"}', "line 3: .*a key is there twice"),
         ('{"sequence": "A", "label": {"a": 1}}', "line 3: label is .*neither text nor a number"),
         ('{"sequence": "A"}', r"1 row without a label \(first: line 3\)"),
         ('{"sequence": "A", "label": null}', r"1 row without a label \(first: line 3\)"),
         ('{"sequence": ["A"], "label": "y"}', "line 3 has .* as its sequence"),
-        ("[" * 100_000, "line 3: is no JSON object"),
+        ("[" * 100_000, "line 3: not a JSON object"),
     ],
 )
 def test_faults_of_json_lines_are_one_line(tmp_path, line, message):
@@ -187,7 +187,7 @@ def test_what_was_read_in_another_way_than_written_is_said(tmp_path):
         (TEXT + "ACGT,y,x\n", "line 42 has 3 cells and the header 2 columns"),
         (TEXT + "ACGT\n", r"1 row without a label \(first: line 42\); fill them in, or give task"),
         (TEXT + "ACGT,  \n,y\n,\n", r"1 row .* label \(first: line 42\) and 2 rows without a seq"),
-        (TEXT + '"ACGT,y\n', "line 42: not a table with one row a line"),
+        (TEXT + '"ACGT,y\n', "line 42: not a table with one row per line"),
         (TEXT + '"ACGT\nAC",y\n', "line 42: a quoted cell runs on to line 43"),
         (TEXT + 'ACGT, "y"\n', "line 42: the column label has a quotation mark inside"),
         (TEXT + "ACGX,y\n", "line 42, position 4: 'X' is not a nucleotide letter"),
