@@ -359,5 +359,5 @@ def test_each_class_has_the_whole_context_to_itself(model):
     long = rows(40, seed=4, shortest=40)
     assert build(model, shots=6, readout="channel").check(long) is None
     fitted(model, shots=6, readout="channel", train=long)
-    with pytest.raises(InputError, match="exceed the 300 there are"):
+    with pytest.raises(InputError, match="exceed the maximum of 300"):
         fitted(model, shots=6, train=long)
