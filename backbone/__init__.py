@@ -1,4 +1,4 @@
-"""A HyenaDNA language model over single nucleotides; imports nothing of the other packages.
+"""A HyenaDNA language model over single nucleotides; imports none of the other packages.
 
 `import backbone` makes the model known to transformers: `AutoConfig`, `AutoModelForCausalLM`,
 `AutoTokenizer` and `pipeline("text-generation", ...)` load its checkpoints by their `config.json`.

@@ -1,4 +1,4 @@
-"""Many tasks beside each other: every method on every task, on all and on clean test rows.
+"""Many tasks side by side: every method on every task, on all and on clean test rows.
 
 `python -m experiments.benchmark recipe=benchmark data=DIR` runs the methods on one task after the
 other, each with the same budget of labelled rows, and writes benchmark.csv and a picture. The clean
@@ -81,7 +81,7 @@ def cells(options: Options, words: MethodOptions) -> list[Cell]:
         rows = len(task.splits(0, data_folder(options.data)).train)
         for config in configs:
             if task.kind not in entry(config).kinds:
-                print(f"left out: {config.method.name} does not suit {task.name}")
+                print(f"left out: {config.method.name} does not support {task.name}")
                 continue
             # Where there are fewer rows, all are used in their own order, whatever the seed.
             config = replace(config, n_train=options.n_train if options.n_train < rows else None)

@@ -154,7 +154,7 @@ def _row(method: str, verdict: Verdict | None, runs: Sequence[Finished]) -> dict
 
 
 def markdown(table: pd.DataFrame, found: Sequence[Verdict], command: str) -> str:
-    """Return the table and, in words, what every control says about every method."""
+    """Return the table, followed by the verdict of every control on every method."""
     lines = [
         f"Made by `{command}`.",
         "",

@@ -1,4 +1,4 @@
-"""What prompting achieves on one task: beside baselines and controls, on the same rows.
+"""What prompting achieves on one task, compared with baselines and controls on the same rows.
 
 `python -m experiments.headline data=DIR` fits every competitor on several divisions of the rows and
 writes two tables, headline_TASK_METHOD.csv (a row for each competitor) and
@@ -164,7 +164,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def words(row: Mapping[Any, Any]) -> str:
-    """Return one row of the paired table in words."""
+    """Return one row of the paired table as text."""
     return points(row["method"], row["minus"], Estimate(row["difference"], row["low"], row["high"]))
 
 

@@ -142,7 +142,7 @@ class Result:
 def measure(
     model: HyenaDNA, probe: Probe, shots: int, episodes: int, seed: int = 0, batch_size: int = 64
 ) -> Result:
-    """Ask a model a probe's questions, plainly and under both controls, on the same episodes.
+    """Score a model on a probe, plainly and under both controls, on the same episodes.
 
     Raises:
         InputError: If there are not so many demonstrations, or they exceed the model's context.

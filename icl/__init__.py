@@ -71,5 +71,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the functions beside what is imported."""
+    """List the lazily imported functions as well."""
     return sorted({*globals(), *__all__})

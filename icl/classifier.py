@@ -30,7 +30,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
     Args:
         method: Name of a method, as on the command line.
         k: The method's budget: prompt tokens, or shots per class; None is its default.
-        shots: Demonstrations beside prompt tokens, for methods that take both.
+        shots: Demonstrations besides prompt tokens, for methods that take both.
         seed: Seed of training and of everything drawn at random.
         validation: Share of the rows held out for validation.
         backbone: Name of a checkpoint, a folder, or random:NAME.
@@ -128,7 +128,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         return train, val
 
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: the input is one string a row."""
+        """Return scikit-learn's tags: the input is one string per row."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True

@@ -61,7 +61,7 @@ def shown(title: str, console: Console, watch: Watch = ALONE) -> Iterator[Displa
 
 
 def describe(progress: Progress) -> str:
-    """Return one epoch in words."""
+    """Return one epoch as text."""
     return (
         f"loss {progress.loss:.4f}  validation loss {progress.validation_loss:.4f}, "
         f"{progress.metric} {progress.validation:.4f} "

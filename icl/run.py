@@ -237,7 +237,7 @@ def _learn(
                 versions=versions() | {"results": result_version(config)},
             ),
         )
-        # An older report must not stand beside newer predictions, not even for a moment.
+        # An older report must not exist next to newer predictions, not even for a moment.
         (folder / REPORT).unlink(missing_ok=True)
         write_text(folder / PREDICTIONS, kind_of(task).predictions(task, rows.evaluated, scores))
         save_arrays(folder / LEARNED, method.state())

@@ -46,7 +46,7 @@ class Cut:
 def cut_of(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]") -> Cut | None:
     """Return how a run cuts its rows; None where it does not.
 
-    Without `max_bases` rows keep what fits into the backbone's context beside learned vectors,
+    Without `max_bases` rows keep what fits into the backbone's context besides learned vectors,
     [SEP] and label word; a run with demonstrations, which need more room, has to give `max_bases`.
     A method without a backbone then cuts nothing.
     """

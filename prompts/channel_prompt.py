@@ -70,7 +70,7 @@ class ChannelPrompt(nn.Module):
 
     @property
     def changes_states(self) -> bool:
-        """Whether anything learned stands before the query."""
+        """Whether anything learned precedes the query."""
         return self.vectors.numel() + self.state.numel() > 0
 
     def start_from_sequences(self, model: HyenaDNA, sequences: Sequence[Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""Demonstrations: which labelled rows stand before a query, and in which order.
+"""Demonstrations: which labelled rows precede a query, and in which order.
 
 They come from one pool, the training rows, equally many of each class, and none is a relative of
 the query (`prompts.leakage`).
@@ -42,7 +42,7 @@ class Demonstration:
 
 
 IsRelated = Callable[[Sequence[str]], list[bool]]
-"""Of each row, whether it is a relative of a query, and may not stand before it."""
+"""Of each row, whether it is a relative of a query and may not precede it."""
 
 
 class DemonstrationChooser:

@@ -82,7 +82,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], list[str]]] = {"list": show_list, 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 2 after one line that says what is wrong."""
+    """Run the command line; return 0, or 2 after one line about a mistake."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or {"-h", "--help"} & {words[0]}:
         print(HELP)

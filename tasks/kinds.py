@@ -28,7 +28,7 @@ class TaskKind(ABC):
         description: Ends a sentence that begins "a task ...".
         noun: What the entries of `Task.labels` are.
         metric: Metric of tasks whose literature has none, such as one's own.
-        validation: Figure of the validation rows beside the loss, and of the audit's baselines.
+        validation: Metric of the validation rows besides the loss, and of the audit's baselines.
         metrics: Metrics of a short table; runs are compared by the first.
         chance: The validation figure without any knowledge; None if it depends on the rows.
     """
@@ -74,7 +74,7 @@ class TaskKind(ABC):
         return self.evaluate(truth(examples), scores, task.labels, task.groups)
 
     def gc_matched_accuracy(self, examples: Sequence[Example], scores: np.ndarray) -> Estimate:
-        """Return the accuracy when GC content says nothing about the class."""
+        """Return the accuracy when GC content is uninformative about the class."""
         return Estimate.undefined("the task has no classes")
 
     def unit(self, train: Sequence[Example]) -> tuple[float, float]:
@@ -111,7 +111,7 @@ class TaskKind(ABC):
 
     @abstractmethod
     def labels_text(self, task: Task, examples: Sequence[Example]) -> str:
-        """Return how the labels of some rows are distributed, in words."""
+        """Return the distribution of the labels of some rows, as text."""
 
     def predictions(self, task: Task, examples: Sequence[Example], scores: np.ndarray) -> str:
         """Return scored rows in the split's order as a table: row, label, `score_columns`."""
@@ -123,10 +123,10 @@ class TaskKind(ABC):
 
 
 class Classes(TaskKind):
-    """One of C classes a row."""
+    """One of C classes per row."""
 
     name = "classes"
-    description = "about classes"
+    description = "a classification task"
     noun = "classes"
     metric = "accuracy"
     validation = "accuracy"
@@ -149,7 +149,7 @@ class Classes(TaskKind):
         return evaluate(labels, scores), {}
 
     def gc_matched_accuracy(self, examples: Sequence[Example], scores: np.ndarray) -> Estimate:
-        """Return the accuracy when GC content says nothing about the class."""
+        """Return the accuracy when GC content is uninformative about the class."""
         sequences = [example.sequence for example in examples]
         return gc_matched_accuracy(sequences, truth(examples), scores.argmax(axis=1))
 
@@ -192,7 +192,7 @@ class MultiLabel(TaskKind):
     """Each of L labels present or not."""
 
     name = "multi_label"
-    description = "with several labels a row"
+    description = "a multi-label task"
     noun = "labels"
     metric = "auroc"
     validation = "auroc"
@@ -235,15 +235,15 @@ class MultiLabel(TaskKind):
         return [f"log_odds_{label}" for label in labels]
 
     def labels_text(self, task: Task, examples: Sequence[Example]) -> str:
-        """Return the mean number of labels a row."""
-        return f"{truth(examples).sum(axis=1).mean():.1f} of {len(task.labels)} labels a row"
+        """Return the mean number of labels per row."""
+        return f"{truth(examples).sum(axis=1).mean():.1f} of {len(task.labels)} labels per row"
 
 
 class Regression(TaskKind):
     """One number a row."""
 
     name = "regression"
-    description = "of regression"
+    description = "a regression task"
     noun = "number"
     metric = "pearson"
     validation = "r2"

@@ -173,5 +173,5 @@ def _escaped(value: Any) -> Any:
 
 
 def result_options(options: TaskConfig) -> dict[str, Any]:
-    """Return the options that can change a result, with the name: all but paths."""
+    """Return the options that can change a result, with the name: all except paths."""
     return {f.name: getattr(options, f.name) for f in fields(options) if "path" not in f.metadata}

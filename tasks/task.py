@@ -15,7 +15,7 @@ from tasks.division import stratified_sample
 
 SplitName = Literal["train", "val", "test"]
 Kind = Literal["classes", "multi_label", "regression"]
-"""What a row's label is: one of several classes, a 0 or 1 for each of several labels, a number."""
+"""Kind of label: one class (single-label), a 0 or 1 per label (multi-label), or a number."""
 LabelOrder = Literal["declared", "found"]
 """Where the order of the labels comes from: declared, or found by sorting the values of a file."""
 
@@ -123,7 +123,7 @@ class Task:
 
 
 def data_folder(given: str | None) -> Path | None:
-    """Return the folder of the data: the one given, else ICL_DATA; None stands for the Hub."""
+    """Return the folder of the data: the one given, else ICL_DATA; None for the Hub."""
     folder = given or os.environ.get("ICL_DATA")
     return Path(folder).expanduser() if folder else None
 

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, read whatever their line ends, and the cache folder."""
+"""Files: atomic writing, reading with any line endings, and the cache folder."""
 
 import errno
 import gzip
@@ -28,9 +28,9 @@ READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error)
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside `path`, which becomes `path` when the block ends well.
+    """Yield a temporary file next to `path`, renamed to `path` if the block succeeds.
 
-    The folder is made if there is none.
+    The folder is created if missing.
 
     Raises:
         InputError: If the file cannot be written, as on a full disk.
@@ -51,7 +51,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_replace(path: Path) -> Iterator[Path]:
-    """Do what `atomic_write` does, for files whose loss is no mistake of the user's: caches.
+    """Do the same as `atomic_write` for files that a user does not need, such as caches.
 
     Raises:
         OSError: If the file cannot be written.
@@ -68,7 +68,7 @@ def atomic_replace(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+    """Write a text file atomically.
 
     Raises:
         InputError: If it cannot be written.
@@ -83,7 +83,7 @@ def json_text(value: Any) -> str:
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays as safetensors, whole or not at all.
+    """Write arrays as safetensors, atomically.
 
     Raises:
         InputError: If the file cannot be written.

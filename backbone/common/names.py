@@ -31,6 +31,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     Args:
         kind: What is named, as one word for the message: "task", "option".
         name: As it was given.
-        known: The names that there are.
+        known: The known names.
     """
     return InputError(f"unknown {kind} {name!r}; {suggestion(name, known)}")

@@ -137,7 +137,7 @@ def _mistake(declared: "Field[Any]", value: Any) -> str | None:
 
 
 def _put(given: dict[str, Any], options: type, path: list[str], argument: str) -> None:
-    """Put the value of a `key=value` argument where its key says."""
+    """Store the value of a `key=value` argument under its key."""
     key, *rest = path
     kinds = get_type_hints(options)
     if key not in kinds:

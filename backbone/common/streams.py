@@ -1,4 +1,4 @@
-"""Named streams of random numbers: one seed, one stream a purpose, no number shared between two."""
+"""Named streams of random numbers: one seed, one stream per purpose, without shared numbers."""
 
 import hashlib
 

@@ -30,11 +30,11 @@ WHOLE = ("model.safetensors", "pytorch_model.bin", "weights.ckpt")
 """Names of files that hold all weights, the preferred one first."""
 
 INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-"""Names of files that say which shard holds which tensor."""
+"""Names of index files, which map tensors to shards."""
 
 SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 
-# Settings that Lightning pickles beside the weights; they are given inert stand-ins.
+# Settings that Lightning pickles with the weights; they are given inert stand-ins.
 _INERT = re.compile(r"(omegaconf\.|typing\.Any$|collections\.defaultdict$|builtins\.(dict|list)$)")
 _REFERENCE_NAMES = {
     "l_max": "max_seq_len",
@@ -48,7 +48,7 @@ _LAYERS = "hyena.backbone.layers."
 
 # Components of names that wrap a model (DistributedDataParallel, torch.compile).
 _WRAPPERS = {"module", "_orig_mod"}
-# What a trainer keeps beside the language model: other heads and metrics.
+# What a trainer saves besides the language model: other heads and metrics.
 _TRAINER = re.compile(
     r"(decoder|score|classifier|encoder|pooler|sequence_head|token_head|loss_fn)\."
     r"|((train|val|test)_)?(torch)?metrics?[._]"
@@ -125,7 +125,7 @@ def read_config(path: Path) -> HyenaDNAConfig:
     """Read the `config.json` of a checkpoint, in the form of any of its ports.
 
     Args:
-        path: The checkpoint's folder, or a file of weights beside it.
+        path: The checkpoint's folder, or a weights file in it.
 
     Raises:
         InputError: If there is none, it is no JSON, or it describes no HyenaDNA.
@@ -380,7 +380,7 @@ def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _is_tied(tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether the head's weights are the embedding's (or left out, which says the same)."""
+    """Return whether the head's weights are the embedding's (or left out, which means the same)."""
     if _HEAD not in tensors:
         return True
     return _WORDS in tensors and torch.equal(tensors[_HEAD], tensors[_WORDS])
@@ -391,7 +391,7 @@ def _confirms_length(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def _config_from(tensors: Mapping[str, Tensor], path: Path) -> HyenaDNAConfig:
-    """Return the shape of a file of weights that has no `config.json` beside it."""
+    """Return the shape of a file of weights without a `config.json` in its folder."""
     first = f"{_LAYERS}0.mixer.filter_fn."
     positions = tensors.get(f"{first}pos_emb.z", tensors.get(f"{first}pos_emb.t"))
     try:

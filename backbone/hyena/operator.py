@@ -93,7 +93,7 @@ class HyenaFilter(nn.Module):
         return in_chunks(self._taps, features, t, modules=[self], dim=1)
 
     def has_plain_layers(self) -> bool:
-        """Return whether the layers compute what their classes say, and nothing else."""
+        """Return whether the layers compute exactly what their classes define."""
         layers = dict(self.implicit_filter.items())
         return is_plain(Sine, layers.pop("1")) and is_plain(nn.Linear, *layers.values())
 

@@ -158,7 +158,7 @@ MAY_CHANGE = {
     *("checkpoint_every", "keep", "log_every", "tensorboard", "device", "threads"),
     *("micro_tokens", "gradient_checkpointing"),
 }
-"""Options that may change on resuming; a new budget moves the schedules with it."""
+"""Options that may change on resuming; the schedules follow a new budget."""
 
 
 def differences(saved: dict[str, Any], config: TrainerConfig) -> list[str]:

@@ -44,7 +44,7 @@ class Region:
 class Genome:
     """The records of one or more FASTA files: plain text, bgzip or gzip.
 
-    Nothing is written beside the data, and no index that lies there is believed: `open_indexed`
+    Nothing is written to the data's folder, and no index there is trusted: `open_indexed`
     makes one in the user's cache folder.
     """
 
@@ -95,7 +95,7 @@ class Genome:
     def letters(self, record: Record) -> np.ndarray:
         """Return a whole record as (length,) uint8, the ASCII codes of the alphabet's letters.
 
-        The array is kept in memory (one byte a base) and must not be changed.
+        The array is kept in memory (one byte per base) and must not be changed.
 
         Raises:
             InputError: If the file is damaged, or holds a letter that is not of the alphabet.
@@ -130,7 +130,7 @@ class Genome:
         return letters | (_codes(text) >= ord("a")) * LOWER if keep_case else letters
 
     def _text(self, record: Record, start: int, end: int) -> str:
-        """Read a part of a record from its file, as it is there."""
+        """Read a part of a record from its file, unchanged."""
         try:
             text = self._files[record.path].fetch(record.name, start + 1, end)
         except FETCH_ERRORS as error:

@@ -2,7 +2,7 @@
 
 pyfaidx seeks by an index (.fai, and .gzi for bgzip) that needs lines of one length. A file that has
 them is indexed where it is. Any other, with blank or ragged lines, line ends of old Macs, a byte
-order mark, or compressed by plain gzip, is rewritten once with one line a record. Index and copy
+order mark, or compressed by plain gzip, is rewritten once with one line per record. Index and copy
 lie in the user's cache folder under a name that changes whenever the file does.
 """
 

@@ -69,7 +69,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """Key and seeds in words."""
+        """Key and seeds as text."""
         parts = [str(part) for part in self.key if part is not None]
         seeds = [f"seed={self.config.seed}", f"split_seed={self.config.split_seed}"]
         return ", ".join([*parts, *seeds])

@@ -88,7 +88,7 @@ def aggregate(frame: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 
     Returns:
         A table with the columns COLUMNS, sorted by task, method, variant and budgets. Runs with a
-        control are left out; no shots beside prompt tokens and 0 shots are the same.
+        control are left out; no shots besides prompt tokens and 0 shots are the same.
 
     Raises:
         InputError: If no report has the metric.
@@ -139,7 +139,7 @@ def _point(runs: pd.DataFrame, metric: str) -> dict[str, object]:
 
 
 def variants(frame: pd.DataFrame) -> pd.Series:
-    """Say what sets each run apart from the others of its task, beside method, budget and seeds.
+    """Return how each run differs from the others of its task, besides method, budget and seeds.
 
     Weights and data are compared within a task, settings within a method. Rows divided by another
     `split_seed` are the same data; other rows at the same `split_seed` are not.

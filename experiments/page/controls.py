@@ -17,7 +17,7 @@ from icl.reporting.report import read_report
 from icl.reporting.verdict import Verdict, verdicts
 
 PAIRED = ["task", "method", "data_sha256", "evaluated_on"]
-"""What a run and its control share beside the settings: the same rows."""
+"""What a run and its control share besides the settings: the same rows."""
 
 MOVED = ("seed", "control", "other_task")
 """Settings that may differ between a run and its control, which are compared seed by seed."""

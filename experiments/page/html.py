@@ -38,7 +38,7 @@ class Column:
         name: Name of the column of results.
         title: Heading.
         form: Format of a number; empty for a text.
-        interval: Whether an interval is written beside it.
+        interval: Whether an interval is written next to it.
     """
 
     name: str

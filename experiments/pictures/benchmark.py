@@ -1,4 +1,4 @@
-"""The picture of many tasks: a line for each task, a marker for each method, clean rows beside."""
+"""The picture of many tasks: one line per task, one marker per method, all and clean rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHIFT = 0.09
 
 
 def draw(table: pd.DataFrame, backbone: str) -> Figure:
-    """Draw the Matthews correlation coefficient of every method on every task about classes.
+    """Draw the Matthews correlation coefficient of every method on every classification task.
 
     Args:
         table: As `experiments.benchmark.tabulate` makes it.

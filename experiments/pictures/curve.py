@@ -40,7 +40,7 @@ AXES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What a picture says beside its numbers.
+    """The facts that a picture states besides its data.
 
     Attributes:
         task: Name of the task.
@@ -60,7 +60,7 @@ class Facts:
 
 
 def facts(frame: pd.DataFrame, metric: str) -> Facts:
-    """Return what the picture of one task says beside its numbers.
+    """Return the facts that the picture of one task states besides its data.
 
     Args:
         frame: Runs of one task, as `icl.results.load_results` returns them.
@@ -88,7 +88,7 @@ def draw(table: pd.DataFrame, about: Facts, against: str = "prompt_tokens") -> F
 
     A row with the budget is a point of a line, one line for each method, value of the other budgets
     and variant, with its interval as a band; a second axis counts the trainable parameters. A row
-    without the budget is a horizontal line, with its interval as a whisker beside the axes. Every
+    without the budget is a horizontal line, with its interval as a whisker next to the axes. Every
     line is labelled at its right end.
 
     Args:
@@ -160,7 +160,7 @@ def _reference_lines(axes: Axes, about: Facts) -> Iterator[Label]:
 
 
 def _baselines(axes: Axes, flat: pd.DataFrame, against: str) -> Iterator[Label]:
-    """Draw horizontal lines, each with its interval as a whisker beside the axes."""
+    """Draw horizontal lines, each with its interval as a whisker next to the axes."""
     right = axes.get_xlim()[1]
     for number, (_, row) in enumerate(flat.iterrows()):
         style = baseline(number)

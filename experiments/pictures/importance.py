@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LEAST_RUNS = 10
 FORESTS = 5
-"""Forests that importances are averaged over; their spread says how reliable they are."""
+"""Forests that importances are averaged over; their spread shows how reliable they are."""
 
 
 def importance(study: optuna.Study) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The look that all pictures share: palette, axes, labels beside lines, titles, files.
+"""The look that all pictures share: palette, axes, labels next to lines, titles, files.
 
 Colours are those of Okabe and Ito (2008, Color Universal Design), with the last one darkened so
 that text in it can be read on white. Dashes and markers repeat what colours say, so that every
@@ -248,7 +248,7 @@ def write_labels(axes: Axes, labels: Sequence[Label], left: float = 1.075) -> No
 
 
 def save(figure: Figure, table: pd.DataFrame, stem: str, out: Path) -> list[Path]:
-    """Write a picture as PNG and SVG and its table as CSV, each whole or not at all.
+    """Write a picture as PNG and SVG and its table as CSV, each atomically.
 
     Returns:
         The three paths.
@@ -273,7 +273,7 @@ def save(figure: Figure, table: pd.DataFrame, stem: str, out: Path) -> list[Path
 
 
 def save_png(figure: Figure, path: Path) -> Path:
-    """Write a picture as PNG alone, whole or not at all; return its path.
+    """Write a picture only as PNG, atomically; return its path.
 
     Raises:
         OSError: If the folder cannot be written.

@@ -9,7 +9,7 @@ Usage:
 plain path (prompt and query concatenated, the whole sequence through all layers, as published) and
 with the prefix engine, and the peak memory of each. Table and picture grow row by row.
 `k_shot` measures the evaluation of queries behind fixed demonstrations in the same two ways.
-`pretrain` measures a training step against its length, up to a million tokens, beside the operator
+`pretrain` measures a training step against its length, up to a million tokens, next to the operator
 as published and a Transformer. A length that is in the table is not measured again.
 """
 

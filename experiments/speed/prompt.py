@@ -76,7 +76,7 @@ class Row:
             share batch / EVALUATED of it.
         operations: Floating-point operations of the engine's matrix products and transforms.
         floor_ratio: seconds_engine over the time that `operations` would take at the rate of
-            matrix products, measured beside them; an evaluation's without its share of the prefix.
+            matrix products, measured next to them; an evaluation's without its share of the prefix.
         bar: The ratio to reach, where there is one.
     """
 
@@ -123,7 +123,7 @@ def prepare(threads: int, device: str) -> None:
 def write_as_measured(
     rows: Iterable[Row], table: Path, picture: Callable[[pd.DataFrame], Figure] | None = None
 ) -> None:
-    """Write the table, and the picture beside it, after each row, and print the row.
+    """Write the table and the picture after each row, and print the row.
 
     Raises:
         InputError: If the folder cannot be written.

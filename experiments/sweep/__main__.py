@@ -5,7 +5,7 @@
 Optuna's storage and starts workers, which take one cell after the other; finished runs are not
 repeated, whatever they were made for. A sweep that was stopped or killed resumes when it is started
 again. A search sees validation rows only; what it chose is then run on test rows at seeds it has
-not seen. The table is in the folder of runs, beside the workers' output.
+not seen. The table is in the folder of runs, next to the workers' output.
 """
 
 import sys

@@ -159,7 +159,7 @@ class Plan:
         }
 
     def for_test_rows(self) -> Plan:
-        """Return the plan of the runs on test rows that follow a search, one cell a seed."""
+        """Return the plan of the runs on test rows that follow a search, one cell per seed."""
         own = ("evaluate=", "seed=", "seeds=")
         return Plan(
             mode="grid",
@@ -198,7 +198,7 @@ def read_values(name: str, text: str) -> BaseDistribution:
 
 
 def _range(kind: str, inside: str) -> BaseDistribution:
-    """Return a range of numbers; a ValueError says what is wrong with it."""
+    """Return a range of numbers; raise a ValueError that describes a mistake."""
     texts = inside.split(",")
     if not 2 <= len(texts) <= (3 if kind == "int" else 2):
         raise ValueError(f"{len(texts)} numbers")

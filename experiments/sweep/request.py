@@ -1,4 +1,4 @@
-"""The command line of a sweep, read and checked. What it gives overrides what its recipe says."""
+"""Parse and check the command line of a sweep, which overrides its recipe."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from icl.config import options as run_options
 from icl.config.options import RunConfig
 
 SPACE = "space."
-"""What stands before an option that differs between the runs."""
+"""Prefix of an option that differs between the runs."""
 
 TARGETS = tuple(name for name in OBJECTIVES if name.startswith("validation_"))
 COSTS = tuple(name for name in OBJECTIVES if name not in TARGETS)

@@ -16,7 +16,7 @@ from experiments.sweep.study import WHY, Cells, best, is_open
 
 
 def table(study: Cells) -> pd.DataFrame:
-    """Return a row a cell, in the order of the cells.
+    """Return one row per cell, in the order of the cells.
 
     Columns are `cell`, every option of the space, `state` (complete, pruned, failed, running or
     waiting), what the runs found (metrics on the evaluated rows; validation figures; budgets),
@@ -86,7 +86,7 @@ def _duration(seconds: float) -> str:
 
 
 def describe(trial: FrozenTrial, plan: Plan) -> str:
-    """Return a complete cell in words: the objectives' values, and its options."""
+    """Return a complete cell as text: the objectives' values and its options."""
     values = [f"{n} {v:.6g}" for n, v in zip(plan.objectives, trial.values, strict=True)]
     cell = {name: trial.params[name] for name in plan.space}
     settings = [

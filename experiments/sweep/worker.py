@@ -1,4 +1,4 @@
-"""A worker of a sweep: takes cells that wait, one at a time, until none is left.
+"""A worker of a sweep: takes waiting cells one at a time until none is left.
 
 Any number of workers take part in a study. `python -m experiments.sweep` starts some on its own
 machine. On others, give them the same database (storage=, or the variable ICL_STORAGE, which keeps
@@ -198,7 +198,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def job(cfg: DictConfig) -> None:
-    """Work as Hydra's configuration says."""
+    """Run the worker that Hydra's configuration describes."""
     options = WorkerOptions(**{one.name: cfg[one.name] for one in fields(WorkerOptions)})
     stop = Stop(options.until, options.parent)
     stop.on_signals()

@@ -37,7 +37,7 @@ class Group:
     """A choice between registered names, each with options of its own.
 
     Attributes:
-        canonical: The registered name behind a name or alias; raises InputError for an unknown.
+        canonical: The registered name of a name or alias; raises InputError for an unknown one.
         schema: The dataclass of a registered name's options.
         names: All registered names.
     """
@@ -55,7 +55,7 @@ class Command:
         config_name: Name under which its configuration is in Hydra's ConfigStore.
         schema: Dataclass of its options.
         groups: Its choices, by option; each must be given.
-        required: Options beside the groups that must be given.
+        required: Required options besides the groups.
         help_text: Help for the words of a command line; there are none in an empty call.
         job: What to do with the composed configuration.
         register: Tells Hydra's ConfigStore what there is, once plugins are loaded.
@@ -106,7 +106,7 @@ def composed(command: Command, words: Sequence[str]) -> DictConfig:
 
 
 def one_line(error: Exception) -> str:
-    """Return what an error of Hydra or OmegaConf says, in one line."""
+    """Return the message of an error of Hydra or OmegaConf, in one line."""
     root: BaseException = error
     while isinstance(root.__cause__, OmegaConfBaseException):
         root = root.__cause__

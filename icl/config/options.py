@@ -214,7 +214,7 @@ def resolve(config: RunConfig) -> RunConfig:
     check_options(config)
     if config.max_bases is not None and config.truncate == "none":
         raise InputError(
-            f"max_bases={config.max_bases}: say which bases of longer rows are dropped, with "
+            f"max_bases={config.max_bases}: choose which bases of longer rows are dropped, with "
             f"truncate=right (the end), left or center"
         )
     made = entry(config)
@@ -311,7 +311,7 @@ def _check_other_task(config: RunConfig) -> None:
         raise InputError(f"other_task={other.name} is the task itself; give another one")
     if other.kind != "classes":
         raise InputError(
-            f"other_task={other.name} is {kind_of(other).description}; give one about classes"
+            f"other_task={other.name} is {kind_of(other).description}; give a classification task"
         )
     if len(other.labels) < len(task.labels):
         raise InputError(
@@ -330,12 +330,12 @@ def check_kind(config: RunConfig, task: Task) -> None:
         return
     suiting = [name for name in METHODS.names() if task.kind in METHODS.get(name).kinds]
     one_label = (
-        "; task.label=NAME makes a task of two classes of one label"
+        "; task.label=NAME turns one label into a two-class task"
         if any(f.name == "label" for f in fields(config.task)) and task.kind == "multi_label"
         else ""
     )
     raise InputError(
-        f"method {config.method.name} does not suit task {task.name}, which is "
+        f"method {config.method.name} does not support task {task.name}, which is "
         f"{kind_of(task).description}; methods that do: {', '.join(suiting)}{one_label}"
     )
 
@@ -350,7 +350,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
     That is the version of the code and every setting but these: where things are kept (`out`,
     `data`, `backbone`, paths of the task: their contents count, by their sha256), how often
-    (`seeds`, `force`), how many rows at once (`batch_size`), what is run beside (`controls`), what
+    (`seeds`, `force`), how many rows at once (`batch_size`), what else is run (`controls`), what
     is refused (`strict`), the official division and, for a method that reads the sequence alone,
     everything about the backbone.
     """

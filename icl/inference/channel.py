@@ -1,4 +1,4 @@
-"""The channel readout: how likely does what stands for a class make the query?
+"""The channel readout: how likely is the query, given each class's prompt?
 
 Direct prompting asks P(label word | demonstrations, query) at one position. The channel readout
 (Min et al. 2022, ACL, "Noisy channel language model prompting", arXiv 2108.04106) turns it
@@ -78,7 +78,7 @@ class ChannelScorer:
         state_offsets: Tensor | None = None,
         additions: Tensor | None = None,
     ) -> PrefixState | None:
-        """Encode what stands for one class.
+        """Encode the prompt of one class.
 
         Args:
             parts: In their order, token ids (S,) or vectors (P, D); empty ones are skipped.

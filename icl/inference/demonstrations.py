@@ -28,7 +28,7 @@ _ARRAYS = {"letters": np.uint8, "lengths": np.int64, "labels": np.int64, "rows":
 
 @dataclass
 class DemonstrationConfig:
-    """Which demonstrations stand in a prompt, and how they are written."""
+    """Which demonstrations a prompt contains, and how they are written."""
 
     demonstrations: str = option(
         "fixed", "one fixed set for the run, or one per query", choices=("fixed", "per_query")
@@ -158,7 +158,7 @@ class DemonstrationSet:
         return [row for row, is_related in zip(rows, related, strict=True) if not is_related]
 
     def details(self, queries: Sequence[str], template: Template) -> dict[str, Any]:
-        """Return how much stands before a query; means over queries that have their own sets."""
+        """Return the length of what precedes a query; means over queries with their own sets."""
         sets = [self._for(query, template) for query in queries] if self.per_query else []
         counts = [
             (len(one.demonstrations), one.bases, one.dropped, one.trimmed)

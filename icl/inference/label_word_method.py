@@ -52,7 +52,7 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
             )
 
     def demonstration_options(self) -> DemonstrationConfig | None:
-        """Return which demonstrations stand in the prompt; None for a method without any."""
+        """Return which demonstrations the prompt contains; None for a method without any."""
         return self.config if isinstance(self.config, DemonstrationConfig) else None
 
     @property

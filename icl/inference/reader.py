@@ -162,7 +162,7 @@ class PromptReader:
 
     @property
     def learns_before(self) -> bool:
-        """Whether learned vectors stand before the query, so that its states change with them."""
+        """Whether learned vectors precede the query, so that its states change with them."""
         return len(self.prompt.before) > 0
 
     def prefix(self, room: int) -> PrefixState | None:

@@ -16,7 +16,7 @@ from prompts.channel_prompt import ChannelPrompt
 
 @dataclass
 class FewShotConfig(ZeroShotConfig, DemonstrationConfig, ReadoutConfig):
-    """Which demonstrations stand before the query, and how the answer is read and calibrated."""
+    """Which demonstrations precede the query, and how the answer is read and calibrated."""
 
 
 @method("few_shot", config=FewShotConfig, budget="shots", default_budget=4, version=2)

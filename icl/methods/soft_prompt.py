@@ -100,7 +100,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         return self.config.readout == "channel"
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Refuse rows that do not fit beside the prompt, with the numbers."""
+        """Reject rows that do not fit with the prompt, with the numbers."""
         longest = max(len(e.sequence) for e in examples)
         most, tokens, word = self.max_seq_len, self.prompt_tokens or 0, self.verbalizer.length
         # `prepare` fits demonstrations to the room there is; those of a saved run are fixed.
@@ -235,7 +235,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         )
 
     def query_set(self, examples: Sequence[Example], strands: str | None = None) -> QuerySet:
-        """Return rows as queries, encoded once where no learned vector stands before them."""
+        """Return rows as queries, encoded once where no learned vector precedes them."""
         return super().query_set(examples, strands).keep_states()
 
 
@@ -247,4 +247,4 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
     version=2,
 )
 class SoftPromptMethod(PromptTuning):
-    """Learned vectors beside the query; the frozen backbone answers with a label word."""
+    """Learned vectors next to the query; the frozen backbone answers with a label word."""

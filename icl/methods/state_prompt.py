@@ -28,7 +28,7 @@ class StatePromptConfig(SoftPromptConfig):
     extra_budgets=("shots",),
 )
 class StatePrompt(PromptTuning):
-    """Offsets of hidden channels, one set a class, at every position; vectors beside them.
+    """Offsets of hidden channels, one set per class, at every position, and prompt vectors.
 
     This is no token prompt: in every layer and for every class a vector of D numbers is added to
     the long convolution's output before the gate, at every position of context and query. With

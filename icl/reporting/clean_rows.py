@@ -24,7 +24,7 @@ from tasks.task import Example, Splits, Task
 
 
 def divided(config: RunConfig, task: Task, data: Path | None) -> Splits:
-    """Return the rows of a run, divided as its options say.
+    """Return the rows of a run, divided as its options specify.
 
     Raises:
         InputError: If the rows cannot be had or divided so, or if `strict` is on and test rows are
@@ -52,7 +52,7 @@ def clean_outcome(
     relation: np.ndarray | None,
     metrics: dict[str, Estimate],
 ) -> dict[str, Any]:
-    """Return what the report says of relatives, and the metrics of the rows that have none.
+    """Return the counts of relatives for the report, and the metrics of the rows without any.
 
     Args:
         task: Task of the rows.
@@ -124,7 +124,7 @@ def _places(task: Task, splits: Splits, data: Path | None) -> dict[str, Place]:
 
 
 def leak_lines(reports: Sequence[Report]) -> list[str]:
-    """Return what stands below the table of one task where evaluated rows have relatives."""
+    """Return the lines below the table of one task where evaluated rows have relatives."""
     setup, outcome = reports[0].setup, reports[0].outcome
     if outcome.audit is None:
         return [f"clean rows: not known, {outcome.clean_reason}"] if outcome.clean_reason else []

@@ -93,8 +93,8 @@ class Outcome:
         details: Further facts, the method's own among them, such as bases_shown or
             ece_before_calibration; of multi-label tasks auroc_by_label (value, low, high); with
             truncate rows_cut, how many rows were cut, and max_bases, to how many bases.
-        gc_matched_accuracy: Accuracy when GC content says nothing about the class; not defined for
-            tasks without classes.
+        gc_matched_accuracy: Accuracy when GC content is uninformative about the class; not defined
+            for tasks without classes.
         full_vocabulary_accuracy: Accuracy when any token may be the answer, or None.
         trainable_parameters: How many parameters were learned.
         audit: How many evaluated rows have a relative among training rows (and validation rows,
@@ -244,7 +244,7 @@ def _estimate(value: Any) -> Estimate:
 
 
 def _without_groups(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of all groups, beside those that stand in none as in earlier versions."""
+    """Return the fields of all groups and those without a group, as in earlier versions."""
     groups = {n: v for n, v in values.items() if n in GROUPS and isinstance(v, dict)}
     flat = {name: value for name, value in values.items() if name not in groups}
     return {name: value for group in groups.values() for name, value in group.items()} | flat
@@ -341,7 +341,7 @@ def damage_of(folder: Path, rows: int) -> str | None:
 
 
 def write_report(folder: Path, report: Report) -> Path:
-    """Write report.json into a run's folder, whole or not at all."""
+    """Write report.json into a run's folder, atomically."""
     write_text(folder / REPORT, report.to_json())
     return folder / REPORT
 

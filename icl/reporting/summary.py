@@ -1,4 +1,4 @@
-"""The table at the end of a run: this method beside the baselines that have been run already."""
+"""The table at the end of a run: this method next to the baselines that were already run."""
 
 import math
 import sys
@@ -46,7 +46,7 @@ def baselines(out: Path, reports: Sequence[Report]) -> list[Report]:
 
 
 def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
-    """Return a table with a row a method and a column a metric, with 95 % intervals."""
+    """Return a table with one row per method and one column per metric, with 95 % intervals."""
     first = reports[0].setup
     rows = first.n_test if first.evaluated_on == "test" else first.n_val
     best = "" if first.best_accuracy is None else f", best possible {first.best_accuracy:.4f}"
@@ -72,7 +72,7 @@ def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
 
 
 def undefined_lines(reports: Sequence[Report]) -> list[str]:
-    """Return why figures of the table, or their intervals, are not defined: a line a reason."""
+    """Return why figures of the table, or their intervals, are not defined, one line per reason."""
     methods: dict[tuple[str, str], list[str]] = {}
     for report in reports:
         for name, figure in _figures(report).items():
@@ -87,7 +87,7 @@ def undefined_lines(reports: Sequence[Report]) -> list[str]:
 
 
 def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path]) -> None:
-    """Print the table, what the controls say and where the reports are, to standard output."""
+    """Print the table, the verdicts of the controls and the paths of the reports."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
@@ -106,7 +106,7 @@ def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path])
 
 
 def control_lines(found: Sequence[Verdict]) -> list[str]:
-    """Return what every control says and what survival means for it; then what was compared."""
+    """Return each control's verdict and its interpretation; then what was compared."""
     if not found:
         return []
     lines = []

@@ -47,7 +47,7 @@ class AdapterMethod(LabelWordTuning[TunedConfigT]):
         return PooledHead(copy, len(self.context.labels)) if self.has_head else copy
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Refuse rows that do not fit beside [SEP] and label word."""
+        """Reject rows that do not fit with [SEP] and a label word."""
         ending = 0 if self.has_head else 1 + self.verbalizer.length
         check_lengths([e.sequence for e in examples], self.max_seq_len - ending)
 
@@ -81,7 +81,7 @@ class AdapterMethod(LabelWordTuning[TunedConfigT]):
         )
 
     def save_adapter(self, folder: Path) -> None:
-        """Write the adapter with label words and offset; not beside a head, which PEFT lacks."""
+        """Write the adapter with label words and offset; not with a head, which PEFT lacks."""
         if not self.has_head:
             words, offset = self.verbalizer.words, self.offset.tolist()
             save_adapter(self.module, words, offset, folder / ADAPTER)

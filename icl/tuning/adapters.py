@@ -1,4 +1,4 @@
-"""Copies of the backbone with trainable weights: all of them, or an adapter's beside frozen ones.
+"""Copies of the backbone with trainable weights: all of them, or an adapter's next to frozen ones.
 
 The frozen backbone is shared between runs, so it is copied before anything changes it. Source of
 the adapters: LoRA (Hu et al. 2022, arXiv 2106.09685) and IA3 (Liu et al. 2022, arXiv 2205.05638),

@@ -183,7 +183,7 @@ class _State:
         parameters: dict[str, nn.Parameter],
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        """Write parameters, the best ones and the optimiser's moments, whole or not at all."""
+        """Write the parameters, the best ones and the optimiser's moments, atomically."""
         if folder is None:
             return
         tensors = {f"kept/{name}": t for name, t in self.kept.items()}

@@ -3,7 +3,7 @@
 PEFT has a form for vectors before the query in one layer (PROMPT_TUNING, Lester et al. 2021), for
 LoRA and for IA3; none for vectors after the query or in every layer of a model without attention,
 and none for tuned weights of the model itself. It has none for the answer either: label words and
-their offsets are written beside it, in `label_words.json`.
+their offsets are written next to it, in `label_words.json`.
 """
 
 import json

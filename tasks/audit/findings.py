@@ -1,8 +1,8 @@
 """The audit of a task: what a classifier could exploit.
 
-Test rows that are copies or near-duplicates of training rows, sequences with several labels, and
-how far length, composition and unusual letters alone predict the class. The numbers are here;
-`tasks.audit.wording` puts them into words.
+Test rows that are copies or near-duplicates of training rows, sequences with conflicting labels,
+and how far length, composition and unusual letters alone predict the class. The numbers are here;
+`tasks.audit.wording` turns them into text.
 """
 
 from collections import defaultdict
@@ -91,7 +91,7 @@ class Audit:
             them: `train` to earlier training rows, `val` to train, `test` to train and validation,
             and `test_in_train` to train alone.
         test_by_class: The same for the test rows of each class.
-        conflicts: Sequences with several labels.
+        conflicts: Sequences with conflicting labels.
         overlaps: Overlaps of intervals; None where no coordinates are known.
         shortcuts: Scores of simple features alone.
         unknown: Share of N in the training rows of each class.

@@ -30,7 +30,7 @@ _VERSION = 1
 """Raised whenever the search would find other relatives among the same rows."""
 
 PATIENCE = 2.0
-"""Seconds until a search says that it is running."""
+"""Seconds until a search reports that it is running."""
 
 
 @dataclass(frozen=True)

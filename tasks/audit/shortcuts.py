@@ -111,7 +111,7 @@ def shortcuts(
         task: Task of the rows.
         splits: The rows.
         more: Further features, by name.
-        only: Name of the features to score alone, beside none.
+        only: Name of the only features to score, besides none; None for all.
 
     Returns:
         A score for each set of features in which training rows differ at all.

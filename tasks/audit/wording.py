@@ -1,4 +1,4 @@
-"""An audit in words: one line for each question, and a verdict at the end."""
+"""An audit as text: one line for each question, and a verdict at the end."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tasks.audit.shortcuts import KMERS, NUMBERS, Shortcut
 from tasks.kinds import TASK_KINDS
 
 Finding = Literal["", "leak", "labels", "shortcut", "few"]
-"""The flaw that a line shows; empty where there is none."""
+"""The flaw that a line reveals; empty where there is none."""
 
 REPEATS = 0.03
 """Share of near-duplicates among test rows up to which they are attributed to genomic repeats:
@@ -33,8 +33,8 @@ class Line:
     Attributes:
         question: What was asked.
         rows: Of which rows.
-        answer: In words and numbers.
-        finding: The flaw that it shows.
+        answer: As text.
+        finding: The flaw that it reveals.
     """
 
     question: str
@@ -57,13 +57,15 @@ def lines(audit: Audit) -> list[Line]:
 
 
 def verdict(audit: Audit) -> list[str]:
-    """Return the conclusions, a sentence each; the first says whether test rows leak."""
+    """Return the conclusions, a sentence each; the first states whether test rows leak."""
     found = lines(audit)
     leaks = [line for line in found if line.finding == "leak"]
     if leaks:
         said = "; ".join(f"{line.question}, {line.rows}: {line.answer}" for line in leaks)
         kept = sum(keep for _, keep in audit.clean.values())
-        sentences = [f"LEAK. {said}. Quote split=clean ({kept} test rows) beside the official one."]
+        sentences = [
+            f"LEAK. {said}. Quote split=clean ({kept} test rows) next to the official one."
+        ]
     else:
         sentences = ["No leak: no test or validation row is a copy of a training row."]
         if audit.relations["test"]["near"]:
@@ -76,7 +78,9 @@ def verdict(audit: Audit) -> list[str]:
             sentences.append(f"FEW ROWS. {line.answer}.")
     named = [line for line in found if line.finding == "shortcut"]
     for line in named:
-        sentences.append(f"SHORTCUT. {line.question}: {line.answer}. Report it beside any result.")
+        sentences.append(
+            f"SHORTCUT. {line.question}: {line.answer}. Report it alongside any result."
+        )
     if not named:
         sentences.append(
             "No shortcut: length, GC content and unusual letters predict no better than chance."

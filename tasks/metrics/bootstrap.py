@@ -254,11 +254,11 @@ def hierarchical_bootstrap(
     over draws. It is never narrower than that of the rows alone, which is all a single draw has.
 
     Args:
-        correct: (draws, N) whether each draw is right on each row, or one array a draw where
+        correct: (draws, N) whether each draw is right on each row, or one array per draw where
             draws score different rows.
         groups: (N,) names of groups, such as equal sequences, that are resampled as one (cluster
             bootstrap, Davison and Hinkley 1997, section 3.8); each row by itself if not given.
-            Where draws score different rows: one array a draw, and the same name in two draws is
+            Where draws score different rows: one array per draw, and the same name in two draws is
             the same group.
         resamples: Number of bootstrap resamples.
         seed: Seed of the resampling.

@@ -211,7 +211,7 @@ def gc_matched_accuracy(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Return the accuracy on rows weighted so that GC content says nothing about the class.
+    """Return the accuracy on rows weighted so that GC content is uninformative about the class.
 
     Rows are put into bins of GC content, two percent wide. In each bin every class gets the
     weight of its rarest class, so a bin that lacks a class does not count.

@@ -45,7 +45,7 @@ class TableSource:
     Attributes:
         files: By their part in the division: train alone or pool, dev and test.
         sequence: Column of the sequences.
-        label: Column of the labels, or the columns of several labels.
+        label: Column of the labels, or the columns of a multi-label task.
         missing: What happens to rows without a label or a sequence.
     """
 

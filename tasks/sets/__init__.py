@@ -1,1 +1,1 @@
-"""The registered data sets, one module a collection."""
+"""The registered data sets, one module per collection."""

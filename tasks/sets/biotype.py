@@ -215,7 +215,7 @@ def left_out(transcripts: Sequence[Transcript], biotypes: Sequence[str], min_row
 def matched_lengths(
     sequences: Sequence[str], labels: Sequence[int], random: np.random.Generator
 ) -> list[str]:
-    """Crop so that length says next to nothing about the class.
+    """Crop so that length is nearly uninformative about the class.
 
     The class with the shortest median is left alone. Every other sequence is cropped, at a random
     place, to a length drawn from those of that class that do not exceed its own.

@@ -1,4 +1,4 @@
-"""The Genomic Benchmarks (Gresova et al. 2023), one line a task.
+"""The Genomic Benchmarks (Gresova et al. 2023), one line per task.
 
 Source: Gresova, Martinek, Cechak, Simecek, Alexiou, "Genomic benchmarks: a collection of datasets
 for genomic sequence classification", BMC Genomic Data 24:25 (2023), doi 10.1186/s12863-023-01123-8.
@@ -39,7 +39,7 @@ _NO_YES = ("negative", "positive")
 
 
 def _layouts(name: str) -> tuple[Layout, ...]:
-    """The local files of a set: its two official files, else what there is of them."""
+    """The local files of a set: its two official files, or those of them that exist."""
     folder = "genomic_benchmarks"
     train = Part(f"{folder}/{name}.train.tsv.gz", "the official train split")
     test = Part(f"{folder}/{name}.test.tsv.gz", "the official test split")

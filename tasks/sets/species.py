@@ -2,7 +2,7 @@
 
 After Nguyen et al. 2023 (HyenaDNA, arXiv 2306.15794, section 4.4.3): human, lemur, mouse, pig and
 hippo, from 1,024 to a million bases, tested on chromosomes that training does not see. The task
-gets easier with length, and much of it is composition: report `kmer_logreg` beside every figure.
+gets easier with length, and much of it is composition: report `kmer_logreg` alongside every result.
 
 A region is held out whole. Where a genome has enough records, whole records are held out, as
 chromosomes are in the literature; a genome of one record is cut into stretches, with a gap of one

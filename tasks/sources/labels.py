@@ -202,12 +202,12 @@ class LabelReader:
         return self._read(given.tolist() if isinstance(given, np.ndarray | np.generic) else given)
 
     def summary(self) -> str:
-        """Return in words how the labels were read."""
+        """Return how the labels were read, as text."""
         labels = self._task.labels
         if self._task.kind == "regression":
             return f"numbers ({labels[0]})"
         if self._task.kind == "multi_label":
-            return f"{len(labels)} labels a row, each 0 or 1 ({_list(labels)})"
+            return f"{len(labels)} labels per row, each 0 or 1 ({_list(labels)})"
         if self._codes:
             order = sorted(self._codes, key=Decimal)
             codes = [f"{code} = {self._codes[code]}" for code in order]
@@ -295,7 +295,7 @@ _BITS_FORM = "each 0 or 1: write 010, 0,1,0 (in quotes), 0;1;0 or 0 1 0"
 
 
 def _bits(given: object) -> tuple[int, ...] | None:
-    """The zeros and ones of several labels; None where it is none."""
+    """The zeros and ones of a multi-label value; None if it is not one."""
     parts: list[Any]
     if isinstance(given, str):
         text = given.strip()

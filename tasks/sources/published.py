@@ -151,7 +151,7 @@ class PublishedSource:
         return known, revision
 
     def _files(self) -> str:
-        """Return the files of every layout, in words."""
+        """Return the files of every layout, as text."""
         return ", or ".join(" + ".join(layout.files()) for layout in self.layouts)
 
 

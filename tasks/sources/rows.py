@@ -45,7 +45,7 @@ class _Lacking:
         self.counts[what] = self.counts.get(what, 0) + 1
 
     def text(self) -> str:
-        """Return the counts in words."""
+        """Return the counts as text."""
         return " and ".join(
             f"{count} {'row' if count == 1 else 'rows'} without a {what} (first: "
             f"{self.first[what]})"

@@ -1,7 +1,7 @@
 """Tables of labelled DNA in the formats people have, with the place of every row in its file.
 
 Text tables are `.csv`, `.tsv` and `.txt` in UTF-8, plain or compressed; their delimiter is found
-in the header, whatever the file is called. `.jsonl` has an object a line; `.parquet` and folders
+in the header, whatever the file is called. `.jsonl` has one object per line; `.parquet` and folders
 written by `datasets.Dataset.save_to_disk` are typed. Nothing is taken for a missing value but an
 empty cell: "NA" is a sequence of two letters.
 """
@@ -25,7 +25,7 @@ from tasks.sources.rows import Missing, PartRows, clean
 from tasks.task import Task
 
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
-"""What may stand between the columns of a text table."""
+"""Delimiters between the columns of a text table."""
 
 TEXT = (".csv", ".tsv", ".txt")
 COMPRESSIONS = (".gz", ".bz2", ".zst")
@@ -298,7 +298,7 @@ def _open_text(path: Path, text: str) -> _Opened:
         fitting = [
             d for d, header in split.items() if all(_matches(name, header) for name in names)
         ]
-        if len(fitting) > 1 and " " in fitting:  # blanks may stand beside another delimiter
+        if len(fitting) > 1 and " " in fitting:  # blanks may accompany another delimiter
             fitting.remove(" ")
         if len(fitting) > 1:
             both = " and ".join(DELIMITERS[one] for one in fitting)
@@ -477,14 +477,14 @@ def _typed(path: Path, values: dict[str, list[Any]], places: list[str], notes: l
 
 
 def _matches(name: str, header: Sequence[str]) -> list[str]:
-    """The columns that a name may stand for: its own, or those that differ in case."""
+    """The columns that match a name: exactly, or else those that differ only in case."""
     return [name] if name in header else [c for c in header if c.lower() == name.lower()]
 
 
 def _find_columns(
     path: Path, names: Sequence[str], header: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """The column that each name stands for, and notes about those of another case."""
+    """The column that matches each name, and notes about those that differ in case."""
     found, notes = {}, []
     for name in names:
         matches = _matches(name, header)

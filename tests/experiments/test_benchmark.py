@@ -61,7 +61,7 @@ def test_a_method_that_does_not_suit_a_task_is_left_out_and_named(capsys, data):
     words = ["tasks=[yeast_expression]", "methods=[gc_only,few_shot]", "seeds=1", f"data={data}"]
     planned = cells(*read_words(Options, words))
     assert [one.config.method.name for one in planned] == ["gc_only"]
-    assert "left out: few_shot does not suit yeast_expression" in capsys.readouterr().out
+    assert "left out: few_shot does not support yeast_expression" in capsys.readouterr().out
 
 
 @pytest.fixture

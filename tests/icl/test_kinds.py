@@ -116,7 +116,7 @@ def test_methods_of_prompts_suit_classes_alone():
 def test_an_unsuitable_pair_is_one_line_that_names_the_methods(kind, call, tmp_path):
     code, _, err = call(f"task={TASK[kind].name}", "method=soft_prompt", "k=1")
     assert code == 2 and err.count("\n") == 1
-    assert err.startswith(f"error: method soft_prompt does not suit task {TASK[kind].name}")
+    assert err.startswith(f"error: method soft_prompt does not support task {TASK[kind].name}")
     assert "linear_probe" in err and "zero_shot" not in err
     assert not (tmp_path / "runs").exists()
 
