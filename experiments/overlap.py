@@ -1,4 +1,4 @@
-"""Labelled rows that lie inside the sequence that a model was pretrained on.
+"""Labelled rows that lie within a model's pretraining data.
 
 `python -m experiments.overlap fasta=[...] tables=[...]` counts, for each table, the rows that occur
 exactly in the training regions and in the held-out ones, on either strand. A row can occur in both:

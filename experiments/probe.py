@@ -1,4 +1,4 @@
-"""What a backbone reads from its context: accuracy of probes, plainly and under controls.
+"""What a backbone uses from its context: accuracy of probes, plainly and under controls.
 
 `python -m experiments.probe backbone=bundled probe=[recall,copy] shots=[1,4]` draws episodes, asks
 the frozen model each one's query after its demonstrations, in the template of all few-shot runs,

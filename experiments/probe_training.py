@@ -1,4 +1,4 @@
-"""Train a small model to learn in context: the positive control of all that measures it.
+"""Train a small model to learn in context: the positive control of the measurements.
 
 `python -m experiments.probe_training probe=recall shots=4 out=DIR ...` runs the trainer of
 `backbone.pretraining.trainer` on episodes in place of genomes. A row is made of demonstrations, in

@@ -1,4 +1,4 @@
-"""Controls: runs from which one thing that a method might learn from has been removed.
+"""Controls: runs from which one source of information has been removed.
 
 An effect that persists in such a run does not come from what was removed. Min et al. 2022 (arXiv
 2202.12837) introduced most of these for language models: demonstrations with uninformative labels,

@@ -1,4 +1,4 @@
-"""What a run shows while it learns: a live bar on a terminal, a few plain lines elsewhere."""
+"""The progress of a run: a live bar on a terminal, a few plain lines elsewhere."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

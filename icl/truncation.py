@@ -1,4 +1,4 @@
-"""Cutting rows that are longer than a run can read, at the end that the run names."""
+"""Truncation of rows that are too long, at the end that the run's options name."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

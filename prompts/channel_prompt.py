@@ -1,4 +1,4 @@
-"""What a channel readout learns: for each class a prompt of its own, and how scores are compared.
+"""The parameters of a channel readout: a prompt per class, and the comparison of scores.
 
 Sources: Min et al. 2022 (arXiv 2108.04106) for prompts tuned under the channel readout; Kang et al.
 2025 (arXiv 2503.03499) for offsets of a recurrent model's state.

@@ -1,4 +1,4 @@
-"""Which rows give a query away: the same stretch of genome, or what the audit calls a relative."""
+"""Rows that leak a query: the same stretch of genome, or a relative as the audit defines it."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The kinds of tasks: what a label is, and with it loss, metrics, probabilities and tables.
+"""The kinds of tasks: the form of a label, and with it loss, metrics, probabilities and tables.
 
 One object a kind, found by `kind_of`. Scores are what a method gives to rows: log-probabilities of
 C classes (N, C), log-odds of L labels (N, L), or one predicted number (N, 1).

@@ -1,4 +1,4 @@
-"""Everything that is chosen by name: the registry of tasks, and tasks with options of their own."""
+"""The registry of tasks, and tasks with their own options."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields

@@ -1,4 +1,4 @@
-"""What a task is: labelled DNA in three splits, with its labels declared in order."""
+"""A task: labelled DNA in three splits, with its labels declared in order."""
 
 import os
 from collections import Counter

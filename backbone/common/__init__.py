@@ -1,1 +1,1 @@
-"""What needs no torch: errors, options on the command line, whole files."""
+"""Code without torch: errors, command-line options, atomic files, schedules, random streams."""

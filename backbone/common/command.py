@@ -1,4 +1,4 @@
-"""How every command ends: its exit code, and one line for what is not a bug."""
+"""The exit code of every command, and one line for a user's mistake."""
 
 import os
 import sys

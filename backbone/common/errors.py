@@ -1,4 +1,4 @@
-"""The one error that means: the input is wrong, not the program."""
+"""The error that reports a user's mistake rather than a bug."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""The answer to an unknown name: the nearest known one, never a wall of all of them."""
+"""Messages about an unknown name: the nearest known name instead of a list of all."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Code of other people: modules named on the command line, and entry points of packages."""
+"""Plugins: modules named on the command line, and entry points of packages."""
 
 import sys
 import warnings

@@ -1,4 +1,4 @@
-"""Read the weights of a HyenaDNA checkpoint in any form in which people have them.
+"""Read the weights of a HyenaDNA checkpoint in any of the common formats.
 
 The form is recognised by its content, never by its name: the three published layouts (Lightning's
 `weights.ckpt`, the same saved with gradient checkpointing, the Hugging Face port), wrappers of

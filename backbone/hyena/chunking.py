@@ -1,4 +1,4 @@
-"""Work that treats every position alike, done a chunk of positions at a time.
+"""Position-wise computations, one chunk of positions at a time.
 
 A chunk's activations stay in the caches and in memory that the process already holds; those of a
 whole long sequence would be requested from the system, page by page, at every step. Where

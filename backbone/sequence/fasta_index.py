@@ -1,4 +1,4 @@
-"""FASTA files as people have them, opened so that pyfaidx can seek in them.
+"""FASTA files of any common form, opened so that pyfaidx can seek in them.
 
 pyfaidx seeks by an index (.fai, and .gzi for bgzip) that needs lines of one length. A file that has
 them is indexed where it is. Any other, with blank or ragged lines, line ends of old Macs, a byte

@@ -1,4 +1,4 @@
-"""k-mers of many sequences at once, as numbers: their places, their counts, their frequencies."""
+"""k-mers of many sequences at once, as numbers: positions, counts and frequencies."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

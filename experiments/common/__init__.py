@@ -1,1 +1,1 @@
-"""What the experiments share: command line, running many cells, points of a curve."""
+"""Code shared by the experiments: command line, running many cells, points of a curve."""

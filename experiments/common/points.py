@@ -1,4 +1,4 @@
-"""The points of a curve: runs that differ in their seeds alone are averaged."""
+"""The points of a curve: runs that differ only in their seeds are averaged."""
 
 from __future__ import annotations
 

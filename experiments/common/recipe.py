@@ -1,4 +1,4 @@
-"""Recipes: command lines that are kept in files.
+"""Recipes: command lines saved in files.
 
 The recipe NAME is `experiments/recipes/NAME.yaml`, a mapping from options of a command to their
 values. Options given on the command line override those of the recipe.

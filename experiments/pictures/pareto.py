@@ -1,4 +1,4 @@
-"""The Pareto picture: what a metric costs, and which settings nothing else beats in both."""
+"""The Pareto picture: a metric against its cost, and the settings on the Pareto front."""
 
 from __future__ import annotations
 

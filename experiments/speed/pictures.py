@@ -1,4 +1,4 @@
-"""Pictures of what things cost: of a shared prompt, and of a training step against its length."""
+"""Pictures of costs: of a shared prompt, and of a training step against its length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parent of a sweep: creates the study, starts workers, shows how far they are."""
+"""The parent of a sweep: creates the study, starts workers, shows their progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep does: the options that all its runs share, and those that differ between them.
+"""The plan of a sweep: the options that all its runs share, and those that vary.
 
 On the command line and in recipes the values of an option that differs are one of
 

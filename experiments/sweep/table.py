@@ -1,4 +1,4 @@
-"""What a sweep found, as a table, and how far it is, as a line."""
+"""The results of a sweep as a table, and its progress as a line."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the baseline methods share."""
+"""Code shared by the baseline methods."""

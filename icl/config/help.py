@@ -1,4 +1,4 @@
-"""The help of `python -m icl.run`: a screenful about what was chosen, or everything."""
+"""The help of `python -m icl.run`: a screenful about the chosen task and method, or everything."""
 
 import textwrap
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The options of a run, what they may be, and how the command line composes them.
+"""The options of a run, their allowed values, and their composition on the command line.
 
 Hydra reads two groups, `task` and `method`, with one entry per registered task and method; all
 other options are fields of `RunConfig`.

@@ -1,4 +1,4 @@
-"""What methods share whose answer is a label word: words, demonstrations, offsets, their report."""
+"""The base of methods that answer with a label word: words, demonstrations, offsets, report."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

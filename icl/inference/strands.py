@@ -1,4 +1,4 @@
-"""Methods that read a sequence on its given strand, or average over its reverse complement too."""
+"""Methods that read the given strand, or average over both strands."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Linear probe: what a linear model can read off the frozen states, without any prompt."""
+"""Linear probe: a linear model on the frozen states, without any prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

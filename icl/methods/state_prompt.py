@@ -1,4 +1,4 @@
-"""Learned offsets of the backbone's state: what prompts become in a convolutional model.
+"""Learned offsets of the backbone's state: the counterpart of prompts in a convolutional model.
 
 Source: State-offset Tuning (Kang et al. 2025, arXiv 2503.03499), for recurrent models. There an
 offset is added to the recurrent state; Hyena's counterpart is the output of the long convolution.

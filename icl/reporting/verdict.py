@@ -1,4 +1,4 @@
-"""Whether an effect survives a control: plain runs minus controlled runs on the same rows."""
+"""Whether an effect persists in a control: plain runs minus controlled runs on the same rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What methods share that tune weights of a copy of the backbone and answer with label words."""
+"""The base of methods that tune a copy of the backbone and answer with label words."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a run has learned as a PEFT folder, which `PeftModel.from_pretrained` reads.
+"""The learned weights as a PEFT folder, which `PeftModel.from_pretrained` reads.
 
 PEFT has a form for vectors before the query in one layer (PROMPT_TUNING, Lester et al. 2021), for
 LoRA and for IA3; none for vectors after the query or in every layer of a model without attention,

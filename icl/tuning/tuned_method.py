@@ -1,4 +1,4 @@
-"""What methods share that tune weights of a copy of the backbone: epochs, and steps in parts."""
+"""The base of methods that tune a copy of the backbone: epochs, and accumulated steps."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Baselines that hardly read the sequence: its length, its composition, its k-mers.
+"""Shortcut baselines: the sequence's length, composition and k-mers.
 
 They are fitted on training rows and scored on test rows: a decision tree on a length or a share of
 letters, since classes may share a few exact values; a regression on composition. A task that length

@@ -1,4 +1,4 @@
-"""Estimates with 95 % intervals: which recipe belongs to which case.
+"""Estimates with 95 % intervals, and which estimator suits which case.
 
 =================================================  ============================================
 What is known                                      Recipe

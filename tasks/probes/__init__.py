@@ -1,1 +1,1 @@
-"""Probes: questions that only their own context answers."""
+"""Probes: tasks that can only be solved from their own context."""

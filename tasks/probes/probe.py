@@ -1,4 +1,4 @@
-"""Probes: questions that only their own context can answer.
+"""Probes: tasks that can only be solved from their own context.
 
 The rows of a `Task` have one meaning, which a model may know from its weights. A probe draws a new
 mapping for each question, so that accuracy above chance must come from the context. Its controls

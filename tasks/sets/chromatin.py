@@ -1,4 +1,4 @@
-"""Chromatin profiles: many labels a sequence, each a protein or mark that is there or not.
+"""Chromatin profiles: many labels per sequence, each the presence of a protein or mark.
 
 Sources: Zhou and Troyanskaya, "Predicting effects of noncoding variants with deep learning-based
 sequence model" (DeepSEA), Nature Methods 12 (2015); ChIPHub (Fu et al. 2022, Nature Communications

@@ -1,4 +1,4 @@
-"""The eighteen tasks of the Nucleotide Transformer, revised (`nt_*`) and original, a line each.
+"""The eighteen tasks of the Nucleotide Transformer, revised (`nt_*`) and original, one line each.
 
 Source: Dalla-Torre, Gonzalez, Mendoza-Revilla et al., "Nucleotide Transformer: building and
 evaluating robust foundation models for human genomics", Nature Methods 22 (2025), doi

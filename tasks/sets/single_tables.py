@@ -1,4 +1,4 @@
-"""Published sets that come as one table, a line each; divided 70/10/20 by `split_seed`.
+"""Published sets that come as one table, one line each; divided 70/10/20 by `split_seed`.
 
 Sources: iEnhancer-2L (Liu et al. 2016, Bioinformatics 32); CNNProm (Umarov and Solovyev 2017, PLOS
 ONE 12); coding sequences of seven gene families from NCBI (Kaggle, "Demystify DNA sequencing");

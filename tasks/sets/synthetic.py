@@ -1,4 +1,4 @@
-"""Synthetic tasks: planted signals of which the best possible accuracy is known.
+"""Synthetic tasks: planted signals with a known best possible accuracy.
 
 Both generators know the probability of a sequence under each class, so the best classifier is
 known too: it goes by the likelihood ratio (Neyman and Pearson 1933), and its accuracy on

@@ -1,4 +1,4 @@
-"""Labels as files write them: what is missing, what is a number, and what a value means to a task.
+"""Labels as files write them: missing values, numbers, and their meaning for a task.
 
 A label is compared as it is written, without the blanks around it, or, where the classes are
 numbers, by value; it is never taken for a position in a sorted list. A number that stands for a

@@ -1,4 +1,4 @@
-"""Multi-label tasks, and one of their labels as a task of two classes: `task.label=NAME`."""
+"""Multi-label tasks, and one of their labels as a two-class task: `task.label=NAME`."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path

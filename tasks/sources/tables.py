@@ -1,4 +1,4 @@
-"""Tables of labelled DNA in the formats people have, with the place of every row in its file.
+"""Tables of labelled DNA in the common formats, with the position of every row in its file.
 
 Text tables are `.csv`, `.tsv` and `.txt` in UTF-8, plain or compressed; their delimiter is found
 in the header, whatever the file is called. `.jsonl` has one object per line; `.parquet` and folders
