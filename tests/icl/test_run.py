@@ -226,9 +226,9 @@ def test_the_table_shows_baselines_of_the_same_rows_only(call, tiny):
     ("damage", "message"),
     [
         (lambda text: text[: len(text) // 2], "not a complete JSON"),
-        (lambda text: "[]", "no report"),
-        (lambda text: json.dumps({**json.loads(text), "metrics": 3}), "no report"),
-        (lambda text: text.replace('"seed"', '"sed"', 1), "has no seed"),
+        (lambda text: "[]", "not a valid report"),
+        (lambda text: json.dumps({**json.loads(text), "metrics": 3}), "not a valid report"),
+        (lambda text: text.replace('"seed"', '"sed"', 1), "missing seed"),
     ],
 )
 def test_a_damaged_report_is_named_and_left_out_of_the_results(
