@@ -64,7 +64,9 @@ def test_real_files_load_as_they_are_listed(shared_data, name):
 def loads(shared_data: Path, task: Task, layout: Layout) -> None:
     source = PublishedSource(None, (layout,))
     if task.name in TOO_FEW:
-        with pytest.raises(InputError, match="class 'positive' has no rows in .*of this class in total"):
+        with pytest.raises(
+            InputError, match="class 'positive' has no rows in .*of this class in total"
+        ):
             source.splits(task, 0, shared_data)
         return
     splits = source.splits(task, 0, shared_data)
