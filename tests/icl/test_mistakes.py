@@ -89,7 +89,7 @@ MISTAKES = {
     "letter": (TABLE + "letter.tsv", ["line 3", "position 4", "'J'"]),
     "blank": (TABLE + "blank.tsv", ["without a sequence", "first: line 3"]),
     "gz cut off": (TABLE + "cut.tsv.gz", ["cut.tsv.gz", "truncated"]),
-    "class too rare": (TABLE + "rare.tsv", ["'positive'", "no rows", "too few"]),
+    "class too rare": (TABLE + "rare.tsv", ["'positive'", "no rows", "of this class in total"]),
     "backbone": (PROBE + "{place}/nowhere", ["nowhere", "neither a folder nor a known name"]),
     "backbone name": (PROBE + "tiny-1kk", ["tiny-1kk", "mean tiny-1k?"]),
     "backbone of no files": (PROBE + "{place}/empty", ["empty", "no config.json"]),
