@@ -78,7 +78,7 @@ def test_a_policy_names_the_run_only_where_there_is_one():
     ("word", "message"),
     [
         ("truncate=middle", "must be one of none, left, right, center"),
-        ("max_bases=9", "max_bases=9: say which bases of longer rows are dropped"),
+        ("max_bases=9", "max_bases=9: choose which bases of longer rows are dropped"),
         ("max_bases=0", "max_bases=0: must be 1 or more"),
     ],
 )
