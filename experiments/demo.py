@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from backbone.common.errors import InputError
 from experiments.common.cells import Cell, run_cells
 from experiments.common.command import exit_code
 from experiments.common.points import aggregate
@@ -26,6 +28,11 @@ TASK = "synthetic_easy"
 OUT = Path("runs-demo")
 BASELINES = ("majority", "gc_only", "kmer_logreg", "linear_probe")
 PROMPT_TOKENS = (0, 4, 16, 64)
+HELP = (
+    "python -m experiments.demo\n\n"
+    f"Soft prompts of {len(PROMPT_TOKENS)} lengths and {len(BASELINES)} baselines on {TASK}, offline, "
+    f"with a picture in {OUT}; it has no options."
+)
 EPOCHS = 10
 """Half of what a real task needs: the motif is found within five."""
 
@@ -74,9 +81,18 @@ def demonstrate(out: Path) -> None:
     print(f"Picture: {picture}\nTable:   {table}")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
-    return exit_code(lambda: demonstrate(OUT))
+    words = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(words):
+        return exit_code(lambda: [HELP])
+    return exit_code(lambda: _demonstrate_alone(words))
+
+
+def _demonstrate_alone(words: Sequence[str]) -> None:
+    if words:
+        raise InputError(f"the demonstration has no options; leave out {words[0]!r}")
+    demonstrate(OUT)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from experiments.demo import sentence
+from experiments.demo import main, sentence
 
 
 def test_the_sentence_compares_the_longest_prompt_with_none():
@@ -17,3 +17,10 @@ def test_the_sentence_compares_the_longest_prompt_with_none():
         "With 64 prompt tokens the frozen backbone reaches an accuracy of 0.900 "
         "(95 % interval 0.880 to 0.920), +0.300 against 0 tokens; the best possible is 0.950."
     )
+
+
+def test_help_and_unknown_words_start_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--help"]) == 0 and "no options" in capsys.readouterr().out
+    assert main(["k=4"]) == 2 and capsys.readouterr().err.startswith("error: ")
+    assert not list(tmp_path.iterdir())
