@@ -30,8 +30,8 @@ BASELINES = ("majority", "gc_only", "kmer_logreg", "linear_probe")
 PROMPT_TOKENS = (0, 4, 16, 64)
 HELP = (
     "python -m experiments.demo\n\n"
-    f"Soft prompts of {len(PROMPT_TOKENS)} lengths and {len(BASELINES)} baselines on {TASK}, offline, "
-    f"with a picture in {OUT}; it has no options."
+    f"Soft prompts of {len(PROMPT_TOKENS)} lengths and {len(BASELINES)} baselines on {TASK}, "
+    f"offline, with a picture in {OUT}; it has no options."
 )
 EPOCHS = 10
 """Half of what a real task needs: the motif is found within five."""
