@@ -3,9 +3,12 @@
 import time
 from collections.abc import Callable
 from math import log2, prod
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 
 def arithmetic(work: Callable[[], object]) -> int:
@@ -14,25 +17,37 @@ def arithmetic(work: Callable[[], object]) -> int:
     Gates, norms and other elementwise operations are not counted. A real transform of size n
     counts 2.5 n log2 n, the usual figure for split-radix transforms.
     """
-    aten = torch.ops.aten
-    transforms = {aten._fft_r2c: _real_to_complex, aten._fft_c2r: _complex_to_real}
-    with FlopCounterMode(display=False, custom_mapping=transforms) as counter:
+    with _Operations() as counter:
         work()
-    return counter.get_total_flops()
+    return counter.total
 
 
-def _real_to_complex(shape: torch.Size, *_: object, out_shape: torch.Size) -> int:
-    return _transforms(prod(shape[:-1]), shape[-1])
+class _Operations(TorchDispatchMode):
+    """Counts operations without module hooks, before which the engine would call every module.
+
+    torch's own FlopCounterMode hooks all modules to count for each of them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        operation = func._overloadpacket
+        if operation is torch.ops.aten._fft_r2c:
+            self.total += _transforms(args[0], args[0].shape[-1])
+        elif operation is torch.ops.aten._fft_c2r:
+            self.total += _transforms(args[0], args[3])
+        elif operation in flop_registry:
+            self.total += flop_registry[operation](*args, **(kwargs or {}), out_val=result)
+        return result
 
 
-def _complex_to_real(
-    shape: torch.Size, axes: object, mode: object, size: int, out_shape: torch.Size
-) -> int:
-    return _transforms(prod(shape[:-1]), size)
-
-
-def _transforms(count: int, size: int) -> int:
-    return round(count * 2.5 * size * log2(size))
+def _transforms(signal: Tensor, size: int) -> int:
+    return round(prod(signal.shape[:-1]) * 2.5 * size * log2(size))
 
 
 def matmul_rate(device: str, repeats: int = 5) -> float:

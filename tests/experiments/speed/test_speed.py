@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from backbone.hyena import reference, zoo
 from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.hooks import is_plain
 from backbone.hyena.model import random_model
 from experiments.speed import __main__ as speed
 from experiments.speed import peak
@@ -57,6 +58,12 @@ def test_both_paths_give_the_same_logits_and_the_same_step() -> None:
     assert scale > 0
     assert torch.allclose(plain.prompt.grad, engine.prompt.grad, atol=1e-4 * float(scale))
     assert not torch.equal(engine.prompt, Paths(SMALL, "cpu").prompt)
+
+
+def test_counting_hooks_no_module_so_the_path_that_is_counted_is_the_one_that_is_timed() -> None:
+    seen = []
+    arithmetic(lambda: seen.append(is_plain(torch.nn.Linear, torch.nn.Linear(2, 2))))
+    assert seen == [True]
 
 
 def test_arithmetic_counts_products_and_transforms_of_both_passes() -> None:
