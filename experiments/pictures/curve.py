@@ -241,6 +241,6 @@ def _interval(table: pd.DataFrame) -> str:
     """Say what bands and bars are."""
     seeds = table["n_seeds"]
     if seeds.max() == 1:
-        return "bands and bars: 95 % bootstrap over test rows, one seed"
+        return "bands and bars: 95 % over test rows, one seed"
     count = f"{seeds.max()}" if seeds.min() == seeds.max() else f"up to {seeds.max()}"
     return f"mean; bands and bars: 95 % over test rows and {count} seeds"
