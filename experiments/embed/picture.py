@@ -120,6 +120,6 @@ def draw_f1(
         written.append(Label(text, (x[-1], y[-1]), style.color))
     write_labels(axes, written)
     divisions = int(table["divisions"].max())
-    over = f"95 % over {divisions} divisions" if divisions > 1 else "95 % bootstrap over test rows"
+    over = f"95 % over {divisions} divisions" if divisions > 1 else "95 % over test rows"
     write_title(figure, 0.09, f"{task}: macro-F1 by layer", f"{facts} · bars: {over}", top=0.94)
     return figure

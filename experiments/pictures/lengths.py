@@ -80,6 +80,6 @@ def _rows(table: pd.DataFrame) -> str:
     """Say how many windows there are, and what the bars are."""
     fewest, most = table["divisions"].min(), table["divisions"].max()
     counted = f"{most}" if fewest == most else f"{fewest} to {most}"
-    over = f"95 % over {counted} divisions" if most > 1 else "95 % bootstrap over test rows"
+    over = f"95 % over {counted} divisions" if most > 1 else "95 % over test rows"
     first = table.iloc[0]
     return f"{first['n_train']} training and {first['n_test']} test windows · bars: {over}"
