@@ -344,7 +344,7 @@ def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") 
 
 
 def other_rows(config: RunConfig) -> Callable[[], Sequence[Example]] | None:
-    """Gives the training rows of the other task, where the run's control shows them."""
+    """Return the training rows of the other task, if the run's control uses them."""
     if config.control != OTHER_TASK:
         return None
     other, data = build_task(default_options(config.other_task)), data_folder(config.data)
