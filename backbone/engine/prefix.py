@@ -132,7 +132,7 @@ class PrefixEngine:
         Raises:
             InputError: If context and room exceed the model's max_seq_len.
         """
-        self._check(state, inputs.shape[1], room)
+        self.check(state, inputs.shape[1], room)
         if inputs.shape[1] == 0:
             return state if state is not None else self._nothing(room)
         length = inputs.shape[1] + (state.length if state else 0)
@@ -152,7 +152,7 @@ class PrefixEngine:
         Raises:
             InputError: If context and inputs exceed the model's max_seq_len or the state's room.
         """
-        self._check(state, inputs.shape[1], 0)
+        self.check(state, inputs.shape[1], 0)
         found = []
         for part, some, _ in _parts(state, inputs, None):
             hidden, _ = self._layers(part, some, len(self.blocks), additions)
@@ -180,12 +180,12 @@ class PrefixEngine:
         Raises:
             InputError: If context and inputs exceed the model's max_seq_len or the state's room.
         """
-        self._check(state, inputs.shape[1], 0)
+        self.check(state, inputs.shape[1], 0)
         found, last = [], len(self.blocks) - 1
         for part, some, ends in _parts(state, inputs, lengths):
             hidden, _ = self._layers(part, some, last, additions)
             hidden = _added(hidden, additions, last)
-            found.append(self._layer(last, hidden).last(hidden, _at(part, last), ends))
+            found.append(self.layer(last, hidden).last(hidden, _at(part, last), ends))
         hidden = found[0] if len(found) == 1 else torch.cat(found)
         return self.model.backbone.ln_f(hidden[:, None])[:, 0]
 
@@ -200,7 +200,7 @@ class PrefixEngine:
         last, segment = len(self.blocks) - 1, SEGMENT if self.checkpoint_prefix else None
         hidden, states = self._layers(state, inputs, last, additions, lengths, room, segment)
         hidden = _added(hidden, additions, last)
-        ends, run = self._layer(last, hidden).ends, _run(segment)
+        ends, run = self.layer(last, hidden).ends, _run(segment)
         return (*states, run(ends, hidden, _at(state, last), lengths, room))
 
     def _layers(
@@ -222,7 +222,7 @@ class PrefixEngine:
         states, run, size = [], _run(segment), segment or max(1, inputs.shape[1])
         for i in range(count):
             hidden = _added(hidden, additions, i)
-            layer = self._layer(i, hidden)
+            layer = self.layer(i, hidden)
             tokens = ids if i == 0 else None
             gated, after = run(layer.mix, hidden, _at(state, i), lengths, room, tokens)
             parts = zip(hidden.split(size, dim=1), gated.split(size, dim=2), strict=True)
@@ -231,7 +231,8 @@ class PrefixEngine:
             states.append(after)
         return hidden, states
 
-    def _layer(self, i: int, hidden: Tensor) -> ModuleLayer | CPULayer:
+    def layer(self, i: int, hidden: Tensor) -> ModuleLayer | CPULayer:
+        """Return what runs layer i on a stream like `hidden`."""
         block = self.blocks[i]
         if CPULayer.supports(block, hidden):
             return CPULayer(block, self.filters, i, self.model.get_input_embeddings().weight)
@@ -253,7 +254,12 @@ class PrefixEngine:
         empty = LayerState(like.new_zeros(1, 3 * width, past), like.new_zeros(1, width, room))
         return PrefixState((empty,) * len(self.blocks), 0, room)
 
-    def _check(self, state: PrefixState | None, length: int, room: int) -> None:
+    def check(self, state: PrefixState | None, length: int, room: int) -> None:
+        """Refuse positions that do not fit.
+
+        Raises:
+            InputError: If context, positions and room exceed max_seq_len, or the state's room.
+        """
         before, most = (state.length if state else 0), self.model.config.max_seq_len
         if before + length + room > most:
             raise InputError(

@@ -1,0 +1,392 @@
+"""Sequences that differ from a base sequence from some position on, exactly and cheaply.
+
+A variant, or a base mutated in silico, leaves all states before it as they are. The base sequence
+is encoded once, and of every layer the signal p = x1 * v and its long convolution are kept. As the
+convolution is linear, that of a branch, which replaces the base sequence from position s on, needs
+what differs alone:
+
+    (h conv p')[t]  =  (h conv p)[t]  +  sum over s <= u <= t of h[t - u] (p'[u] - p[u])
+
+In the first layer, whose inputs are tokens, a substitution of n bases changes p at n + w - 1
+positions: the sum has so few terms, and needs neither projections nor transforms. Values equal
+those of the whole sequences up to rounding. Nothing here keeps gradients.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from backbone.common.errors import InputError
+from backbone.engine.cpu_layer import CPULayer
+from backbone.engine.cpu_mixer import transformed
+from backbone.engine.layer import LayerState, ModuleLayer
+from backbone.engine.prefix import POSITIONS, PrefixEngine, PrefixState
+from backbone.hyena.convolution import long_convolution, transform_length
+from backbone.hyena.hooks import has_hooks
+from backbone.hyena.model import HyenaDNA
+
+FEW = 8
+"""Up to this many changed positions of a first layer's signal are added one by one; more of them
+take a transform."""
+
+
+@dataclass(frozen=True)
+class BaseLayer:
+    """What branches need of one layer of B base sequences of length L.
+
+    Attributes:
+        projected: (B, 3D, w-1+L), those of the context's last positions in front.
+        signal: (B, D, L+room), x1 * v; zero from L on.
+        mixed: (B, D, L+room), the long convolution, the context's part in it.
+        outer: (B, D, L), x0; kept of the first layer alone.
+    """
+
+    projected: Tensor
+    signal: Tensor
+    mixed: Tensor
+    outer: Tensor | None
+
+
+@dataclass(frozen=True)
+class BaseStates:
+    """Encoded base sequences of one length, from which branches can start.
+
+    Attributes:
+        layers: One for each layer of the model.
+        ids: (B, L) their token ids.
+        hidden: (B, L - first, D), the final hidden states from position `first` on.
+        first: The first position of `hidden`.
+        before: Positions of the context in front of the sequences.
+        room: How many positions more than the base sequences branches may have, and what follows
+            them.
+    """
+
+    layers: tuple[BaseLayer, ...]
+    ids: Tensor
+    hidden: Tensor
+    first: int
+    before: int
+    room: int
+
+    @property
+    def length(self) -> int:
+        """L, the length of the base sequences."""
+        return self.ids.shape[1]
+
+
+@dataclass(frozen=True)
+class Branches:
+    """N sequences that continue base sequences, each from a position of its own.
+
+    Attributes:
+        rows: (N,) the base sequence of each.
+        starts: (N,) the first position that may differ from it.
+        ids: (N, M) token ids from there on; a branch has starts + M positions.
+    """
+
+    rows: Tensor
+    starts: Tensor
+    ids: Tensor
+
+    def split(self, size: int) -> "list[Branches]":
+        """Return successive groups of `size` branches."""
+        columns = (values.split(size) for values in (self.rows, self.starts, self.ids))
+        return [Branches(*part) for part in zip(*columns, strict=True)]
+
+
+class BranchEngine:
+    """Encodes base sequences, and the sequences that branch off them.
+
+    `encode`, `encode_last` and `extend` do for branches what those of `PrefixEngine` do for
+    segments.
+    """
+
+    def __init__(self, engine: PrefixEngine) -> None:
+        """Use a model by its prefix engine, whose filters are shared.
+
+        Raises:
+            InputError: If hooks would have to see whole sequences; see `supports`.
+        """
+        if not self.supports(engine.model):
+            raise InputError(
+                "the model has hooks, which must see whole sequences: encode these as they are"
+            )
+        self.engine, self.model = engine, engine.model
+        self.layers = [_Layer(engine, i) for i in range(len(engine.blocks))]
+
+    @staticmethod
+    def supports(model: HyenaDNA) -> bool:
+        """Return whether no module of the model has hooks."""
+        return not any(map(has_hooks, model.modules()))
+
+    @torch.no_grad()
+    def base(self, state: PrefixState | None, ids: Tensor, room: int, first: int = 0) -> BaseStates:
+        """Encode base sequences.
+
+        Args:
+            state: The context before them, shared or one for each; None for none.
+            ids: (B, L) token ids.
+            room: How many positions more than L branches may have, with what follows them.
+            first: The first position whose final hidden state is wanted.
+
+        Returns:
+            Their states, which take about 20 D L bytes a layer and row in single precision.
+
+        Raises:
+            InputError: If context, sequence and room exceed the model's max_seq_len.
+        """
+        self.engine.check(state, ids.shape[1], room)
+        hidden, layers = self.model.embed(ids), []
+        for i, layer in enumerate(self.layers):
+            start = first if i == len(self.layers) - 1 else 0
+            context = None if state is None else state.layers[i]
+            hidden, kept = layer.base(hidden, ids, context, room, start)
+            layers.append(kept)
+        hidden = self.model.backbone.ln_f(hidden)
+        before = 0 if state is None else state.length
+        return BaseStates(tuple(layers), ids, hidden, first, before, room)
+
+    @torch.no_grad()
+    def encode(self, base: BaseStates, branches: Branches) -> Tensor:
+        """Return the final hidden states (N, M, D) of branches.
+
+        Raises:
+            InputError: If they need more than the base states' room.
+        """
+        self._check(base, branches, 0)
+        found = []
+        for part in self._parts(branches):
+            hidden = self.model.embed(part.ids)
+            for layer, kept in zip(self.layers, base.layers, strict=True):
+                hidden, _ = layer.branch(hidden, base, kept, part, 0)
+            found.append(self.model.backbone.ln_f(hidden))
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def encode_last(self, base: BaseStates, branches: Branches) -> Tensor:
+        """Return the final hidden state (N, D) at the last position of branches.
+
+        Raises:
+            InputError: If they need more than the base states' room.
+        """
+        self._check(base, branches, 0)
+        found = []
+        for part in self._parts(branches):
+            hidden = self.model.embed(part.ids)
+            for layer, kept in zip(self.layers[:-1], base.layers, strict=False):
+                hidden, _ = layer.branch(hidden, base, kept, part, 0)
+            hidden = self.layers[-1].last(hidden, base.layers[-1], part)
+            found.append(self.model.backbone.ln_f(hidden)[:, 0])
+        return torch.cat(found)
+
+    @torch.no_grad()
+    def extend(self, base: BaseStates, branches: Branches, room: int) -> PrefixState:
+        """Return the states after branches, as contexts that `room` positions may follow.
+
+        Raises:
+            InputError: If they need more than the base states' room.
+        """
+        self._check(base, branches, room)
+        found: list[list[LayerState]] = []
+        for part in self._parts(branches):
+            hidden, states = self.model.embed(part.ids), []
+            for layer, kept in zip(self.layers, base.layers, strict=True):
+                last = layer is self.layers[-1]
+                hidden, after = layer.branch(hidden, base, kept, part, room, state_alone=last)
+                states.append(after)
+            found.append(states)
+        layers = tuple(
+            LayerState(torch.cat([s.tail for s in layer]), torch.cat([s.spill for s in layer]))
+            for layer in zip(*found, strict=True)
+        )
+        length = base.before + int(branches.starts.max()) + branches.ids.shape[1]
+        return PrefixState(layers, length, room)
+
+    def _parts(self, branches: Branches) -> list[Branches]:
+        rows, length = branches.ids.shape
+        on_cpu = branches.ids.device.type == "cpu"
+        return branches.split(max(1, POSITIONS // max(1, length)) if on_cpu else rows)
+
+    def _check(self, base: BaseStates, branches: Branches, room: int) -> None:
+        needed = int(branches.starts.max()) + branches.ids.shape[1] + room - base.length
+        if needed > base.room:
+            raise InputError(
+                f"a branch needs {needed} positions more than its base sequence; the base states "
+                f"have room for {base.room}"
+            )
+
+
+class _Layer:
+    """One block on base sequences and branches."""
+
+    def __init__(self, engine: PrefixEngine, index: int) -> None:
+        self.engine, self.index, self.block = engine, index, engine.blocks[index]
+        self.past = self.block.mixer.past
+
+    def base(
+        self, hidden: Tensor, ids: Tensor, state: LayerState | None, room: int, first: int
+    ) -> tuple[Tensor, BaseLayer]:
+        """Run the block over base sequences (B, L, D); return positions from `first` on."""
+        length = ids.shape[1]
+        own = self._project(hidden, ids)
+        if state is None:
+            projected = F.pad(own, (self.past, 0))
+        else:
+            projected = torch.cat([state.tail.to(own.dtype).expand(len(own), -1, -1), own], dim=2)
+        x0, signal = self.block.mixer.gates(projected)
+        mixed = self._convolved(signal, length + room)
+        if state is not None:
+            mixed += state.spill[..., : length + room]
+        outer = x0 if self.index == 0 else None
+        kept = BaseLayer(projected, F.pad(signal, (0, room)), mixed, outer)
+        gated = x0[..., first:] * mixed[..., first:length]
+        return self._leave(hidden[:, first:], gated), kept
+
+    def branch(
+        self,
+        hidden: Tensor,
+        base: BaseStates,
+        kept: BaseLayer,
+        branches: Branches,
+        room: int,
+        state_alone: bool = False,
+    ) -> tuple[Tensor, LayerState]:
+        """Run the block over branches (N, M, D); return the stream, and the state at their ends.
+
+        With `state_alone` the stream is returned as it came.
+        """
+        if self.index == 0:
+            gated, after = self._first(base, kept, branches, room)
+        else:
+            gated, after = self._dense(hidden, base, kept, branches, room)
+        return (hidden if state_alone else self._leave(hidden, gated)), after
+
+    def last(self, hidden: Tensor, kept: BaseLayer, branches: Branches) -> Tensor:
+        """Run the block over branches (N, M, D); return the stream (N, 1, D) at their ends."""
+        length = hidden.shape[1]
+        x0, signal, _ = self._gates(hidden, kept, branches)
+        delta = signal - _window(kept.signal, branches, 0, length)
+        backwards = self.engine.filters.taps(self.index, length).flip(1)
+        mixed = _window(kept.mixed, branches, length - 1, 1)[..., 0]
+        mixed = mixed + torch.einsum("ndm,dm->nd", delta, backwards)
+        return self._leave(hidden[:, -1:], x0[..., -1:] * mixed[..., None])
+
+    def _first(
+        self, base: BaseStates, kept: BaseLayer, branches: Branches, room: int
+    ) -> tuple[Tensor, LayerState]:
+        """Mix the first layer: substitutions of few bases by few terms, all others whole."""
+        changed = _changed(base, branches)
+        few = (changed >= 0) & (changed + self.past <= FEW)
+        if few.all():
+            return self._sparse(kept, branches, changed, room)
+        hidden = self.engine.model.embed(branches.ids)
+        if not few.any():
+            return self._dense(hidden, base, kept, branches, room)
+        index = torch.arange(len(few), device=few.device)
+        order = torch.cat([index[few], index[~few]]).argsort()
+        rows, starts, ids = branches.rows, branches.starts, branches.ids
+        some, others = (Branches(rows[at], starts[at], ids[at]) for at in (few, ~few))
+        one = self._sparse(kept, some, changed[few], room)
+        two = self._dense(hidden[~few], base, kept, others, room)
+        tail, spill = (
+            torch.cat([getattr(one[1], name), getattr(two[1], name)])[order]
+            for name in ("tail", "spill")
+        )
+        return torch.cat([one[0], two[0]])[order], LayerState(tail, spill)
+
+    def _sparse(
+        self, kept: BaseLayer, branches: Branches, changed: Tensor, room: int
+    ) -> tuple[Tensor, LayerState]:
+        """Mix substitutions of the first `changed` (N,) positions, whose tokens are the input."""
+        length = branches.ids.shape[1]
+        count = min(int(changed.max()) + self.past, length)
+        start = Branches(branches.rows, branches.starts, branches.ids[:, :count])
+        own, tail = self._project(None, start.ids), _window(kept.projected, start, 0, self.past)
+        first, signal = self.block.mixer.gates(torch.cat([tail, own], dim=2))
+        positions = torch.arange(count, device=changed.device)
+        differs = (positions < changed[:, None] + self.past)[:, None]
+        delta = (signal - _window(kept.signal, start, 0, count)) * differs
+        mixed = _window(kept.mixed, branches, 0, length + room)
+        taps = self.engine.filters.taps(self.index, length + room)
+        for i in range(count):
+            mixed[..., i:].addcmul_(delta[..., i, None], taps[:, : length + room - i])
+        assert kept.outer is not None
+        x0 = _window(kept.outer, branches, 0, length)
+        x0[..., :count] = torch.where(differs, first, x0[..., :count])
+        ends = _window(kept.projected, branches, length, self.past)
+        for i, position in enumerate(range(length - self.past, length)):
+            if 0 <= position < count:
+                ends[..., i] = own[..., position]
+        return x0.mul_(mixed[..., :length]), LayerState(ends, mixed[..., length:])
+
+    def _dense(
+        self, hidden: Tensor, base: BaseStates, kept: BaseLayer, branches: Branches, room: int
+    ) -> tuple[Tensor, LayerState]:
+        """Mix branches of which every position may differ."""
+        length = hidden.shape[1]
+        x0, signal, projected = self._gates(hidden, kept, branches)
+        # What follows a branch that is shorter than its base must not see the base's end.
+        rest = base.length - int(branches.starts.min())
+        width = max(length, rest) if room else length
+        delta = F.pad(signal, (0, width - length)) - _window(kept.signal, branches, 0, width)
+        mixed = _window(kept.mixed, branches, 0, length + room)
+        mixed += self._convolved(delta, max(width, length + room))[..., : length + room]
+        state = LayerState(projected[..., -self.past :], mixed[..., length:])
+        return x0 * mixed[..., :length], state
+
+    def _gates(
+        self, hidden: Tensor, kept: BaseLayer, branches: Branches
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return x0 and x1 * v (N, D, M), and projections with those before them in front."""
+        own = self._project(hidden, branches.ids)
+        tail = _window(kept.projected, branches, 0, self.past)
+        projected = torch.cat([tail, own], dim=2)
+        return *self.block.mixer.gates(projected), projected
+
+    def _project(self, hidden: Tensor | None, ids: Tensor) -> Tensor:
+        """Return projections (B, 3D, L); those of the first layer are looked up by token."""
+        block = self.block
+        if self.index > 0:
+            assert hidden is not None
+            return block.mixer.project(block.norm1(hidden))
+        words = self.engine.model.get_input_embeddings().weight[None]
+        table = block.mixer.project(block.norm1(words))[0]
+        return table[:, ids].transpose(0, 1)
+
+    def _convolved(self, signal: Tensor, length: int) -> Tensor:
+        """Convolve (B, D, L) with the layer's filter; return `length` positions."""
+        filters, own = self.engine.filters, signal.shape[2]
+        size = transform_length(own, length)
+        spectrum = filters.spectrum(self.index, length, size)
+        if spectrum is None or signal.device.type != "cpu":
+            return long_convolution(signal, filters.taps(self.index, length), spectrum)
+        return transformed(F.pad(signal, (0, size - own)), spectrum, 0, length)
+
+    def _leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
+        layer: ModuleLayer | CPULayer = self.engine.layer(self.index, hidden)
+        return layer.leave(hidden, gated)
+
+
+def _window(values: Tensor, branches: Branches, shift: int, width: int) -> Tensor:
+    """Return a copy (N, C, width) of (B, C, L): positions starts + shift + 0 .. width - 1."""
+    starts = branches.starts + shift
+    missing = int(starts.max()) + width - values.shape[2]
+    if missing > 0:
+        values = F.pad(values, (0, missing))
+    if (starts == starts[0]).all():
+        start = int(starts[0])
+        return values[branches.rows, :, start : start + width]
+    return values.unfold(2, width, 1)[branches.rows, :, starts]
+
+
+def _changed(base: BaseStates, branches: Branches) -> Tensor:
+    """Return how many first positions (N,) substitutions change; -1 for all other branches."""
+    length = branches.ids.shape[1]
+    index = branches.starts[:, None] + torch.arange(length, device=branches.ids.device)
+    theirs = base.ids[branches.rows[:, None], index.clamp(max=base.length - 1)]
+    differs = theirs != branches.ids
+    counts = length - differs.flip(1).int().argmax(dim=1)
+    counts = torch.where(differs.any(dim=1), counts, torch.zeros_like(counts))
+    return torch.where(branches.starts + length == base.length, counts, -1)
