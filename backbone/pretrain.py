@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,10 @@ from backbone.pretraining import recipes
 from backbone.pretraining.config import PretrainConfig, check_pretraining
 from backbone.pretraining.data import GenomeSource, MixedSource, Source
 from backbone.pretraining.progress import Status, View
+from backbone.pretraining.related.context_gain import watched_gains
+from backbone.pretraining.related.genomes import read_genomes
+from backbone.pretraining.related.source import RelatedSource
+from backbone.pretraining.related.stream import read_mixture
 from backbone.pretraining.trainer import NonFiniteLossError, Trainer
 from backbone.pretraining.windows import divide
 from backbone.sequence.dna import ALPHABETS
@@ -33,6 +38,8 @@ EXAMPLES = """
   one genome     size=tiny-1k fasta=hg38.fa bed=regions.bed
   several        genomes.human.fasta=hg38.fa genomes.human.holdout=[chr8] genomes.human.weight=3
                  genomes.yeast.fasta=yeast.fa.gz genomes.yeast.holdout=[IV]
+  related        source=related fasta=genomes/ streams=[neighbourhood:2,markov:1] max_seq_len=8192
+                 (rows of several related windows: in-context pretraining)
   processes      accelerate launch -m backbone.pretrain device=cuda key=value ...
                  (accelerate config describes machines, GPUs and sharding)
   on CPUs        torchrun --nproc-per-node=2 -m backbone.pretrain key=value ...
@@ -53,11 +60,28 @@ def source_of(config: PretrainConfig) -> Source:
     Raises:
         InputError: If files, regions or intervals cannot be used.
     """
+    if config.source == "related":
+        return _related(config)
     if config.genomes:
         weights = {name: genome.weight for name, genome in config.genomes.items()}
         sources = {name: _genome(genome, config) for name, genome in config.genomes.items()}
         return MixedSource(sources, weights)
     return _genome(config, config)
+
+
+def _related(config: PretrainConfig) -> RelatedSource:
+    mixture = read_mixture(config.streams)
+    given = config.genomes or {"genome": config}
+    divisions = {
+        name: divide(files.fasta, files.valid_fasta, files.holdout, files.bed)
+        for name, files in given.items()
+    }
+    train, valid = (
+        read_genomes(divisions, part, config.exclude, config.max_unknown)
+        for part in ("train", "valid")
+    )
+    assert train is not None  # `divide` leaves something to train on
+    return RelatedSource(train, valid, mixture, config.separator_targets)
 
 
 def _genome(files: Sources, config: PretrainConfig) -> GenomeSource:
@@ -86,7 +110,8 @@ def pretrain(config: PretrainConfig, show: Callable[[Status], None] = show_nothi
     check_pretraining(config)
     torch.set_num_threads(config.threads)
     source = source_of(config)
-    trainer = Trainer(config, source)
+    measure = partial(watched_gains, source) if isinstance(source, RelatedSource) else None
+    trainer = Trainer(config, source, measure=measure)
     warn_of_few_steps(trainer)
     _run(trainer, show)
     if isinstance(source, MixedSource):

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from backbone.common.errors import InputError
@@ -22,9 +21,9 @@ from backbone.common.files import write_text
 from backbone.common.options import Sources, option
 from backbone.pretraining.windows import divide
 from backbone.sequence.dna import normalise
-from backbone.sequence.fasta import Region
+from backbone.sequence.fasta import Genome, Region
 from experiments.common.command import run_command
-from tasks.audit.exposure import occurring
+from tasks.audit.exposure import SEED, occurrences
 from tasks.sources.tables import read_columns
 
 
@@ -35,6 +34,9 @@ class Options(Sources):
     tables: list[str] = option([], "labelled tables: files or globs, below data (required)")
     data: str = option(".", "folder of the tables, whose names are relative to it")
     out: str = option("overlap.csv", "file that receives the counts")
+    intervals: str | None = option(
+        None, "BED file that receives where rows of 32 bases or more lie (for exclude=)"
+    )
 
 
 def overlap(options: Options) -> pd.DataFrame:
@@ -53,13 +55,12 @@ def overlap(options: Options) -> pd.DataFrame:
     division = divide(options.fasta, options.valid_fasta, options.holdout, options.bed)
     sequences = {file: _sequences(file) for file in files}
     unique = sorted({sequence for rows in sequences.values() for sequence in rows})
+    parts = {"train": division.train, "held out": division.valid}
 
-    def inside(regions: Sequence[Region]) -> set[str]:
-        letters = (division.genome.letters(r.record)[r.start : r.end].tobytes() for r in regions)
-        hits = np.flatnonzero(occurring(unique, letters))
-        return {unique[hit] for hit in hits}
-
-    train, held_out = inside(division.train), inside(division.valid)
+    places = {part: _places(division.genome, regions, unique) for part, regions in parts.items()}
+    train, held_out = ({place.sequence for place in places[part]} for part in parts)
+    if options.intervals is not None:
+        _write(Path(options.intervals).expanduser(), _bed(places["train"]))
     return pd.DataFrame(
         [
             {
@@ -71,6 +72,51 @@ def overlap(options: Options) -> pd.DataFrame:
             for file, rows in sequences.items()
         ]
     )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a labelled sequence lies: 0-based start on its record."""
+
+    record: str
+    start: int
+    sequence: str
+
+
+def _places(genome: Genome, regions: Sequence[Region], sequences: Sequence[str]) -> list[Place]:
+    """Find every place at which a sequence occurs in some regions, on either strand."""
+    search = occurrences(sequences)
+    return [
+        Place(region.record.name, region.start + start, sequences[number])
+        for region in regions
+        for number, start in search(
+            genome.letters(region.record)[region.start : region.end].tobytes()
+        )
+    ]
+
+
+def _bed(places: Sequence[Place]) -> str:
+    """Return the union of places as lines of BED; very short rows occur everywhere."""
+    ends: dict[str, list[list[int]]] = {}
+    for place in sorted(places, key=lambda place: (place.record, place.start)):
+        if len(place.sequence) < SEED:
+            continue
+        spans = ends.setdefault(place.record, [])
+        end = place.start + len(place.sequence)
+        if spans and place.start <= spans[-1][1]:
+            spans[-1][1] = max(spans[-1][1], end)
+        else:
+            spans.append([place.start, end])
+    return "".join(
+        f"{record}\t{start}\t{end}\n" for record, spans in ends.items() for start, end in spans
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
@@ -102,10 +148,7 @@ def write_overlap(options: Options) -> list[object]:
     """
     table = overlap(options)
     out = Path(options.out).expanduser()
-    try:
-        write_text(out, table.to_csv(index=False))
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from error
+    _write(out, table.to_csv(index=False))
     return [table.to_string(index=False), out]
 
 

@@ -11,6 +11,12 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.tokenizer import TOKENIZERS, DNATokenizer, SequenceTokenizer
 from backbone.sequence.dna import ALPHABETS
 
+MIXTURE = (
+    *("neighbourhood:3", "enriched:3", "genome:1", "relatives:0.5", "plain:1"),
+    *("markov:3", "motifs:0.5", "segments:0.5", "periodic:0.5", "profile:0.5"),
+)
+"""Weights of the streams of related windows: two thirds of the rows are real DNA."""
+
 
 @dataclass
 class TrainerConfig:
@@ -123,6 +129,20 @@ class GenomeOptions(Sources):
 class PretrainConfig(TrainerConfig, Sources):
     """The options of pretraining on genomes."""
 
+    source: str = option(
+        "windows",
+        "rows: single windows of the genomes, or several related windows with [SEP] between them",
+        choices=("windows", "related"),
+    )
+    streams: list[str] = option(
+        list(MIXTURE), "with source=related, NAME:WEIGHT of each stream of related windows"
+    )
+    exclude: list[str] = option(
+        [], "with source=related, BED files of intervals to leave out, such as labelled rows"
+    )
+    separator_targets: bool = option(
+        False, "with source=related, whether [SEP] between two windows is predicted too"
+    )
     genomes: dict[str, GenomeOptions] = option({}, "several genomes, in place of fasta=, each with")
     alphabet: str = option("dna", "alphabet of the sequences", choices=tuple(ALPHABETS))
     max_unknown: float = option(
@@ -229,6 +249,8 @@ def check_pretraining(config: PretrainConfig) -> None:
             f"reverse_complement=true: alphabet={config.alphabet} has no complementary strand; "
             "drop it"
         )
+    if config.source == "related" and config.alphabet != "dna":
+        raise InputError(f"source=related needs alphabet=dna, not {config.alphabet}")
     if config.genomes:
         _check_genomes(config)
     elif not config.fasta:

@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from backbone.common.errors import InputError
 from backbone.common.schedule import learning_rate
-from backbone.hyena.model import random_model
+from backbone.hyena.model import HyenaDNA, random_model
 from backbone.pretraining import checkpoint
 from backbone.pretraining.config import TrainerConfig, differences
 from backbone.pretraining.data import IGNORED, Batch, Source
@@ -54,6 +54,7 @@ class Trainer:
         config: TrainerConfig,
         source: Source,
         clock: Callable[[], float] = time.monotonic,
+        measure: Callable[[HyenaDNA], Mapping[str, float]] | None = None,
     ) -> None:
         """Build everything, and resume from the newest checkpoint under `config.out`, if any.
 
@@ -61,12 +62,14 @@ class Trainer:
             config: All options.
             source: Where rows of token ids come from.
             clock: Seconds, for the budget in minutes and for rates.
+            measure: Further figures of the model, by name, to log beside the held-out perplexity.
 
         Raises:
             InputError: If the source has no rows of these lengths, the output folder cannot be
                 written, or a checkpoint belongs to a run with other options.
         """
         self.config, self.source, self.clock = config, source, clock
+        self.measure = measure
         self.out = Path(config.out)
         self.folder = self.out / "checkpoints"
         if config.tensorboard:
@@ -257,7 +260,8 @@ class Trainer:
         scored_at, perplexity = self._scored
         if scored_at != self.step:
             perplexity = self.evaluate(self.valid)
-            self.log(step=self.step, tokens=self.tokens, valid_perplexity=perplexity)
+            more = self.measure(self.model) if self.measure and self.processes.is_first else {}
+            self.log(step=self.step, tokens=self.tokens, valid_perplexity=perplexity, **more)
             self._scored = self.step, perplexity
         return perplexity
 

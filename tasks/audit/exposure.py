@@ -7,7 +7,7 @@ the sequences of the corpus themselves are at hand, rows are searched for in the
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +79,6 @@ def seen_chromosomes(regions: Path) -> set[str]:
 def occurring(sequences: Sequence[str], texts: Iterable[bytes]) -> np.ndarray:
     """Find the sequences that occur in a text exactly, as they are or as reverse complement.
 
-    Each sequence is looked up by its first 32 bases without N, and compared base by base where
-    they are found; sequences without such a stretch are searched for directly.
-
     Args:
         sequences: N cleaned sequences; an N matches only an N.
         texts: Cleaned sequences to search in, ASCII.
@@ -89,22 +86,48 @@ def occurring(sequences: Sequence[str], texts: Iterable[bytes]) -> np.ndarray:
     Returns:
         (N,) whether each occurs.
     """
+    found = np.zeros(len(sequences), dtype=bool)
+    search = occurrences(sequences)
+    for text in texts:
+        for sequence, _ in search(text):
+            found[sequence] = True
+    return found
+
+
+def occurrences(sequences: Sequence[str]) -> Callable[[bytes], Iterator[tuple[int, int]]]:
+    """Prepare a search for sequences in texts, as they are and as reverse complements.
+
+    Each sequence is looked up by its first 32 bases without N, and compared base by base where
+    they are found; sequences without such a stretch are searched for directly.
+
+    Args:
+        sequences: N cleaned sequences; an N matches only an N.
+
+    Returns:
+        A function of a text that yields the number of a sequence and where it starts, for every
+        place at which one occurs.
+    """
+    count = len(sequences)
     queries = [s.encode() for s in sequences] + [reverse_complement(s).encode() for s in sequences]
-    found = np.zeros(len(queries), dtype=bool)
     starts = {i: match.start() for i, q in enumerate(queries) if (match := _CLEAN.search(q))}
     seeded = np.array(list(starts), dtype=int)
     unseeded = [query for query in range(len(queries)) if query not in starts]
     seeds = _codes(b"".join(queries[i][at : at + SEED] for i, at in starts.items()))[::SEED]
     order = np.argsort(seeds, kind="stable")
     seeds, seeded = seeds[order], seeded[order]
-    for text in texts:
+
+    def search(text: bytes) -> Iterator[tuple[int, int]]:
         for place, query in _places(_codes(text), seeds, seeded):
             start = place - starts[query]
-            if not found[query] and start >= 0:
-                found[query] = text[start : start + len(queries[query])] == queries[query]
+            if start >= 0 and text[start : start + len(queries[query])] == queries[query]:
+                yield query % count, start
         for query in unseeded:
-            found[query] = found[query] or queries[query] in text
-    return found[: len(sequences)] | found[len(sequences) :]
+            start = text.find(queries[query])
+            while start >= 0:
+                yield query % count, start
+                start = text.find(queries[query], start + 1)
+
+    return search
 
 
 def _codes(text: bytes) -> np.ndarray:

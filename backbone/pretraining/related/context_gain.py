@@ -1,0 +1,125 @@
+"""How much better a model predicts a window behind related windows than behind unrelated ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbone.common.streams import stream
+from backbone.hyena.model import HyenaDNA
+from backbone.hyena.tokenizer import NUCLEOTIDES
+from backbone.pretraining.related.genomic import Plain
+from backbone.pretraining.related.source import RelatedSource, join
+from backbone.pretraining.related.stream import Stream
+
+COUNTS = (0, 1, 2, 4, 8, 16, 32, 64)
+"""Numbers of windows in front."""
+
+
+WATCHED_ROWS, WATCHED_WINDOWS = 8, 16
+"""By what the gain is watched while a model trains."""
+
+
+@dataclass(frozen=True)
+class ContextGain:
+    """Bits a base of windows behind other windows.
+
+    Attributes:
+        counts: (K,) numbers of windows in front, ascending.
+        related: (N, K) bits a base of each of N windows behind windows that are related to it.
+        unrelated: (N, K) the same behind the related windows of another row.
+    """
+
+    counts: tuple[int, ...]
+    related: np.ndarray
+    unrelated: np.ndarray
+
+    @property
+    def gain(self) -> np.ndarray:
+        """Bits a base that related windows save over unrelated ones, (N, K)."""
+        return self.unrelated - self.related
+
+
+def context_gain(
+    model: HyenaDNA,
+    family: Stream,
+    counts: Sequence[int] = COUNTS,
+    queries: int = 16,
+    bases: int = 100,
+    seed: int = 0,
+) -> ContextGain:
+    """Measure the context gain of a stream of related windows.
+
+    Each query is the last of a row of windows of one length. The same query is also read behind the
+    windows of the next row, which know nothing about it.
+
+    Args:
+        model: The language model.
+        family: The stream, over held-out regions.
+        counts: Numbers of windows in front; those that do not fit the model are left out.
+        queries: Number of rows.
+        bases: Length of every window.
+        seed: Of the draws.
+    """
+    most = (model.config.max_seq_len - bases) // (bases + 1)
+    counts = tuple(sorted(count for count in counts if count <= most))
+    if not counts:
+        return ContextGain((), np.empty((queries, 0)), np.empty((queries, 0)))
+    rows = [
+        family.windows(stream(seed, "context gain", row), [bases] * (counts[-1] + 1))
+        for row in range(queries)
+    ]
+    # A mutated copy may be shorter; a query of few bases says as much as its bases do.
+    related = np.empty((queries, len(counts)))
+    unrelated = np.empty_like(related)
+    for place, count in enumerate(counts):
+        for bits, shift in ((related, 0), (unrelated, 1)):
+            contexts = [rows[(row + shift) % queries][:count] for row in range(queries)]
+            bits[:, place] = bits_a_base(
+                model, [[*front, row[-1]] for front, row in zip(contexts, rows, strict=True)]
+            )
+    return ContextGain(counts, related, unrelated)
+
+
+def watched_gains(source: RelatedSource, model: HyenaDNA) -> dict[str, float]:
+    """Return the bits a base that 16 related windows save, by stream, on a few held-out rows.
+
+    Nothing where no region is held out, or where the model has no room for one window.
+    """
+    gains: dict[str, float] = {}
+    for name, family in (source.valid or {}).items():
+        if not isinstance(family, Plain):
+            found = context_gain(model, family, (1, WATCHED_WINDOWS), queries=WATCHED_ROWS)
+            if found.counts:
+                gains[f"context_gain.{name}"] = float(found.gain[:, -1].mean())
+    return gains
+
+
+@torch.no_grad()
+def bits_a_base(model: HyenaDNA, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Return the bits a base of the last window of each row, (N,), over A, C, G and T.
+
+    Every known base but the first of the last window counts.
+    """
+    was_training = model.training
+    model.eval()
+    letters = torch.tensor(NUCLEOTIDES, device=model.device)
+    bits = np.empty(len(rows))
+    for number, windows in enumerate(rows):
+        tokens = torch.from_numpy(join(windows)[0]).long().to(model.device)
+        start = len(tokens) - len(windows[-1])
+        vectors = model.get_input_embeddings()(tokens[None])
+        hidden = model.encode(vectors)[0, start:-1]
+        log_p = (hidden @ model.lm_head.weight[letters].t()).float().log_softmax(-1)
+        bits[number] = _mean_bits(log_p, tokens[start + 1 :], letters)
+    model.train(was_training)
+    return bits
+
+
+def _mean_bits(log_p: Tensor, targets: Tensor, letters: Tensor) -> float:
+    matches = targets[:, None] == letters
+    known = matches.any(dim=1)
+    picked = log_p[known].gather(1, matches[known].int().argmax(dim=1)[:, None])
+    return float(-picked.mean() / np.log(2)) if known.any() else float("nan")

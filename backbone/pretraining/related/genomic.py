@@ -1,0 +1,141 @@
+"""Streams of real DNA: what related windows share is where they lie, or what they are rich in."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from backbone.pretraining.related.stream import Stream, log_uniform, related_stream
+from backbone.sequence.dna import DNA
+
+SHORTEST_SPAN = 2_000
+"""Bases of the smallest neighbourhood."""
+
+
+@related_stream("plain")
+class Plain(Stream):
+    """One stretch of a genome, as in ordinary pretraining."""
+
+    def lengths(self, random: np.random.Generator, total: int) -> list[int]:
+        """Return the whole row as one window."""
+        return [total]
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw windows anywhere."""
+        drawn = [self.genomes.anywhere(random, length, None) for length in lengths]
+        return on_strands(random, drawn)
+
+
+@related_stream("neighbourhood")
+class Neighbourhood(Stream):
+    """Windows from one neighbourhood, from 2,000 bases to the whole record."""
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw a span, log-uniform in its length, and windows inside it."""
+        stretch = self.genomes.stretch(random)
+        longest = len(stretch.letters)
+        span = round(log_uniform(random, min(SHORTEST_SPAN, longest), longest))
+        start = int(random.integers(0, longest - span + 1))
+        inside = (start, start + span)
+        drawn = [self.genomes.window(random, stretch, length, inside) for length in lengths]
+        return on_strands(random, drawn)
+
+
+@related_stream("genome")
+class WholeGenome(Stream):
+    """Windows from anywhere in one genome; every genome is drawn equally often."""
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw a genome and windows of it."""
+        genome = self.genomes.some_genome(random)
+        drawn = [self.genomes.anywhere(random, length, genome) for length in lengths]
+        return on_strands(random, drawn)
+
+
+@related_stream("enriched")
+class Enriched(Stream):
+    """Windows of one genome that are rich in the same k-mers.
+
+    A random weight is drawn for every k-mer, and of a pool of windows those with the highest mean
+    weight make the row: a class of natural sequences that a random linear k-mer model defines.
+    """
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw k, 1 to 6, the weights and the pool, from 2 to 16 times the windows needed."""
+        genome = self.genomes.some_genome(random) if random.random() < 0.5 else None
+        ratio = log_uniform(random, 2, 16)
+        pool = round(ratio * len(lengths))
+        longest = max(lengths)
+        drawn = [self.genomes.anywhere(random, longest, genome) for _ in range(pool)]
+        drawn = on_strands(random, drawn)
+        k = int(random.integers(1, 7))
+        # Cubes of normal numbers: a few k-mers decide, as a few motifs do.
+        weights = random.standard_normal(4**k) ** 3
+        scores = np.array([mean_weight(window, weights, k) for window in drawn])
+        best = np.argsort(scores)[::-1][: len(lengths)]
+        chosen = [drawn[place] for place in random.permutation(best)]
+        return [window[:length] for window, length in zip(chosen, lengths, strict=True)]
+
+
+@related_stream("relatives")
+class Relatives(Stream):
+    """Copies of one natural window, each with its own substitutions and deletions."""
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw an ancestor and a divergence, log-uniform from 0.02 to 0.6, and mutate copies."""
+        ancestor = self.genomes.anywhere(random, round(1.5 * max(lengths)) + 8, None)
+        divergence = log_uniform(random, 0.02, 0.6)
+        return [
+            mutated(random, piece(random, ancestor, length), divergence, length)
+            for length in lengths
+        ]
+
+
+def on_strands(random: np.random.Generator, windows: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Turn all windows to one strand in half of the rows, and each to its own in the others."""
+    if random.random() < 0.5:
+        turned = np.full(len(windows), random.random() < 0.5)
+    else:
+        turned = random.random(len(windows)) < 0.5
+    return [
+        DNA.complements[window[::-1]] if turn else window
+        for window, turn in zip(windows, turned, strict=True)
+    ]
+
+
+def mean_weight(window: np.ndarray, weights: np.ndarray, k: int) -> float:
+    """Return the mean weight of a window's k-mers; those with an N do not count.
+
+    Args:
+        window: (L,) ASCII codes.
+        weights: (4**k,).
+        k: Length of the k-mers.
+    """
+    codes = DNA.codes[window]
+    if len(codes) < k:
+        return 0.0
+    numbers = np.zeros(len(codes) - k + 1, dtype=np.int64)
+    known = np.ones(len(numbers), dtype=bool)
+    for offset in range(k):
+        part = codes[offset : offset + len(numbers)]
+        numbers = 4 * numbers + (part & 3)
+        known &= part < 4
+    return float(weights[numbers[known]].mean()) if known.any() else 0.0
+
+
+def piece(random: np.random.Generator, letters: np.ndarray, length: int) -> np.ndarray:
+    """Cut a stretch of about a window's length, or a little more, out of an ancestor."""
+    most = min(len(letters), round(1.25 * length) + 4)
+    start = int(random.integers(0, len(letters) - most + 1))
+    return letters[start : start + most]
+
+
+def mutated(
+    random: np.random.Generator, letters: np.ndarray, divergence: float, length: int
+) -> np.ndarray:
+    """Substitute a share of the bases, and delete a tenth as many; return at most `length`."""
+    copy = letters.copy()
+    changed = np.flatnonzero(random.random(len(copy)) < divergence)
+    bases = np.frombuffer(b"ACGT", dtype=np.uint8)
+    copy[changed] = bases[random.integers(0, 4, len(changed))]
+    kept = random.random(len(copy)) >= 0.1 * divergence
+    return copy[kept][:length]

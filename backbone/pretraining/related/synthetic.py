@@ -1,0 +1,146 @@
+"""Streams of random sequences: what related windows share is the process that made them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from backbone.pretraining.related.stream import Stream, log_uniform, related_stream
+
+BASES = np.frombuffer(b"ACGT", dtype=np.uint8)
+HIGHEST_ORDER = 5
+
+
+@related_stream("markov")
+class MarkovChains(Stream):
+    """Windows of one random Markov chain of order 0 to 5."""
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw an order and a chain, and windows of it."""
+        order = int(random.integers(0, HIGHEST_ORDER + 1))
+        return sample(random, random_chain(random, order), lengths)
+
+
+@related_stream("segments")
+class Segments(Stream):
+    """Windows that alternate between two Markov chains, in segments of geometric length."""
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw two chains, the mean length of a segment, and windows."""
+        order = int(random.integers(0, 4))
+        one, other = (sample(random, random_chain(random, order), lengths) for _ in range(2))
+        mean = log_uniform(random, 10, 200)
+        mixed = []
+        for first, second in zip(one, other, strict=True):
+            switches = np.cumsum(random.random(len(first)) < 1 / mean) + random.integers(2)
+            mixed.append(np.where(switches % 2 == 0, first, second))
+        return mixed
+
+
+@related_stream("motifs")
+class Motifs(Stream):
+    """A Markov background in which copies of a few motifs lie, on either strand."""
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw one to four position-specific matrices and how often they occur, and plant them."""
+        windows = sample(random, random_chain(random, int(random.integers(0, 3))), lengths)
+        matrices = [
+            random_matrix(random, int(random.integers(5, 16)))
+            for _ in range(int(random.integers(1, 5)))
+        ]
+        bases_a_copy = log_uniform(random, 15, 200)
+        for window in windows:
+            for _ in range(int(random.poisson(len(window) / bases_a_copy))):
+                matrix = matrices[int(random.integers(len(matrices)))]
+                if random.random() < 0.5:
+                    matrix = matrix[::-1, ::-1]  # A and T, C and G change places
+                start = int(random.integers(0, max(1, len(window) - len(matrix) + 1)))
+                copy = draw_columns(random, matrix)[: len(window) - start]
+                window[start : start + len(copy)] = copy
+        return windows
+
+
+@related_stream("periodic")
+class Periodic(Stream):
+    """Windows whose composition has a period of 2 to 12 bases, as codons have of 3."""
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw a period, a composition for each phase, and windows that start at any phase."""
+        period = 3 if random.random() < 0.5 else int(random.integers(2, 13))
+        matrix = random.dirichlet(np.full(4, log_uniform(random, 0.3, 4)), size=period)
+        return [
+            draw_columns(
+                random, np.resize(np.roll(matrix, -int(random.integers(period)), 0), (length, 4))
+            )
+            for length in lengths
+        ]
+
+
+@related_stream("profile")
+class Profile(Stream):
+    """Windows with a composition of their own at every position, as around a landmark.
+
+    Positions are counted from the start of the window; a stretch of it is conserved, the rest is a
+    background that all windows share.
+    """
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw the background, where the conserved stretch lies, and its matrix."""
+        windows = sample(random, random_chain(random, int(random.integers(0, 3))), lengths)
+        width = int(random.integers(4, 40))
+        matrix = random_matrix(random, width)
+        start = int(random.integers(0, max(1, min(lengths) - width)))
+        for window in windows:
+            copy = draw_columns(random, matrix)[: max(0, len(window) - start)]
+            window[start : start + len(copy)] = copy
+        return windows
+
+
+def random_chain(random: np.random.Generator, order: int) -> np.ndarray:
+    """Draw a Markov chain whose longer contexts vary around the shorter ones.
+
+    P(. | context) ~ Dirichlet(4 c P(. | context without its first base)), with one concentration
+    c for the chain, log-uniform from 0.5 to 8; the order 0 varies around the uniform distribution.
+
+    Returns:
+        (4**order, 4) probabilities; the last base of a context is its last digit to the base 4.
+    """
+    concentration = log_uniform(random, 0.5, 8)
+    table = np.full((1, 4), 0.25)
+    for level in range(order + 1):
+        parent = np.tile(table, (4, 1)) if level else table
+        gamma = random.standard_gamma(4 * concentration * parent) + 1e-9
+        table = gamma / gamma.sum(axis=1, keepdims=True)
+    return table
+
+
+def random_matrix(random: np.random.Generator, width: int) -> np.ndarray:
+    """Draw a position-specific matrix, (width, 4), of which some columns are nearly certain."""
+    return random.dirichlet(np.full(4, log_uniform(random, 0.05, 0.5)), size=width)
+
+
+def sample(
+    random: np.random.Generator, chain: np.ndarray, lengths: Sequence[int]
+) -> list[np.ndarray]:
+    """Draw windows of a Markov chain, all at once, position by position.
+
+    Args:
+        random: Source of the draws.
+        chain: (4**order, 4) probabilities.
+        lengths: Bases of each window; the first context of each is uniform.
+    """
+    contexts = len(chain)
+    edges = chain.cumsum(axis=1)[:, :3].copy()
+    uniform = random.random((max(lengths), len(lengths), 1))
+    state = random.integers(0, contexts, len(lengths))
+    drawn = np.empty((max(lengths), len(lengths)), dtype=np.uint8)
+    for position, threshold in enumerate(uniform):
+        base = (threshold > edges[state]).sum(axis=1)
+        drawn[position] = base
+        state = (4 * state + base) % contexts
+    return [BASES[drawn[:length, window]] for window, length in enumerate(lengths)]
+
+
+def draw_columns(random: np.random.Generator, matrix: np.ndarray) -> np.ndarray:
+    """Draw one base from each row of (L, 4) probabilities, (L,) ASCII codes."""
+    edges = matrix.cumsum(axis=1)[:, :3]
+    return BASES[(random.random((len(matrix), 1)) > edges).sum(axis=1)]
