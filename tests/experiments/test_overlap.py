@@ -36,6 +36,12 @@ def test_rows_are_counted_by_the_region_they_lie_in(folder, capsys):
     assert "sets/a.tsv" in capsys.readouterr().out
 
 
+def test_where_rows_lie_is_written_as_bed(folder):
+    words = [f"fasta={folder}/one.fa", f"data={folder}", "tables=sets/*"]
+    assert main([*words, f"out={folder}/c.csv", f"intervals={folder}/rows.bed"]) == 0
+    assert (folder / "rows.bed").read_text() == "one\t0\t50\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
