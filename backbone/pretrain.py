@@ -7,7 +7,7 @@ on CPUs `torchrun --nproc-per-node=2 -m backbone.pretrain ...`: accelerate launc
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -71,7 +71,7 @@ def source_of(config: PretrainConfig) -> Source:
 
 def _related(config: PretrainConfig) -> RelatedSource:
     mixture = read_mixture(config.streams)
-    given = config.genomes or {"genome": config}
+    given: Mapping[str, Sources] = config.genomes or {"genome": config}
     divisions = {
         name: divide(files.fasta, files.valid_fasta, files.holdout, files.bed)
         for name, files in given.items()
