@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 
 from backbone.common.options import check_options
+from backbone.sequence.edits import Edit
 from tasks.registry import Registry
 from tasks.task import Example, Kind, truth
 
@@ -195,6 +196,22 @@ class Method(ABC, Generic[ConfigT]):
         These are log-probabilities over the classes, (N, C); log-odds of the labels, (N, L), for a
         multi-label task; predictions, (N, 1), for regression.
         """
+
+    def scores_of_edits(
+        self, sequences: Sequence[str], edits: Sequence[Edit]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores of sequences (N, C), and of each with one edit (E, C); see `scores`.
+
+        Here all are scored whole; a method that can encode once what an edit leaves as it is,
+        gives the same scores up to rounding in less time.
+
+        Args:
+            sequences: N sequences over ACGTN.
+            edits: E edits of them, each alone, that leave at least one base.
+        """
+        edited = [edit.of(sequences[edit.row]) for edit in edits]
+        scores = self.scores([Example(sequence, 0) for sequence in (*sequences, *edited)])
+        return scores[: len(sequences)], scores[len(sequences) :]
 
     def uncalibrated_scores(self, examples: Sequence[Example]) -> np.ndarray | None:
         """Return the scores before calibration, (N, C); None for a method without calibration."""

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from backbone.common.options import option
+from backbone.engine.likelihood import log_probabilities
 from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import encode_dna
@@ -115,14 +116,11 @@ class ChannelScorer:
             ids: (B, L) token ids, padded on the right.
             lengths: (B,).
         """
-        counted, index = self.targets(ids, lengths)
+        counted, _ = self.targets(ids, lengths)
         scores = []
         for context in contexts:
             hidden = self.engine.encode(context, ids)[:, :-1]
-            logits = hidden @ self.model.lm_head.weight[self.letters].t()
-            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-            at_targets = logits.log_softmax(-1).gather(2, index[..., None])[..., 0]
-            scores.append((at_targets * counted).sum(dim=1))
+            scores.append((log_probabilities(self.model, hidden, ids[:, 1:]) * counted).sum(dim=1))
         return torch.stack(scores, dim=1)
 
     def targets(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import numpy as np
 from backbone.common.errors import InputError
 from icl.inference.channel import ChannelReader
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
+from icl.inference.edited_queries import can_share
 from icl.inference.query_set import QuerySet
 from icl.inference.reader import PromptReader
 from icl.inference.strands import StrandConfigT, StrandMethod
@@ -59,6 +60,12 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
     def reads_channel(self) -> bool:
         """Whether the likelihood of the query is read, in place of a label word."""
         return False
+
+    @property
+    def shares_edits(self) -> bool:
+        """Whether what an edit leaves as it is can be encoded once; see `scores_of_edits`."""
+        alike = not self.demonstrations.per_query
+        return alike and can_share(self.context.load_backbone(), self.context)
 
     @property
     def max_seq_len(self) -> int:

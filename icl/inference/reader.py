@@ -119,6 +119,10 @@ class LabelWordScorer:
         hidden = self.engine.encode(prefix, batch.ids)
         inside = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
         mean = (hidden * inside[..., None]).sum(dim=1) / batch.lengths[:, None]
+        return self.on_mean_state(prompt, mean)
+
+    def on_mean_state(self, prompt: SoftPrompt, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """Score the label words on mean states (B, D); see `over_query`."""
         logits = _at_least_single(self.model.logits(mean))
         return logits[:, self.words[:, 0]] + prompt.offset, logits
 

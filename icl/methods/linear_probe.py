@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backbone.sequence.edits import Edit
 from icl.baselines.feature_regression import FeatureRegression
 from icl.method import KINDS, MethodConfig, method
 from tasks.task import Example
@@ -25,6 +26,20 @@ class LinearProbe(FeatureRegression[LinearProbeConfig]):
 
         backbone = self.context.load_backbone()
         check_lengths([e.sequence for e in examples], backbone.config.max_seq_len)
+
+    def scores_of_edits(
+        self, sequences: Sequence[str], edits: Sequence[Edit]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Method.scores_of_edits`."""
+        from backbone.engine.prefix import PrefixEngine
+        from icl.inference.edited_queries import EditedMeanStates, can_share
+
+        model = self.context.load_backbone()
+        if not can_share(model, self.context):
+            return super().scores_of_edits(sequences, edits)
+        found = EditedMeanStates(PrefixEngine(model), sequences, edits, "both").values()
+        rows, edited = map(self._model.scores, found)
+        return rows, edited
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Return mean-pooled states, (N, D)."""

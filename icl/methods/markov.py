@@ -67,6 +67,11 @@ class Markov(FewShot):
         """Always: the query is scored behind what is counted for each class."""
         return True
 
+    @property
+    def shares_edits(self) -> bool:
+        """Never: chains are quick to score whole sequences."""
+        return False
+
     def demonstration_options(self) -> DemonstrationConfig:
         """Return options with which few_shot draws the same demonstrations."""
         return DemonstrationConfig(policy=self.config.policy)

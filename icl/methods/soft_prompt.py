@@ -12,12 +12,14 @@ import torch
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.common.streams import stream
+from backbone.sequence.edits import Edit
 from icl.inference.channel import (
     NORMALISATIONS,
     ChannelReader,
     ChannelScorer,
 )
 from icl.inference.demonstrations import DemonstrationConfig
+from icl.inference.edited_queries import edited_queries
 from icl.inference.label_word_method import LabelWordMethod
 from icl.inference.query_set import QuerySet
 from icl.inference.reader import LabelWordScorer, PromptReader
@@ -161,6 +163,14 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
             sequences, template = [e.sequence for e in examples], self.reader().template
             self.details |= self.demonstrations.details(sequences, template)
         return scores
+
+    def scores_of_edits(
+        self, sequences: Sequence[str], edits: Sequence[Edit]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Method.scores_of_edits`."""
+        if not self.shares_edits:
+            return super().scores_of_edits(sequences, edits)
+        return edited_queries(self.reader(), sequences, edits, self.config.strands).scores()
 
     @property
     def trainable_parameters(self) -> int:

@@ -13,8 +13,10 @@ import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
+from backbone.sequence.edits import Edit
 from icl.inference.batches import check_lengths
 from icl.inference.channel import ChannelReader
+from icl.inference.edited_queries import edited_queries
 from icl.inference.label_word_method import LabelWordMethod
 from icl.inference.reader import PromptReader, reader_without_vectors
 from icl.inference.strands import StrandConfig
@@ -105,6 +107,20 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
             **self.describe_answers(scores, self._advice()),
         }
         return scores
+
+    def scores_of_edits(
+        self, sequences: Sequence[str], edits: Sequence[Edit]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Method.scores_of_edits`."""
+        if not self.shares_edits:
+            return super().scores_of_edits(sequences, edits)
+        ensemble, strands = self._fitted(), self.config.strands
+        views = [edited_queries(r, sequences, edits, strands).scores() for r in ensemble.readers]
+        rows, edited = (
+            calibrate(average_views(np.stack(found)), ensemble.offset)
+            for found in zip(*views, strict=True)
+        )
+        return rows, edited
 
     def uncalibrated_scores(self, examples: Sequence[Example]) -> np.ndarray | None:
         """Return log-probabilities without the offset; None where nothing is calibrated."""

@@ -13,6 +13,7 @@ from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from backbone.hyena.zoo import weights_sha256
+from backbone.sequence.edits import Edit
 from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from tasks.task import Example
@@ -213,3 +214,24 @@ def test_labels_that_say_nothing_are_met_at_chance(model, name):
     right = method.scores(test).argmax(axis=1) == [e.label for e in test]
     # Three standard deviations of 60 rows; whoever looks at the labels has all of them.
     assert abs(right.mean() - 0.5) < 0.2
+
+
+EDITS = (
+    Edit(0, 7, 8, "A"),
+    Edit(0, 7, 8, "C"),
+    Edit(2, 0, 1, "G"),
+    Edit(2, 4, 4, "ACGT"),
+    Edit(1, 3, 9, ""),
+    Edit(1, len(TEST[1].sequence) - 2, len(TEST[1].sequence), ""),
+    Edit(3, 5, 8, "NC"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_edited_sequences_are_scored_as_if_they_stood_alone(fitted, name):
+    method = fitted(name).method
+    sequences = [e.sequence for e in TEST[:5]]
+    whole = [edit.of(sequences[edit.row]) for edit in EDITS]
+    expected = method.scores([Example(s, 0) for s in (*sequences, *whole)])
+    found = np.concatenate(method.scores_of_edits(sequences, EDITS))
+    np.testing.assert_allclose(found, expected, atol=1e-4)

@@ -1,0 +1,56 @@
+"""The likelihood of bases, read off hidden states, over A, C, G and T."""
+
+import torch
+from torch import Tensor
+
+from backbone.engine.branches import BaseStates, Branches
+from backbone.hyena.model import HyenaDNA
+from backbone.hyena.tokenizer import NUCLEOTIDES
+
+LETTERS = torch.tensor(NUCLEOTIDES)
+
+
+def log_probabilities(model: HyenaDNA, hidden: Tensor, following: Tensor) -> Tensor:
+    """Return the natural log-probability (B, L) of the base after each position.
+
+    Probabilities are normalised over A, C, G and T. Other tokens, N among them, are no targets and
+    have 0 in their place.
+
+    Args:
+        model: The backbone.
+        hidden: (B, L, D) final hidden states.
+        following: (B, L) the token ids behind these positions.
+    """
+    letters = LETTERS.to(following.device)
+    matches = following[..., None] == letters
+    logits = hidden @ model.lm_head.weight[letters].t()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    found = logits.log_softmax(-1).gather(-1, matches.int().argmax(dim=-1)[..., None])[..., 0]
+    return found * matches.any(dim=-1)
+
+
+def is_base(ids: Tensor) -> Tensor:
+    """Return which token ids are A, C, G or T."""
+    return torch.isin(ids, LETTERS.to(ids.device))
+
+
+def branch_log_probabilities(
+    model: HyenaDNA, base: BaseStates, branches: Branches, hidden: Tensor
+) -> Tensor:
+    """Return the log-probability (N, M) of every base of branches, as `log_probabilities`.
+
+    That of a branch's first base is read off its base sequence, and is 0 at position 0, before
+    which nothing of the sequence stands.
+
+    Args:
+        model: The backbone.
+        base: The base sequences, with hidden states from the branches' start - 1 on at the least.
+        branches: N branches with one start.
+        hidden: (N, M, D) their final hidden states.
+    """
+    before = int(branches.starts[0]) - 1 - base.first
+    rest = log_probabilities(model, hidden[:, :-1], branches.ids[:, 1:])
+    if before < 0:
+        return torch.cat([rest.new_zeros(len(rest), 1), rest], dim=1)
+    first = base.hidden[branches.rows, before][:, None]
+    return torch.cat([log_probabilities(model, first, branches.ids[:, :1]), rest], dim=1)
