@@ -92,7 +92,10 @@ def cells(options: Options, words: MethodOptions) -> list[Cell]:
 
 def _config(options: Options, task: str, method: str, words: Sequence[str]) -> RunConfig:
     budgets = {"prompt_tokens": options.prompt_tokens, "shots": options.shots}
-    config = configuration(options, default_options(TASKS.get(task).name), method, words, budgets)
+    name = TASKS.get(task).name
+    config = configuration(
+        options, default_options(name), method, words, budgets, backbone=options.backbone
+    )
     return resolve(replace(config, truncate=options.truncate, max_bases=options.max_bases))
 
 

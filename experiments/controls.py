@@ -82,7 +82,8 @@ def configurations(options: Options, words: MethodOptions) -> list[RunConfig]:
     budgets = {"prompt_tokens": options.prompt_tokens, "shots": options.shots}
     for name in options.methods:
         task = default_options(options.task)
-        config = configuration(options, task, name, words.get(name, ()), budgets)
+        given = words.get(name, ())
+        config = configuration(options, task, name, given, budgets, backbone=options.backbone)
         found.append(
             resolve(
                 replace(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -102,11 +103,10 @@ def competitors(options: Options, words: MethodOptions) -> dict[str, RunConfig]:
             f"backbone={options.backbone}: a random backbone is one of the controls; drop random:"
         )
     task = default_options(options.task)
-    found = {name: resolve(configuration(options, task, name)) for name in BASELINES}
+    made = partial(configuration, options, task, backbone=options.backbone)
+    found = {name: resolve(made(name)) for name in BASELINES}
     given = words.get(options.method, ())
-    prompt = replace(
-        configuration(options, task, options.method, given), verbalizer=options.verbalizer
-    )
+    prompt = replace(made(options.method, given), verbalizer=options.verbalizer)
     found[NO_PROMPT] = resolve(replace(prompt, k=0))
     found[PROMPT] = resolve(replace(prompt, k=options.k))
     for control in options.controls:

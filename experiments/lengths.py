@@ -75,7 +75,9 @@ def cells(options: Options, words: MethodOptions) -> list[Cell]:
             at_length = replace(task, length=length)
             for method in options.methods:
                 given = words.get(method, ())
-                config = configuration(options, at_length, method, given, budgets)
+                config = configuration(
+                    options, at_length, method, given, budgets, backbone=options.backbone
+                )
                 config = resolve(replace(config, seed=division, split_seed=division))
                 found.append(Cell((method, length), config))
     return found

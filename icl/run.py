@@ -19,23 +19,20 @@ from rich.console import Console
 
 from backbone.common.errors import InputError
 from backbone.common.files import save_arrays, write_text
-from backbone.common.streams import stream
 from icl.config import options
 from icl.config.help import help_text
 from icl.config.hydra_cli import Command, Group, launch
 from icl.config.options import RunConfig, check_kind
 from icl.controls import (
     OTHER_TASK,
-    TRAIN_LABELS,
     controlled_backbone,
     controlled_words,
-    shuffled_labels,
 )
 from icl.environment import git_commit, peak_memory_bytes, prepare_arithmetic, versions
 from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from icl.progress import ALONE, Watch, shown
-from icl.reporting.clean_rows import clean_outcome, divided, exposure_details, relations
+from icl.reporting.clean_rows import clean_outcome, exposure_details, relations
 from icl.reporting.report import (
     LEARNED,
     PREDICTIONS,
@@ -51,12 +48,13 @@ from icl.reporting.report import (
     write_report,
 )
 from icl.reporting.summary import print_summary
+from icl.rows import Rows, divided, rows_of
 from icl.truncation import cut_of
 from tasks.catalog import TASKS
 from tasks.kinds import kind_of
 from tasks.metrics.classification import evaluate
 from tasks.registry import build_task, default_options, options_class
-from tasks.task import Example, Splits, Task, data_folder, subset, truth
+from tasks.task import Example, Splits, Task, data_folder, truth
 
 if TYPE_CHECKING:
     from backbone.hyena.model import HyenaDNA
@@ -77,20 +75,20 @@ class Finished:
     was_there: bool
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The rows one run sees; with evaluate=val the test rows are counted and not looked at."""
-
-    train: Sequence[Example]
-    val: Sequence[Example]
-    evaluated: Sequence[Example]
-
-
-def run(config: RunConfig, watch: Watch = ALONE) -> list[Finished]:
+def run(
+    config: RunConfig,
+    watch: Watch = ALONE,
+    read: Callable[[RunConfig, Task], Splits] = divided,
+) -> list[Finished]:
     """Do what a configuration asks for: `seeds` runs, then as many of every control.
 
     A finished run is not repeated, unless the code has changed its results since, or one of its
     files is missing or damaged; then a line on standard error says so.
+
+    Args:
+        config: The options.
+        watch: What else sees the runs.
+        read: Returns the rows of the task, divided; `icl.rows.Divisions` keeps them between calls.
 
     Raises:
         InputError: If options, data or backbone cannot be used; nothing is then written.
@@ -99,7 +97,7 @@ def run(config: RunConfig, watch: Watch = ALONE) -> list[Finished]:
     prepare_arithmetic(config.threads, config.device)
     task = build_task(config.task)
     check_kind(config, task)
-    splits = divided(config, task, data_folder(config.data))
+    splits = read(config, task)
     finished = []
     for one in [config, *(replace(config, control=name) for name in config.controls)]:
         load_backbone = functools.cache(
@@ -120,13 +118,14 @@ def _run_once(
     load_backbone: "Callable[[], HyenaDNA]",
     watch: Watch,
 ) -> Finished:
-    rows = _rows(config, splits)
+    rows = rows_of(config, splits)
     cut = cut_of(config, task, load_backbone)
     facts: dict[str, Any] = {"notes": list(splits.notes)} if splits.notes else {}
     if cut is not None:
         parts = (rows.train, rows.val, rows.evaluated)
         facts |= {"rows_cut": sum(map(cut.count, parts)), "max_bases": cut.most}
-        rows = _Rows(*map(cut.rows, parts))
+        train, val, evaluated = map(cut.rows, parts)
+        rows = replace(rows, train=train, val=val, evaluated=evaluated)
     method = _method(config, task, load_backbone, rows)
     method.check([*rows.train, *rows.val, *rows.evaluated])
     weights = _weights_sha256(config, load_backbone)
@@ -167,7 +166,7 @@ def _learn(
     config: RunConfig,
     task: Task,
     splits: Splits,
-    rows: _Rows,
+    rows: Rows,
     method: Method,
     weights: str | None,
     folder: Path,
@@ -179,7 +178,7 @@ def _learn(
     budget = "" if config.k is None else f" k={config.k}"
     changed = "" if config.control is None else f", {config.control}"
     title = f"{method.name}{budget} on {task.name}, seed {config.seed}{changed}"
-    relation = relations(config, splits)
+    relation = relations(config, splits, rows.scored)
     with _folder(folder, config) as resume, shown(title, console, watch) as show:
         method.context = replace(
             method.context, run_dir=resume, progress=show.epoch, rows_done=show.rows
@@ -191,7 +190,7 @@ def _learn(
         seconds = time.perf_counter() - start
         metrics, details = kind_of(task).measure(task, rows.evaluated, scores)
         if weights:
-            details |= exposure_details(config, task, splits, data_folder(config.data), scores)
+            details |= exposure_details(config, task, splits, rows.scored, scores)
             details |= _backbone_details(method.context.load_backbone())
         before = _uncalibrated(method, rows.evaluated)
         report = Report(
@@ -218,6 +217,7 @@ def _learn(
                 data_sha256=splits.sha256,
                 data_revision=splits.revision,
                 config=asdict(config),
+                n_scored=len(rows.scored),
             ),
             outcome=Outcome(
                 metrics=metrics,
@@ -260,20 +260,8 @@ def result_version(config: RunConfig) -> str:
     return f"{options.RESULT_VERSION}.{options.entry(config).version}"
 
 
-def _rows(config: RunConfig, splits: Splits) -> _Rows:
-    train: Sequence[Example] = splits.train
-    val: Sequence[Example] = splits.val
-    evaluated = splits.test if config.evaluate == "test" else splits.val
-    if config.n_train is not None:
-        train = subset(train, config.n_train, config.seed)
-    if config.control == TRAIN_LABELS:
-        generator = stream(config.seed, "shuffled labels")
-        train, val = shuffled_labels(train, generator), shuffled_labels(val, generator)
-    return _Rows(train, val, evaluated)
-
-
 def _method(
-    config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]", rows: _Rows
+    config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]", rows: Rows
 ) -> Method:
     context = Context(
         labels=task.labels,

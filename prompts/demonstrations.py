@@ -12,7 +12,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from backbone.common.errors import InputError
+from backbone.common.errors import DoesNotFit, InputError
 from backbone.common.streams import stream
 from backbone.sequence.kmers import kmer_frequencies
 from prompts.leakage import are_related
@@ -235,8 +235,8 @@ class DemonstrationChooser:
             return Cosine(sequences, self._embed)
         return self._kmers
 
-    def _too_few(self, label: int, eligible: int) -> InputError:
-        return InputError(
+    def _too_few(self, label: int, eligible: int) -> DoesNotFit:
+        return DoesNotFit(
             f"shots={self.shots}: class {label} has {eligible} rows unrelated to the queries, "
             f"of {len(self._rows[label])} in the pool; give fewer shots or more training "
             f"rows"

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from backbone.common.errors import InputError
+from backbone.common.errors import DoesNotFit, InputError
 from backbone.hyena.tokenizer import SEP, encode_dna
 from backbone.sequence.dna import reverse_complement
 from prompts.demonstrations import Demonstration
@@ -176,13 +176,13 @@ class TokenBudget:
             query_length: Bases of the query; of the longest, for several.
 
         Raises:
-            InputError: If the policy cannot make them fit, with the numbers.
+            DoesNotFit: If the policy cannot make them fit, with the numbers.
         """
         ending = query_length + 1 + template.verbalizer.length
         left = self.tokens - ending
         kept, trimmed = tuple(demonstrations), 0
         if left < 0:
-            raise InputError(
+            raise DoesNotFit(
                 f"{query_length} nucleotides + [SEP] + {template.verbalizer.length} for the label "
                 f"word = {ending} tokens exceed the maximum of {self.tokens}; use a backbone with "
                 f"a longer context"
@@ -195,7 +195,7 @@ class TokenBudget:
             pairs = zip(kept, demonstrations, strict=True)
             trimmed = sum(cut.sequence != whole.sequence for cut, whole in pairs)
         if template.length(kept) > left:
-            raise InputError(
+            raise DoesNotFit(
                 f"{len(kept)} demonstrations of {template.length(kept)} tokens + {ending} for "
                 f"query, [SEP] and label word exceed the maximum of {self.tokens}; give fewer "
                 f"shots, method.policy=drop or trim, or a backbone with a longer context"

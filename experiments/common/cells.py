@@ -13,12 +13,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from backbone.common.errors import InputError
+from backbone.common.errors import DoesNotFit, InputError
 from backbone.common.files import write_text
 from backbone.common.options import option, read_options
 from icl.config.options import RunConfig
 from icl.methods.catalog import METHODS
 from icl.reporting.report import correct_rows
+from icl.rows import Divisions
 from icl.run import Finished, run
 from tasks.kinds import TASK_KINDS
 from tasks.registry import TaskConfig
@@ -29,8 +30,8 @@ Table = dict[Key, list[Finished]]
 
 
 @dataclass
-class CellOptions:
-    """Options of every command that runs many cells."""
+class RunOptions:
+    """Options of every command that runs many cells, whatever their backbones."""
 
     folder: ClassVar[str] = "runs"
     """Folder of runs and of what is made of them where neither `runs` nor `out` is given."""
@@ -39,7 +40,6 @@ class CellOptions:
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     runs: str | None = option(None, "folder of the runs; by default the folder of out=")
     out: str | None = option(None, "folder of tables and pictures; by default the folder of runs=")
-    backbone: str = option("bundled", "checkpoint name or folder")
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(2, "CPU threads", least=1)
     minutes: float | None = option(None, "stop starting new runs after this many minutes", above=0)
@@ -53,6 +53,13 @@ class CellOptions:
     def out_folder(self) -> Path:
         """Folder of tables and pictures."""
         return Path(self.out or self.runs or self.folder).expanduser()
+
+
+@dataclass
+class CellOptions(RunOptions):
+    """Options of every command that runs many cells on one backbone."""
+
+    backbone: str = option("bundled", "checkpoint name or folder")
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,13 @@ class Cell:
 
 
 def configuration(
-    options: CellOptions,
+    options: RunOptions,
     task: TaskConfig,
     method: str,
     words: Sequence[str] = (),
     budgets: Mapping[str, int] | None = None,
+    *,
+    backbone: str,
 ) -> RunConfig:
     """Return the options of a run of a method on a task, not yet resolved.
 
@@ -90,6 +99,7 @@ def configuration(
         method: Name of the method.
         words: Options of the method, as `NAME=VALUE`.
         budgets: The method's budget, by its name.
+        backbone: Name or folder of its backbone.
 
     Raises:
         InputError: If the method or one of its options is unknown.
@@ -101,7 +111,7 @@ def configuration(
         k=None if entry.budget is None or budgets is None else budgets[entry.budget],
         data=options.data,
         out=str(options.run_folder),
-        backbone=options.backbone,
+        backbone=backbone,
         device=options.device,
         threads=options.threads,
     )
@@ -111,14 +121,19 @@ def run_cells(
     cells: Sequence[Cell],
     show: Callable[[str], None] = print,
     minutes: float | None = None,
+    left_out: dict[Key, str] | None = None,
 ) -> Table:
     """Do all runs in their order; finished ones are not repeated.
+
+    The rows of a task are read once for all runs that follow each other on it.
 
     Args:
         cells: The runs.
         show: Called with two lines about every run.
         minutes: Time after which no further run is started, but for the first; the next call does
             the rest.
+        left_out: Takes the keys of runs whose rows or demonstrations do not fit, with the reason;
+            without it the first such run is an error.
 
     Returns:
         The finished runs by key, each key's in their order.
@@ -126,6 +141,7 @@ def run_cells(
     end = None if minutes is None else time.monotonic() + 60 * minutes
     table: Table = {}
     seconds: dict[Key, float] = {}
+    read = Divisions()
     for number, cell in enumerate(cells, start=1):
         if table and end is not None and time.monotonic() > end:
             show(f"{len(cells) - number + 1} runs are left; the same command continues with them")
@@ -133,7 +149,14 @@ def run_cells(
         left = seconds_left(seconds, [later.key for later in cells[number - 1 :]])
         rest = "" if left is None else f"; at most about {left / 60:.0f} min left"
         show(f"[{number}/{len(cells)}] {cell.title}{rest}")
-        (done,) = run(cell.config)
+        try:
+            (done,) = run(cell.config, read=read)
+        except DoesNotFit as reason:
+            if left_out is None:
+                raise
+            left_out[cell.key] = str(reason)
+            show(f"    left out: {reason}")
+            continue
         known = " (finished before)" if done.was_there else ""
         metric = TASK_KINDS[done.report.setup.kind].metrics[0]
         show(f"    {metric} {done.report.outcome.metrics[metric]}{known}")

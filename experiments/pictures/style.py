@@ -256,6 +256,22 @@ def save(figure: Figure, table: pd.DataFrame, stem: str, out: Path) -> list[Path
     Raises:
         InputError: If the folder cannot be written.
     """
+    return _write_all(
+        out, _drawn(figure, stem) | {f"{stem}.csv": table.to_csv(index=False).encode()}
+    )
+
+
+def save_figure(figure: Figure, stem: str, out: Path) -> list[Path]:
+    """Write a picture as PNG and SVG, each atomically; return both paths.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+    return _write_all(out, _drawn(figure, stem))
+
+
+def _drawn(figure: Figure, stem: str) -> dict[str, bytes]:
+    """Return the contents of the files of a picture, by their names."""
     import matplotlib
 
     contents = {}
@@ -263,11 +279,14 @@ def save(figure: Figure, table: pd.DataFrame, stem: str, out: Path) -> list[Path
         for suffix, details in (("png", {"dpi": 200}), ("svg", {"metadata": {"Date": None}})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, bbox_inches="tight", pad_inches=0.15, **details)
-            contents[suffix] = buffer.getvalue()
-    contents["csv"] = table.to_csv(index=False).encode()
+            contents[f"{stem}.{suffix}"] = buffer.getvalue()
+    return contents
+
+
+def _write_all(out: Path, contents: dict[str, bytes]) -> list[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return [_write(out / f"{stem}.{suffix}", data) for suffix, data in contents.items()]
+        return [_write(out / name, data) for name, data in contents.items()]
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror}") from error
 

@@ -12,10 +12,12 @@ import numpy as np
 from scipy.special import softmax
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from icl.inference.batches import check_lengths
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.method import Context, Method, MethodConfig
 from prompts.similarity import Cosine
+from prompts.template import ClassTemplate, Template
 from prompts.verbalizer import verbalizer
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example
@@ -27,6 +29,12 @@ TEMPERATURES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 @dataclass
 class NeighboursConfig(MethodConfig, DemonstrationConfig):
     """The options of a prompt's demonstrations, with the same meaning."""
+
+    readout: str = option(
+        "direct",
+        "as in few_shot: all demonstrations must fit into one prompt, or those of one class",
+        choices=("direct", "channel"),
+    )
 
 
 class Neighbours(Method[NeighboursConfig]):
@@ -41,7 +49,8 @@ class Neighbours(Method[NeighboursConfig]):
         """Check the options; `prepare` draws the demonstrations."""
         super().__init__(config, context)
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
-        self.demonstrations = DemonstrationSet(config, context, self._max_seq_len)
+        template = ClassTemplate if config.readout == "channel" else Template
+        self.demonstrations = DemonstrationSet(config, context, self._max_seq_len, template)
         self._template = self.demonstrations.template(self.verbalizer)
 
     @abstractmethod

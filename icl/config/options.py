@@ -75,6 +75,12 @@ class RunConfig:
         choices=("relatives", "none"),
     )
     n_train: int | None = option(None, "learn from a stratified subset of this many rows", least=1)
+    val_rows: int | None = option(
+        None, "use at most this many validation rows, drawn by class under the seed", least=1
+    )
+    test_rows: int | None = option(
+        None, "score at most this many test rows, drawn by class under the seed", least=1
+    )
     truncate: str = option(
         "none",
         "which end of a row too long for the backbone is cut",
@@ -216,6 +222,10 @@ def resolve(config: RunConfig) -> RunConfig:
         raise InputError(
             f"max_bases={config.max_bases}: choose which bases of longer rows are dropped, with "
             f"truncate=right (the end), left or center"
+        )
+    if config.test_rows is not None and config.evaluate == "val":
+        raise InputError(
+            f"test_rows={config.test_rows}: evaluate=val scores no test row; give val_rows="
         )
     made = entry(config)
     prompt_tokens, shots = resolve_budget(made, config)
@@ -369,6 +379,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
         left_out += ["other_task"]
     if config.truncate == "none":
         left_out += ["truncate", "max_bases"]
+    left_out += [name for name in ("val_rows", "test_rows") if getattr(config, name) is None]
     kept = {name: value for name, value in settings.items() if name not in left_out}
     return kept | {"version": [RESULT_VERSION, entry(config).version]}
 

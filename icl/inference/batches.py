@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbone.common.errors import InputError
+from backbone.common.errors import DoesNotFit, InputError
 from backbone.hyena.tokenizer import PAD, encode_dna
 from backbone.sequence.dna import reverse_complement
 
@@ -135,7 +135,7 @@ def check_lengths(sequences: Sequence[str], most: int) -> None:
         if not sequence:
             raise InputError(f"row {row}: the sequence is empty")
         if len(sequence) > most:
-            raise InputError(
+            raise DoesNotFit(
                 f"row {row}: {len(sequence)} nucleotides exceed the {most} that fit into the "
                 f"backbone's max_seq_len; use a backbone with a longer context, or cut such rows "
                 f"with truncate=right, left or center"

@@ -1,4 +1,4 @@
-"""Leakage in a run: how its rows are divided, and its metrics on rows without relatives.
+"""Leakage in a run: its metrics on rows without relatives, and on rows the backbone never saw.
 
 Relatives are searched for among all training and validation rows of the division, whichever of them
 `n_train` draws, so that all runs on one division have the same clean rows.
@@ -10,39 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from backbone.common.errors import InputError
 from icl.config.options import RunConfig
 from icl.controls import controlled_backbone
 from icl.reporting.report import Report
 from tasks.audit.coordinates import Place, places_of, published
 from tasks.audit.exposure import exposure
 from tasks.audit.kinship import NONE, counted, kinship
-from tasks.audit.resplit import check_strict, redivided
 from tasks.kinds import TASK_KINDS, kind_of
 from tasks.metrics.bootstrap import Estimate
-from tasks.task import Example, Splits, Task
+from tasks.task import Example, Splits, Task, data_folder
 
 
-def divided(config: RunConfig, task: Task, data: Path | None) -> Splits:
-    """Return the rows of a run, divided as its options specify.
+def relations(config: RunConfig, splits: Splits, scored: np.ndarray) -> np.ndarray | None:
+    """Return the closest relation of each scored row, (N,); None if the run has no audit.
 
-    Raises:
-        InputError: If the rows cannot be had or divided so, or if `strict` is on and test rows are
-            copies of training or validation rows.
+    Args:
+        config: Configuration of the run.
+        splits: The rows of its task.
+        scored: (N,) places of the scored rows in the evaluated split.
     """
-    if config.audit == "none" and (config.strict or config.split in ("clean", "by_cluster")):
-        wanted = "strict=true" if config.strict else f"split={config.split}"
-        raise InputError(f"audit=none: {wanted} needs the search for relatives; drop one of them")
-    splits = task.splits(config.split_seed, data)
-    splits = redivided(task, splits, config.split, config.split_seed, data)
-    if config.strict:
-        check_strict(task, kinship(splits))
-    return splits
-
-
-def relations(config: RunConfig, splits: Splits) -> np.ndarray | None:
-    """Return the closest relation of each evaluated row, (N,); None if the run has no audit."""
-    return None if config.audit == "none" else kinship(splits).of(config.evaluate)
+    return None if config.audit == "none" else kinship(splits).of(config.evaluate)[scored]
 
 
 def clean_outcome(
@@ -78,7 +65,7 @@ def clean_outcome(
 
 
 def exposure_details(
-    config: RunConfig, task: Task, splits: Splits, data: Path | None, scores: np.ndarray
+    config: RunConfig, task: Task, splits: Splits, scored: np.ndarray, scores: np.ndarray
 ) -> dict[str, float]:
     """Return the first metric on chromosomes that the backbone saw in pretraining, and on others.
 
@@ -86,8 +73,8 @@ def exposure_details(
         config: Configuration of the run.
         task: Task of the rows.
         splits: The rows.
-        data: Where they come from.
-        scores: Scores of the evaluated rows.
+        scored: (N,) places of the scored rows in the evaluated split.
+        scores: Their scores.
 
     Returns:
         seen_rows and seen_METRIC with the ends of its interval, and the same for unseen; nothing
@@ -96,10 +83,11 @@ def exposure_details(
     from backbone.hyena.zoo import pretraining_regions
 
     regions = pretraining_regions(controlled_backbone(config.backbone, config.control))
-    places = {} if regions is None else _places(task, splits, data)
+    places = {} if regions is None else _places(task, splits, data_folder(config.data))
     if regions is None or not places:
         return {}
-    examples = splits.val if config.evaluate == "val" else splits.test
+    whole = splits.val if config.evaluate == "val" else splits.test
+    examples = [whole[row] for row in scored]
     metric = kind_of(task).metrics[0]
     details: dict[str, float] = {}
     for name, rows in vars(exposure(examples, places, regions)).items():

@@ -55,6 +55,8 @@ class Setup:
         data_sha256: Hash of the rows.
         data_revision: Commit of the data set on the Hub, or None.
         config: Every option of the run, resolved.
+        n_scored: Evaluated rows that were scored, all or those that `test_rows` or `val_rows`
+            draws; None in old reports, which scored all.
     """
 
     task: str
@@ -79,6 +81,7 @@ class Setup:
     data_sha256: str
     data_revision: str | None
     config: dict[str, Any]
+    n_scored: int | None = None
 
 
 @dataclass(frozen=True)

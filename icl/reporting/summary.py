@@ -48,7 +48,9 @@ def baselines(out: Path, reports: Sequence[Report]) -> list[Report]:
 def summary_table(reports: Sequence[Report], others: Sequence[Report]) -> Table:
     """Return a table with one row per method and one column per metric, with 95 % intervals."""
     first = reports[0].setup
-    rows = first.n_test if first.evaluated_on == "test" else first.n_val
+    whole = first.n_test if first.evaluated_on == "test" else first.n_val
+    scored = whole if first.n_scored is None else first.n_scored
+    rows = f"{scored}" if scored == whole else f"{scored} of {whole}"
     best = "" if first.best_accuracy is None else f", best possible {first.best_accuracy:.4f}"
     table = Table(
         title=f"{first.task}: {first.evaluated_on}, {rows} rows{best}",

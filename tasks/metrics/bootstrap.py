@@ -9,6 +9,7 @@ right or wrong for each row of several runs        `hierarchical_bootstrap`, and
                                                    difference `hierarchical_difference`
 runs on the same rows, only as estimates           `mean_over_runs`
 runs on divisions with rows of their own           `mean_over_divisions` (Student's t)
+figures of several draws on each of many sets      `nested_bootstrap`
 =================================================  ============================================
 
 A figure that is the same in every resample has no interval of width zero: proportions get the
@@ -298,6 +299,36 @@ def hierarchical_difference(
     gains = [np.asarray(a, dtype=float) - np.asarray(b, dtype=float) for a, b in pairs]
     values = np.stack(gains) if isinstance(correct_a, np.ndarray) else gains
     return _over_draws_and_rows(*_by_group(values, groups), resamples, seed, least=-1.0)
+
+
+def nested_bootstrap(
+    values: Sequence[np.ndarray], resamples: int = 2000, seed: int = 0
+) -> Estimate:
+    """Return the mean over sets of a figure, with an interval for new sets and new draws together.
+
+    Sets are resampled, and the draws of each resampled set (Davison and Hinkley 1997, section 3.8).
+    What draws differ by is already part of how sets differ, so the interval is never narrower than
+    that of the sets alone; with three draws it is a little wider. A difference of two methods is
+    the mean of their differences, draw by draw.
+
+    Args:
+        values: The figures of each set, one for each of its draws, (draws,).
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
+
+    Raises:
+        ValueError: If there is no set, or a set has no draws.
+    """
+    counts = np.array([len(one) for one in values])
+    if not len(counts) or not counts.all():
+        raise ValueError("the mean over no sets, or over a set without draws")
+    random = stream(seed, "bootstrap of sets", len(counts))
+    sets = random.integers(len(counts), size=(resamples, len(counts)))
+    drawn = random.random((*sets.shape, counts.max())) * counts[sets][..., None]
+    places = (np.cumsum(counts) - counts)[sets][..., None] + drawn.astype(np.int64)
+    counted = np.arange(counts.max()) < counts[sets][..., None]
+    resampled = np.concatenate(list(values))[places].mean(axis=2, where=counted).mean(axis=1)
+    return percentile_interval(float(np.mean([np.mean(one) for one in values])), resampled)
 
 
 def _by_group(

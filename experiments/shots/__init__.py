@@ -1,0 +1,1 @@
+"""Few-shot curves: Matthews correlation and AUROC against shots, over many sets."""
