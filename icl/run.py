@@ -256,8 +256,8 @@ def _uncalibrated(method: Method, examples: Sequence[Example]) -> dict[str, Any]
 
 
 def result_version(config: RunConfig) -> str:
-    """Return the version of the results of all methods and of the run's own, as `2.1`."""
-    return f"{options.RESULT_VERSION}.{options.entry(config).version}"
+    """Return the versions of the results, as `2.1`; see `options.version`."""
+    return ".".join(map(str, options.version(config)))
 
 
 def _method(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from backbone.engine.cpu_first_layer import TokenSegment
 from backbone.engine.cpu_last_layer import LastPositionSum, kernels
 from backbone.engine.cpu_mixer import EndConvolution, SegmentMixer, Short, TokenMixer
 from backbone.engine.filter_cache import FilterCache, is_constant
@@ -32,8 +33,9 @@ from backbone.hyena.mlp import (
 from backbone.hyena.model import Block
 from backbone.hyena.operator import HyenaOperator
 
-CHUNK = 2048
-"""Positions of the MLP at a time: their inner activations fit a core's cache."""
+CHUNK = 1024
+"""Positions of the MLP at a time: their inner activations fit a core's cache. No result depends on
+it."""
 
 DIRECT = 8
 """Up to this many positions of a convolution take a dot product each; for more a transform is
@@ -90,6 +92,19 @@ class CPULayer:
             ends = table[:, last_of(ids, lengths, tail.shape[2])].transpose(0, 1)
             tail = _last_projections(ends, tail, lengths, length)
         return gated, self._state(tail, spill, before, lengths, length, room)
+
+    def tokens(self, ids: Tensor) -> TokenSegment:
+        """Compute what the first layer does with token ids (B, L) whatever precedes them."""
+        length, mixer = ids.shape[1], self.block.mixer
+        spectrum = self.filters.spectrum(self.index, length, transform_length(length, length))
+        assert spectrum is not None  # the filter is constant
+        table = mixer.in_proj.weight @ self.block.norm1(self.embeddings).t()
+        taps = self.filters.taps(self.index, length)
+        return TokenSegment.of(ids, table, self._short(0), taps, spectrum)
+
+    def mix_tokens(self, segment: TokenSegment, state: LayerState | None) -> Tensor:
+        """Return the gated signal (B, D, L) of token ids behind a context."""
+        return segment.behind(self._tail(state), None if state is None else state.spill)
 
     def leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
         """Project the gated signal (B, D, L) into the stream (B, L, D), and run the MLP."""

@@ -102,7 +102,7 @@ class TokenMixer(torch.autograd.Function):
         """
         length, width = ids.shape[1], len(taps)
         head = min(tail.shape[2], length)
-        x0, padded = _looked_up(ids, table, short, transform_length(length, length + room))
+        x0, padded = looked_up(ids, table, short, transform_length(length, length + room))
         start = short_convolution(table[:, ids[:, :head]].transpose(0, 1), *short, tail)
         first, inner = start[:, :width], start[:, width:]
         x0[..., :head] = first
@@ -192,7 +192,7 @@ class EndConvolution(torch.autograd.Function):
         return fast_length(max(stop, length + count - 1))
 
 
-def _looked_up(ids: Tensor, table: Tensor, short: Short, size: int) -> tuple[Tensor, Tensor]:
+def looked_up(ids: Tensor, table: Tensor, short: Short, size: int) -> tuple[Tensor, Tensor]:
     """Return x0 (B, D, L), and x1 * v in a buffer (B, D, size) that is zero from L on.
 
     They are valid from position w-1 on, where they depend on the row's own tokens only.

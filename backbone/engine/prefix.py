@@ -26,13 +26,14 @@ from torch.utils.checkpoint import checkpoint
 
 from backbone.common.errors import InputError
 from backbone.engine.cpu_layer import CPULayer, is_idle
+from backbone.engine.cpu_likelihood import LetterLikelihood, Targets
 from backbone.engine.filter_cache import FilterCache
 from backbone.engine.layer import BlockLayer, LayerState, ModuleLayer
 from backbone.hyena.hooks import has_hooks, is_plain, unwrapped
 from backbone.hyena.model import Block, HyenaDNA
 from backbone.hyena.operator import HyenaOperator
 
-__all__ = ["LayerState", "PrefixEngine", "PrefixState"]
+__all__ = ["LayerState", "PrefixEngine", "PrefixState", "Targets"]
 
 POSITIONS = 16_000
 """Positions of the rows processed at a time on a CPU, which bounds the memory they take."""
@@ -57,6 +58,11 @@ class PrefixState:
     def rows(self, index: Tensor) -> "PrefixState":
         """Return the states of some rows, by their indices."""
         chosen = tuple(LayerState(s.tail[index], s.spill[index]) for s in self.layers)
+        return PrefixState(chosen, self.length, self.room)
+
+    def part(self, rows: slice) -> "PrefixState":
+        """Return the states of successive rows."""
+        chosen = tuple(LayerState(s.tail[rows], s.spill[rows]) for s in self.layers)
         return PrefixState(chosen, self.length, self.room)
 
     def split(self, size: int) -> "list[PrefixState]":
@@ -189,6 +195,71 @@ class PrefixEngine:
         hidden = found[0] if len(found) == 1 else torch.cat(found)
         return self.model.backbone.ln_f(hidden[:, None])[:, 0]
 
+    def log_likelihood(
+        self, states: Sequence[PrefixState | None], ids: Tensor, targets: Targets
+    ) -> Tensor:
+        """Return log-likelihoods (B, C) of the same inputs behind each of several contexts.
+
+        What the first layer computes of the ids is computed once for all contexts. Probabilities
+        are normalised over the letters of `targets`; each row's counted positions are summed.
+
+        Args:
+            states: C contexts, shared or one for each row; None for none.
+            ids: (B, L) token ids.
+            targets: Which letters follow which positions.
+
+        Raises:
+            InputError: If a context and the ids exceed the model's max_seq_len or its room.
+        """
+        for state in states:
+            self.check(state, ids.shape[1], 0)
+        size, found = _rows_at_once(ids), []
+        for start in range(0, len(ids), size):
+            part = slice(start, start + size)
+            own = [s if s is None or s.count == 1 else s.part(part) for s in states]
+            found.append(self._likelihoods(own, ids[part], targets.rows(part)))
+        return torch.cat(found)
+
+    def _likelihoods(
+        self, states: Sequence[PrefixState | None], ids: Tensor, targets: Targets
+    ) -> Tensor:
+        """Return log-likelihoods (B, C) of a few rows."""
+        hidden, tokens = self._embedded(ids)
+        first, last = self.layer(0, hidden), len(self.blocks) - 1
+        shared = (
+            first.tokens(tokens) if isinstance(first, CPULayer) and tokens is not None else None
+        )
+        found = []
+        for state in states:
+            stream, gated = hidden, None
+            if shared is not None:
+                assert isinstance(first, CPULayer)
+                gated = first.mix_tokens(shared, _at(state, 0))
+            for i in range(last + 1):
+                layer = self.layer(i, stream)
+                if gated is None:
+                    gated, _ = layer.mix(stream, _at(state, i), None, 0)
+                if i < last:
+                    stream, gated = layer.leave(stream, gated), None
+            assert gated is not None
+            found.append(self._read_letters(layer, stream, gated, targets))
+        return torch.stack(found, dim=1)
+
+    def _read_letters(
+        self, layer: ModuleLayer | CPULayer, stream: Tensor, gated: Tensor, targets: Targets
+    ) -> Tensor:
+        """Return log-likelihoods (B,) from what the last layer's operator gives."""
+        norm, head, letters = self.model.backbone.ln_f, self.model.lm_head, targets.letters
+        frozen = not (norm.weight.requires_grad or head.weight.requires_grad)
+        plain = is_plain(nn.LayerNorm, norm) and is_plain(nn.Linear, head)
+        if isinstance(layer, CPULayer) and frozen and plain:
+            weight = head.weight[letters]
+            return LetterLikelihood.apply(stream, gated, layer.block, norm, weight, targets)
+        logits = self.model.logits(norm(layer.leave(stream, gated)))[..., letters]
+        log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+        terms = log_p.gather(2, targets.index[..., None])[..., 0]
+        return (terms * targets.counted).sum(dim=1)
+
     def _extended(
         self,
         state: PrefixState | None,
@@ -269,14 +340,19 @@ class PrefixEngine:
             raise InputError(f"{length + room} tokens exceed the prefix state's room: {state.room}")
 
 
+def _rows_at_once(inputs: Tensor) -> int:
+    """Return how many rows of (B, L, ...) are processed at a time, by shape and device alone."""
+    rows, length = inputs.shape[:2]
+    return max(1, POSITIONS // max(1, length)) if inputs.device.type == "cpu" else max(1, rows)
+
+
 Part = tuple[PrefixState | None, Tensor, Tensor | None]
 
 
 def _parts(state: PrefixState | None, inputs: Tensor, lengths: Tensor | None) -> Iterator[Part]:
     """Cut a batch into parts of a few rows, whose number depends on shape and device alone."""
-    rows, length = inputs.shape[:2]
-    size = max(1, POSITIONS // max(1, length)) if inputs.device.type == "cpu" else rows
-    if size >= rows:
+    size = _rows_at_once(inputs)
+    if size >= len(inputs):
         yield state, inputs, lengths
         return
     parts = inputs.split(size)

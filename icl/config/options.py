@@ -40,6 +40,9 @@ are divided, subsets and shuffled labels drawn, scores turned into metrics. What
 of one method alone raises the version in its decorator. 1 stands for reports without a version.
 """
 
+CHANNEL_VERSION = 2
+"""Version of the results of `method.readout=channel`, in whichever method."""
+
 CONFIG_NAME = "run"
 GROUPS = ("task", "method")
 
@@ -381,16 +384,25 @@ def identity(config: RunConfig) -> dict[str, Any]:
         left_out += ["truncate", "max_bases"]
     left_out += [name for name in ("val_rows", "test_rows") if getattr(config, name) is None]
     kept = {name: value for name, value in settings.items() if name not in left_out}
-    return kept | {"version": [RESULT_VERSION, entry(config).version]}
+    return kept | {"version": version(config)}
+
+
+def version(config: RunConfig) -> list[int]:
+    """Return the versions of the results: of all methods, of the method, of its channel readout."""
+    channel = [CHANNEL_VERSION] if getattr(config.method, "readout", None) == "channel" else []
+    return [RESULT_VERSION, entry(config).version, *channel]
 
 
 def earlier_identities(config: RunConfig) -> Iterator[dict[str, Any]]:
     """Yield what `identity` returned for the same settings in earlier versions of the code."""
     now = identity(config)
+    # The channel's first version had no number.
+    of_channel = [[], *([n] for latest in now["version"][2:] for n in range(2, latest + 1))]
     for shared in range(1, RESULT_VERSION + 1):
         for own in range(1, entry(config).version + 1):
-            if [shared, own] != now["version"]:
-                yield now | {"version": [shared, own]}
+            for readout in of_channel:
+                if [shared, own, *readout] != now["version"]:
+                    yield now | {"version": [shared, own, *readout]}
     unversioned = {name: value for name, value in now.items() if name != "version"}
     if entry(config).uses_backbone:
         unversioned["batch_size"] = config.batch_size
@@ -400,6 +412,7 @@ def earlier_identities(config: RunConfig) -> Iterator[dict[str, Any]]:
 __all__ = [
     "configure",
     "method_options",
+    "CHANNEL_VERSION",
     "RESULT_VERSION",
     "CONFIG_NAME",
     "GROUPS",
@@ -415,4 +428,5 @@ __all__ = [
     "register",
     "resolve",
     "resolve_budget",
+    "version",
 ]

@@ -12,7 +12,8 @@ from backbone.hyena.tokenizer import PAD, encode_dna
 from backbone.sequence.dna import reverse_complement
 
 BUCKET = 64
-"""Rows are padded to a multiple of this length, which no other row of the batch decides."""
+"""Rows are padded to a multiple of this length, which no other row of the batch decides. Rows whose
+multiples are equal are trained on together."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,11 @@ class EncodedSequences:
     """
 
     def __init__(
-        self, sequences: Sequence[str], most: int, before: Sequence[np.ndarray] | None = None
+        self,
+        sequences: Sequence[str],
+        most: int,
+        before: Sequence[np.ndarray] | None = None,
+        bucket: int = BUCKET,
     ) -> None:
         """Encode sequences over ACGTN.
 
@@ -50,6 +55,7 @@ class EncodedSequences:
             sequences: N sequences.
             most: Length of the longest row that the backbone can read, padding included.
             before: N arrays of token ids before each sequence; a sequence may then be empty.
+            bucket: Rows are padded to a multiple of this length.
 
         Raises:
             InputError: If a row is empty, or longer than `most`, with the numbers.
@@ -66,14 +72,15 @@ class EncodedSequences:
         if lengths.max(initial=0) > most:
             row, longest = int(lengths.argmax()) + 1, lengths.max()
             raise InputError(f"row {row} has {longest} tokens; the maximum is {most}")
-        self.padded = np.minimum(np.maximum(-(-lengths // BUCKET), 1) * BUCKET, most)
+        self.padded = _padded(lengths, bucket, most)
+        self._similar = _padded(lengths, BUCKET, most)
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.encoded)
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """Return a batch of rows that have one padded length."""
+        """Return a batch of rows, padded to the longest padded length."""
         length = int(self.padded[rows].max())
         ids = np.full((len(rows), length), PAD, dtype=np.int64)
         for i, row in enumerate(rows):
@@ -88,11 +95,11 @@ class EncodedSequences:
             size: Most rows of a batch.
             tokens: Most tokens of a batch of more than one row; None for any number.
         """
-        for rows in self._groups(np.arange(len(self)), size, tokens):
+        for rows in self._groups(np.arange(len(self)), self.padded, size, tokens):
             yield self.batch(rows)
 
     def epoch(self, count: int, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Yield the rows of each step of an epoch, of one padded length, in random order.
+        """Yield the rows of each step of an epoch, of similar length, in random order.
 
         Args:
             count: Rows of one strand; if there are twice as many, row i + `count` is the reverse
@@ -102,22 +109,28 @@ class EncodedSequences:
         """
         strand = generator.integers(len(self) // count, size=count)
         order = generator.permutation(count)
-        steps = list(self._groups(order + strand[order] * count, size))
+        steps = list(self._groups(order + strand[order] * count, self._similar, size))
         for i in generator.permutation(len(steps)):
             yield steps[i]
 
+    @staticmethod
     def _groups(
-        self, order: np.ndarray, size: int, tokens: int | None = None
+        order: np.ndarray, padded: np.ndarray, size: int, tokens: int | None = None
     ) -> Iterator[np.ndarray]:
         """Yield rows of one padded length together, within a length in the given order."""
-        by_length = order[np.argsort(self.padded[order], kind="stable")]
-        changes = np.flatnonzero(np.diff(self.padded[by_length])) + 1
+        by_length = order[np.argsort(padded[order], kind="stable")]
+        changes = np.flatnonzero(np.diff(padded[by_length])) + 1
         for group in np.split(by_length, changes):
             fitting = size
             if tokens is not None:
-                fitting = min(size, max(1, tokens // int(self.padded[group[0]])))
+                fitting = min(size, max(1, tokens // int(padded[group[0]])))
             for start in range(0, len(group), fitting):
                 yield group[start : start + fitting]
+
+
+def _padded(lengths: np.ndarray, bucket: int, most: int) -> np.ndarray:
+    """Round lengths up to a multiple of `bucket`, but not beyond `most`."""
+    return np.minimum(np.maximum(-(-lengths // bucket), 1) * bucket, most)
 
 
 def both_strands(sequences: Sequence[str]) -> list[str]:

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.common.options import option
-from backbone.engine.likelihood import log_probabilities
-from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState
+from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState, Targets
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import encode_dna
 from icl.inference.batches import Batch
@@ -40,6 +40,9 @@ from tasks.task import Example
 
 NORMALISATIONS = ("sqrt", "base", "sum")
 """Divisors of a log-likelihood: the square root of the number of counted bases, that number, 1."""
+
+BUCKET = 8
+"""Queries are padded to a multiple of this length: every position of theirs is computed."""
 
 
 @dataclass
@@ -116,27 +119,21 @@ class ChannelScorer:
             ids: (B, L) token ids, padded on the right.
             lengths: (B,).
         """
-        counted, _ = self.targets(ids, lengths)
-        scores = []
-        for context in contexts:
-            hidden = self.engine.encode(context, ids)[:, :-1]
-            scores.append((log_probabilities(self.model, hidden, ids[:, 1:]) * counted).sum(dim=1))
-        return torch.stack(scores, dim=1)
+        return self.engine.log_likelihood(contexts, ids, self.targets(ids, lengths))
 
-    def targets(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return which bases count, and which letter each is.
+    def targets(self, ids: Tensor, lengths: Tensor) -> Targets:
+        """Return which bases count, and which letter each is, at the position before each.
 
         Args:
             ids: (B, L) token ids, padded on the right.
             lengths: (B,).
 
         Returns:
-            (B, L - 1) booleans for the positions behind the first, and their letters' indices in
-            A, C, G, T (0 where the position does not count).
+            The letters A, C, G and T; index 0 where a position does not count.
         """
-        matches = ids[:, 1:, None] == self.letters
-        inside = torch.arange(1, ids.shape[1], device=ids.device) < lengths[:, None]
-        return matches.any(dim=-1) & inside, matches.int().argmax(dim=-1)
+        matches = F.pad(ids[:, 1:], (0, 1), value=-1)[..., None] == self.letters
+        inside = torch.arange(1, ids.shape[1] + 1, device=ids.device) < lengths[:, None]
+        return Targets(self.letters, matches.int().argmax(-1), matches.any(-1) & inside)
 
     def _offset_state(self, offsets: Tensor, room: int) -> PrefixState:
         """Return an empty context that adds the offsets to every long convolution behind it.
@@ -260,7 +257,7 @@ class ChannelQuerySet(QuerySet):
 
     def __init__(self, reader: ChannelReader, examples: Sequence[Example], strands: str) -> None:
         """Encode the rows; see `QuerySet`."""
-        super().__init__(reader.context, examples, strands, reader.longest_query)
+        super().__init__(reader.context, examples, strands, reader.longest_query, bucket=BUCKET)
         self.reader = reader
 
     def _shared(self) -> list[PrefixState | None]:
@@ -269,6 +266,6 @@ class ChannelQuerySet(QuerySet):
     def _read(self, batch: Batch, shared: list[PrefixState | None]) -> tuple[Tensor, None]:
         reader = self.reader
         likelihood = reader.scorer.log_likelihood(shared, batch.ids, batch.lengths)
-        bases = reader.scorer.targets(batch.ids, batch.lengths)[0].sum(dim=1)
+        bases = reader.scorer.targets(batch.ids, batch.lengths).counted.sum(dim=1)
         normalised = normalise(likelihood, bases, reader.normalisation)
         return reader.prompt.log_scale.exp() * normalised + reader.prompt.offset, None

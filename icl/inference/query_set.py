@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from icl.inference.batches import Batch, EncodedSequences, both_strands
+from icl.inference.batches import BUCKET, Batch, EncodedSequences, both_strands
 from icl.method import Context
 from tasks.task import Example
 
@@ -41,6 +41,7 @@ class QuerySet(ABC):
         strands: str,
         longest: int,
         before: Sequence[np.ndarray] | None = None,
+        bucket: int = BUCKET,
     ) -> None:
         """Encode the rows.
 
@@ -50,6 +51,7 @@ class QuerySet(ABC):
             strands: "both", or "forward".
             longest: Tokens of the longest row that fits.
             before: N arrays of token ids, each before its row on either strand.
+            bucket: Rows are padded to a multiple of this length.
 
         Raises:
             InputError: If a row does not fit, with the numbers.
@@ -60,7 +62,7 @@ class QuerySet(ABC):
         sequences = [e.sequence for e in examples]
         views = both_strands(sequences) if self.strands == 2 else sequences
         own = None if before is None else [*before] * self.strands
-        self.queries = EncodedSequences(views, longest, before=own)
+        self.queries = EncodedSequences(views, longest, before=own, bucket=bucket)
 
     @abstractmethod
     def _shared(self) -> Any:
@@ -104,7 +106,7 @@ class QuerySet(ABC):
         return torch.from_numpy(averaged).log_softmax(-1).numpy(), likeliest[:count]
 
     def loss(self, rows: np.ndarray) -> Tensor:
-        """Return the mean cross-entropy of rows of one padded length.
+        """Return the mean cross-entropy of rows of similar length.
 
         Args:
             rows: (B,) numbers below N, or N + i for the other strand of row i.

@@ -8,6 +8,7 @@ from icl.config.options import (
     RunConfig,
     TaskConfig,
     VerbalizerConfig,
+    configure,
     entry,
     from_dict,
     identity,
@@ -137,6 +138,18 @@ def test_the_version_of_the_code_changes_the_hash(monkeypatch):
         METHODS._values, "with_tokens", replace(METHODS.get("with_tokens"), version=2)
     )
     assert len({before, shared, hashed(config())}) == 3
+
+
+def test_the_version_of_the_channel_changes_the_hash_of_its_runs_alone(monkeypatch):
+    direct, channel = (
+        resolve(configure("synthetic_hard", "few_shot", {"method.readout": readout}))
+        for readout in ("direct", "channel")
+    )
+    before = [hashed(direct), hashed(channel)]
+    monkeypatch.setattr(options, "CHANNEL_VERSION", options.CHANNEL_VERSION + 1)
+    assert hashed(direct) == before[0] and hashed(channel) != before[1]
+    numbers = [one.get("version") for one in options.earlier_identities(channel)]
+    assert [options.RESULT_VERSION, entry(channel).version, options.CHANNEL_VERSION - 1] in numbers
 
 
 def test_earlier_identities_are_those_that_earlier_versions_gave(monkeypatch):

@@ -4,13 +4,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.special import log_softmax
 from torch import Tensor
 
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.hyena.tokenizer import encode_dna
-from icl.inference.channel import ChannelScorer, normalise
+from backbone.sequence.dna import reverse_complement
+from icl.inference.channel import ChannelReader, ChannelScorer, normalise
+from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
+from icl.method import Context
+from prompts.channel_prompt import ChannelPrompt
+from prompts.template import ClassTemplate
+from tasks.task import Example
 
 LETTERS = "ACGT"
 
@@ -151,7 +158,44 @@ def test_normalisation_by_hand():
 
 
 def test_targets_skip_the_first_base_unknown_ones_and_padding(model):
-    counted, index = ChannelScorer(model).targets(*padded(["NACNT", "GG"]))
-    assert counted.tolist() == [[True, True, False, True], [True, False, False, False]]
-    assert index[counted].tolist() == [0, 1, 3, 2]
-    assert np.array_equal(counted.sum(dim=1), [3, 1])
+    targets = ChannelScorer(model).targets(*padded(["NACNT", "GG"]))
+    assert targets.counted.int().tolist() == [[1, 1, 0, 1, 0], [1, 0, 0, 0, 0]]
+    assert targets.index[targets.counted].tolist() == [0, 1, 3, 2]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_scores_depend_on_neither_batches_nor_order_and_average_both_strands(model, classes, size):
+    generator = np.random.default_rng(classes)
+    rows = [
+        Example("".join(generator.choice(list("ACGTN"), n, p=[0.24] * 4 + [0.04])), 0)
+        for n in generator.integers(1, 40, size=30)
+    ]
+    context = Context(tuple("abcd"[:classes]), 0, lambda: model, batch_size=size)
+    prompt = ChannelPrompt(model, classes, 3, state_layers=3).double()
+    with torch.no_grad():
+        for seed, parameter in enumerate((prompt.vectors, prompt.state)):
+            parameter.copy_(0.5 * vectors(*parameter.shape[:-1], seed=seed))
+        prompt.offset.copy_(torch.arange(classes) / 3)
+        prompt.log_scale.fill_(0.3)
+    nothing = DemonstrationSet(DemonstrationConfig(), context, lambda: 300, ClassTemplate)
+    reader = ChannelReader(ChannelScorer(model), prompt, nothing, context)
+    found = reader.queries(rows, "both").scores()
+    backwards = reader.queries(rows[::-1], "both").scores()[::-1]
+    np.testing.assert_allclose(backwards, found, rtol=0, atol=1e-12)
+
+    @torch.no_grad()
+    def by_hand(sequence: str, label: int) -> float:
+        likelihood = plain_likelihood(model, [prompt.vectors[label]], sequence, prompt.state[label])
+        bases = max(1, sum(base in LETTERS for base in sequence[1:]))
+        normalised = float(likelihood) / bases**0.5
+        return float(prompt.log_scale.exp()) * normalised + float(prompt.offset[label])
+
+    both = [
+        [
+            (by_hand(row.sequence, label) + by_hand(reverse_complement(row.sequence), label)) / 2
+            for label in range(classes)
+        ]
+        for row in rows
+    ]
+    np.testing.assert_allclose(found, log_softmax(both, axis=1), rtol=0, atol=1e-10)
