@@ -5,6 +5,7 @@ command reads, checks and lists its options by the functions of this module.
 """
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, field, fields, is_dataclass
@@ -120,20 +121,29 @@ def _mistake(declared: "Field[Any]", value: Any) -> str | None:
     limits = declared.metadata
     if "choices" in limits and value not in limits["choices"]:
         return f"one of {', '.join(map(str, limits['choices']))}"
-    bounds: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
-        "least": (lambda value, bound: value >= bound, "{} or more"),
-        "above": (lambda value, bound: value > bound, "more than {}"),
-        "most": (lambda value, bound: value <= bound, "at most {}"),
-        "below": (lambda value, bound: value < bound, "less than {}"),
-    }
-    given = [key for key in bounds if key in limits]
+    given = [key for key in BOUNDS if key in limits]
     if isinstance(value, str) and given:
         return "a number"
     if given and isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
-    if all(bounds[key][0](value, limits[key]) for key in given):
+    if all(BOUNDS[key][0](value, limits[key]) for key in given):
         return None
-    return " and ".join(bounds[key][1].format(limits[key]) for key in given)
+    return _bounds(declared)
+
+
+BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
+    "least": (operator.ge, "{} or more"),
+    "above": (operator.gt, "more than {}"),
+    "most": (operator.le, "at most {}"),
+    "below": (operator.lt, "less than {}"),
+}
+"""Bounds of an option: whether a value keeps to one, and how it is written."""
+
+
+def _bounds(declared: "Field[Any]") -> str:
+    """Return the bounds of an option in words; an empty text if it has none."""
+    limits = declared.metadata
+    return " and ".join(BOUNDS[key][1].format(limits[key]) for key in BOUNDS if key in limits)
 
 
 def _put(given: dict[str, Any], options: type, path: list[str], argument: str) -> None:
@@ -199,20 +209,47 @@ def help_text(options: type, command: str) -> str:
 
 def option_lines(options: type, prefix: str = "") -> dict[str, str]:
     """Return the help of a dataclass of options: {"name=default": text with the choices}."""
-    return dict(_lines(options, prefix))
+    lines = {}
+    for one in described(options, prefix):
+        text = f"{one.text} ({', '.join(one.choices)})" if one.choices else one.text
+        lines[one.name if one.default is None else f"{one.name}={one.default}"] = text
+    return lines
 
 
-def _lines(options: type, prefix: str) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class Description:
+    """An option as its declaration describes it, for help and documentation.
+
+    Attributes:
+        name: Its name on the command line, such as "method.lr".
+        default: Its default as written there, empty if it must be given; None for an option of
+            several parts, which has none.
+        text: Its line of help.
+        choices: The values it may have; empty if there are others.
+        bounds: Its bounds in words, such as "0 or more"; empty if there are none.
+    """
+
+    name: str
+    default: str | None
+    text: str
+    choices: tuple[str, ...]
+    bounds: str
+
+
+def described(options: type, prefix: str = "") -> Iterator[Description]:
+    """Yield every option of a dataclass, those of nested dataclasses by their dotted names."""
     kinds = get_type_hints(options)
     for declared in fields(options):
         name, kind = f"{prefix}{declared.name}", kinds[declared.name]
         if is_dataclass(kind) and isinstance(kind, type):
-            yield from _lines(kind, f"{name}.")
+            yield from described(kind, f"{name}.")
         elif "help" in declared.metadata:
             part = part_of(kind)
-            yield name if part else f"{name}={_default(declared)}", _help(declared)
+            default = None if part else _default(declared)
+            choices = tuple(map(str, declared.metadata.get("choices", ())))
+            yield Description(name, default, declared.metadata["help"], choices, _bounds(declared))
             if part:
-                yield from _lines(part, f"{name}.NAME.")
+                yield from described(part, f"{name}.NAME.")
 
 
 def _default(declared: "Field[Any]") -> str:
@@ -220,11 +257,6 @@ def _default(declared: "Field[Any]") -> str:
     if declared.default_factory is not NO_DEFAULT:
         default = declared.default_factory()
     return "" if default == MISSING else as_text(default)
-
-
-def _help(declared: "Field[Any]") -> str:
-    text, choices = declared.metadata["help"], declared.metadata.get("choices")
-    return f"{text} ({', '.join(map(str, choices))})" if choices else text
 
 
 def aligned(rows: dict[str, str], most: int = 32) -> list[str]:

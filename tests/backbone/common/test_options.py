@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from omegaconf import MISSING, OmegaConf
 
 from backbone.common.errors import InputError
-from backbone.common.options import as_text, check_options, help_text, option, read_options
+from backbone.common.options import (
+    Description,
+    as_text,
+    check_options,
+    described,
+    help_text,
+    option,
+    read_options,
+)
 
 
 @dataclass
@@ -177,3 +185,24 @@ def test_the_help_has_the_choices():
 )
 def test_a_value_as_text_is_read_as_that_value(value):
     assert OmegaConf.to_object(OmegaConf.create(f"value: {as_text(value)}")) == {"value": value}
+
+
+def test_a_description_has_default_choices_and_bounds():
+    @dataclass
+    class Inner:
+        rate: float = option(0.5, "how fast", above=0, most=1)
+
+    @dataclass
+    class Outer:
+        folder: str = option(MISSING, "where")
+        mode: str = option("grid", "how", choices=("grid", "tpe"))
+        tuning: Inner = option(Inner, "")
+        genomes: dict[str, Inner] = option({}, "which")
+
+    assert list(described(Outer)) == [
+        Description("folder", "", "where", (), ""),
+        Description("mode", "grid", "how", ("grid", "tpe"), ""),
+        Description("tuning.rate", "0.5", "how fast", (), "more than 0 and at most 1"),
+        Description("genomes", None, "which", (), ""),
+        Description("genomes.NAME.rate", "0.5", "how fast", (), "more than 0 and at most 1"),
+    ]
