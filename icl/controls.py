@@ -191,7 +191,7 @@ def controlled_demonstrations(
 def shuffled_labels(rows: Sequence[Example], generator: np.random.Generator) -> list[Example]:
     """Return the rows with their labels permuted among them."""
     order = generator.permutation(len(rows))
-    return [Example(row.sequence, rows[i].label) for row, i in zip(rows, order, strict=True)]
+    return [replace(row, label=rows[i].label) for row, i in zip(rows, order, strict=True)]
 
 
 def controlled_words(

@@ -1,7 +1,7 @@
 """Apply a finished run to unlabelled DNA: `python -m icl.predict run=RUN_DIR fasta=x.fa`.
 
 Every record of the FASTA files, or every interval of a BED file (`bed=x.bed`), becomes a row of a
-table.
+table; with `window=` every window along them, and a track besides (see `icl.scan`).
 """
 
 import sys
@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
+from backbone.common.names import unknown
 from backbone.common.options import aligned, check_options, option, option_lines
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import normalise, reverse_complement
 from backbone.sequence.fasta import Genome, find_fasta
+from backbone.sequence.tracks import check_track
 from icl.config.hydra_cli import Command, launch
 from icl.config.options import from_dict
 from icl.controls import controlled_words
@@ -28,6 +30,7 @@ from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from icl.reporting.report import Report, read_learned, read_report
 from icl.run import other_rows
+from icl.scan import scan, write_scan
 from icl.truncation import Cut
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example, Kind
@@ -45,6 +48,13 @@ class PredictConfig:
     bed: str | None = option(None, "intervals to score; by default all records")
     out: str = option("scores.tsv", "table to write")
     strands: str = option("both", "strands to average", choices=("both", "forward"))
+    columns: list[str] = option([], "further columns of the table", choices=("sequence",))
+    window: int | None = option(None, "scan in windows of this many bases", least=1)
+    step: int | None = option(None, "bases from window to window; by default half", least=1)
+    target: str | None = option(None, "class or label in the track; by default the last")
+    track: str | None = option(
+        None, "track of a scan, .bedgraph or .bw; by default beside the table"
+    )
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(2, "CPU threads", least=1)
     batch_size: int = option(64, "rows per forward pass", least=1)
@@ -77,13 +87,16 @@ def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") 
     return (answers + kind.probabilities(method.scores(reverse))) / 2
 
 
-def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tuple[Method, Report]:
+def load_method(
+    run: Path, *, device: str = "cpu", batch_size: int = 64, kept_bytes: int | None = None
+) -> tuple[Method, Report]:
     """Return the method of a finished run, with what it has learned, and the run's report.
 
     Args:
         run: The run's folder.
         device: Device of its backbone.
         batch_size: Rows of a forward pass.
+        kept_bytes: Memory limit for the states of rows; None for the default.
 
     Raises:
         InputError: If the run is unfinished or damaged, or its backbone has changed.
@@ -105,6 +118,7 @@ def load_method(run: Path, *, device: str = "cpu", batch_size: int = 64) -> tupl
         ),
         control=config.control,
         other_rows=other_rows(config),
+        kept_bytes=kept_bytes,
     )
     method = METHODS.get(report.setup.method).cls(config.method, context)
     method.load_state(read_learned(run))
@@ -194,23 +208,38 @@ def _read(interval: Interval, cut: Cut) -> Interval:
     return replace(interval, start=interval.start + start, end=interval.start + end)
 
 
-def table(
-    intervals: Sequence[Interval],
-    labels: Sequence[str],
-    answers: np.ndarray,
-    kind: Kind = "classes",
-) -> str:
-    """Return a tab-separated table: the intervals, the likeliest class and the probabilities.
+@dataclass(frozen=True)
+class AnswerTable:
+    """A tab-separated table: the intervals, the likeliest class and the probabilities.
 
     For a multi-label task there are only the probabilities, for a regression only the number.
+
+    Attributes:
+        labels: Of the task.
+        kind: Of the task.
+        columns: What follows: ["sequence"], or nothing.
     """
-    names = ["record", "start", "end", "name", "strand"]
-    of_kind = TASK_KINDS[kind]
-    lines = ["\t".join([*names, *of_kind.answer_columns(labels)])]
-    for at, row in zip(intervals, answers, strict=True):
-        where = [at.record, str(at.start), str(at.end), at.name, at.strand]
-        lines.append("\t".join([*where, *of_kind.answer_cells(labels, row)]))
-    return "\n".join(lines) + "\n"
+
+    labels: Sequence[str]
+    kind: Kind = "classes"
+    columns: Sequence[str] = ()
+
+    def header(self) -> str:
+        """Return the first line."""
+        names = ["record", "start", "end", "name", "strand"]
+        names += TASK_KINDS[self.kind].answer_columns(self.labels)
+        return "\t".join([*names, *self.columns]) + "\n"
+
+    def lines(
+        self, intervals: Sequence[Interval], sequences: Sequence[str], answers: np.ndarray
+    ) -> str:
+        """Return a line for each of N intervals, with its sequence as it was read."""
+        lines = []
+        for at, sequence, row in zip(intervals, sequences, answers, strict=True):
+            where = [at.record, str(at.start), str(at.end), at.name, at.strand]
+            cells = TASK_KINDS[self.kind].answer_cells(self.labels, row)
+            lines.append("\t".join([*where, *cells, *([sequence] if self.columns else [])]))
+        return "".join(f"{line}\n" for line in lines)
 
 
 def _check(config: PredictConfig) -> None:
@@ -218,15 +247,23 @@ def _check(config: PredictConfig) -> None:
     folder = Path(config.out).expanduser().parent
     if not folder.is_dir():
         raise InputError(f"out={config.out}: there is no folder {folder}")
+    for name in ("step", "target", "track"):
+        if config.window is None and getattr(config, name) is not None:
+            raise InputError(f"{name}= is for a scan: give window= too")
+    if config.track is not None:
+        check_track(config.track)
 
 
 def job(cfg: DictConfig) -> None:
     """Score the records or intervals, and write the table."""
-    config = PredictConfig(**cfg)  # type: ignore[arg-type]
+    config = PredictConfig(**OmegaConf.to_container(cfg))  # type: ignore[arg-type]
     _check(config)
     prepare_arithmetic(config.threads, config.device)
     method, report = load_method(
-        Path(config.run).expanduser(), device=config.device, batch_size=config.batch_size
+        Path(config.run).expanduser(),
+        device=config.device,
+        batch_size=config.batch_size,
+        kept_bytes=None if config.window is None else 0,
     )
     genome = Genome(find_fasta([config.fasta]))
     if config.bed is None:
@@ -235,14 +272,71 @@ def job(cfg: DictConfig) -> None:
         intervals = read_bed(Path(config.bed).expanduser())
     for interval in intervals:
         genome.check(interval)
+    answers = AnswerTable(report.setup.labels, report.setup.kind, config.columns)
+    if config.window is not None:
+        _scan(config, method, report, genome, intervals, answers)
+        return
     cut = cut_of_run(report)
     sequences = [
         genome.cut(interval if cut is None else _read(interval, cut)) for interval in intervals
     ]
-    answers = predict(method, sequences, strands=config.strands)
+    try:
+        method.check([Example(sequence, 0) for sequence in sequences])
+    except InputError as error:
+        raise InputError(f"{error}; or scan long sequences with window=") from error
+    found = predict(method, sequences, strands=config.strands)
     out = Path(config.out).expanduser()
-    write_text(out, table(intervals, report.setup.labels, answers, report.setup.kind))
+    write_text(out, answers.header() + answers.lines(intervals, sequences, found))
     print(f"{len(intervals)} rows: {out}")
+
+
+def _scan(
+    config: PredictConfig,
+    method: Method,
+    report: Report,
+    genome: Genome,
+    intervals: Sequence[Interval],
+    answers: AnswerTable,
+) -> None:
+    """Score windows along the intervals, and write table and track.
+
+    Raises:
+        InputError: If the window is longer than what the run reads, or there is no such class.
+    """
+    assert config.window is not None
+    labels, out = report.setup.labels, Path(config.out).expanduser()
+    target = labels[-1] if config.target is None else config.target
+    if target not in labels:
+        raise unknown("class", target, labels)
+    try:
+        method.check([Example("A" * config.window, 0)])
+    except InputError as error:
+        reason = str(error).removeprefix("row 1: ")
+        raise InputError(f"window={config.window}: {reason}") from error
+    cut = cut_of_run(report)
+    if cut is not None and config.window > cut.most:
+        raise InputError(
+            f"window={config.window}: the run reads {cut.most} bases of a row (max_bases)"
+        )
+    step = max(1, config.window // 2) if config.step is None else config.step
+    track = out.with_suffix(".bedgraph") if config.track is None else Path(config.track)
+    count = write_scan(
+        genome,
+        intervals,
+        lambda order: scan(
+            genome,
+            order,
+            config.window or 1,
+            step,
+            lambda texts: predict(method, texts, strands=config.strands),
+        ),
+        answers.lines,
+        answers.header(),
+        labels.index(target),
+        out,
+        track.expanduser(),
+    )
+    print(f"{count} windows: {out}; {target} along the sequences: {track}")
 
 
 def help_text(words: Sequence[str]) -> str:

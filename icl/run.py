@@ -42,6 +42,7 @@ from icl.reporting.report import (
     Outcome,
     Report,
     Setup,
+    add_columns,
     damage_of,
     read_report,
     run_hash,
@@ -142,6 +143,7 @@ def _run_once(
         if (runs / name / REPORT).exists() and not config.force:
             damage = damage_of(runs / name, len(rows.evaluated))
             if damage is None:
+                add_columns(runs / name, rows.evaluated, config.columns)
                 return Finished(read_report(runs / name), runs / name, was_there=True)
             _say(f"{damage}; the run is repeated")
         elif not config.force:
@@ -239,7 +241,8 @@ def _learn(
         )
         # An older report must not exist next to newer predictions, not even for a moment.
         (folder / REPORT).unlink(missing_ok=True)
-        write_text(folder / PREDICTIONS, kind_of(task).predictions(task, rows.evaluated, scores))
+        table = kind_of(task).predictions(task, rows.evaluated, scores, config.columns)
+        write_text(folder / PREDICTIONS, table)
         save_arrays(folder / LEARNED, method.state())
         method.save_adapter(folder)
         write_report(folder, report)

@@ -113,12 +113,31 @@ class TaskKind(ABC):
     def labels_text(self, task: Task, examples: Sequence[Example]) -> str:
         """Return the distribution of the labels of some rows, as text."""
 
-    def predictions(self, task: Task, examples: Sequence[Example], scores: np.ndarray) -> str:
-        """Return scored rows in the split's order as a table: row, label, `score_columns`."""
-        lines = ["\t".join(["row", "label", *self.score_columns(task.labels)])]
+    def predictions(
+        self,
+        task: Task,
+        examples: Sequence[Example],
+        scores: np.ndarray,
+        columns: Sequence[str] = (),
+    ) -> str:
+        """Return scored rows in the split's order as a table.
+
+        Args:
+            task: Whose rows they are.
+            examples: N rows.
+            scores: Their scores.
+            columns: Attributes of rows that follow their name, such as `sequence`.
+
+        Returns:
+            Columns row, label, `score_columns`, name, then those asked for.
+        """
+        shown = ("name", *columns)
+        lines = ["\t".join(["row", "label", *self.score_columns(task.labels), *shown])]
         for row, (example, values) in enumerate(zip(examples, scores, strict=True)):
             label = self.label_cell(task.labels, example.label)
-            lines.append("\t".join([str(row), label, *self.score_cells(task.labels, values)]))
+            cells = [str(row), label, *self.score_cells(task.labels, values)]
+            cells += [" ".join(getattr(example, name).split()) for name in shown]
+            lines.append("\t".join(cells))
         return "\n".join(lines) + "\n"
 
 

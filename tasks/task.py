@@ -28,10 +28,12 @@ class Example:
         sequence: Cleaned DNA over ACGTN.
         label: By the kind of its task: the index of a class (int), a 0 or 1 for every label
             (tuple of int), or a number (float).
+        name: Its identifier, coordinates or line in the source, for people; it changes no result.
     """
 
     sequence: str
     label: Any
+    name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,9 @@ class RunConfig:
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs", "folder in which runs are kept")
     evaluate: str = option("test", "split that is scored at the end", choices=("test", "val"))
+    columns: list[str] = option(
+        [], "further columns of predictions.tsv, besides row and name", choices=("sequence",)
+    )
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(2, "CPU threads; results repeat exactly only with equal ones", least=1)
     precision: str = option("float32", "arithmetic of the backbone", choices=("float32", "bf16"))
@@ -363,13 +366,13 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
     That is the version of the code and every setting but these: where things are kept (`out`,
     `data`, `backbone`, paths of the task: their contents count, by their sha256), how often
-    (`seeds`, `force`), how many rows at once (`batch_size`), what else is run (`controls`), what
-    is refused (`strict`), the official division and, for a method that reads the sequence alone,
-    everything about the backbone.
+    (`seeds`, `force`), how many rows at once (`batch_size`), what is said of them (`columns`), what
+    else is run (`controls`), what is refused (`strict`), the official division and, for a method
+    that reads the sequence alone, everything about the backbone.
     """
     settings = asdict(config) | {"task": result_options(config.task)}
     left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict", "plugins"]
-    left_out += ["batch_size"]
+    left_out += ["batch_size", "columns"]
     if config.split == "official":
         left_out += ["split"]
     if config.audit == "relatives":

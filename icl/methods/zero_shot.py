@@ -40,6 +40,9 @@ LabelWords = tuple[str, ...]
 NULL_QUERIES = 32
 """Null queries of a contextual calibration."""
 
+KNOWN = 1 << 16
+"""Sequences whose scores are kept, more or less: a genome in windows would fill the memory."""
+
 
 @dataclass
 class ZeroShotConfig(StrandConfig):
@@ -236,6 +239,8 @@ class _WordEnsemble:
         return np.array([self._known[strands, sequence][1] for sequence in sequences])
 
     def _read(self, sequences: Sequence[str], strands: str) -> None:
+        if len(self._known) > KNOWN:
+            self._known.clear()
         new = [s for s in dict.fromkeys(sequences) if (strands, s) not in self._known]
         if not new:
             return

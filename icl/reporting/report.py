@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -20,7 +20,7 @@ import pandas as pd
 from backbone.common.errors import InputError
 from backbone.common.files import json_text, write_text
 from tasks.metrics.bootstrap import Estimate
-from tasks.task import Kind
+from tasks.task import Example, Kind
 
 REPORT = "report.json"
 PREDICTIONS = "predictions.tsv"
@@ -341,6 +341,26 @@ def damage_of(folder: Path, rows: int) -> str | None:
     if len(lines) != rows + 1 or len(tabs) != 1 or not lines[-1].endswith("\n"):
         return f"{file}: is damaged"
     return None
+
+
+def add_columns(folder: Path, examples: Sequence[Example], columns: Sequence[str]) -> None:
+    """Add columns that a finished run's predictions lack.
+
+    Args:
+        folder: The folder of the run.
+        examples: The evaluated rows.
+        columns: Attributes of rows, such as `sequence`.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    header, *lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
+    missing = [name for name in columns if name not in header.split("\t")]
+    if missing:
+        cells = [[line, *(getattr(e, name) for name in missing)]
+                 for line, e in zip(lines, examples, strict=True)]  # fmt: skip
+        table = ["\t".join(row) for row in [[header, *missing], *cells]]
+        write_text(folder / PREDICTIONS, "\n".join(table) + "\n")
 
 
 def write_report(folder: Path, report: Report) -> Path:

@@ -18,7 +18,7 @@ from tasks.registry import TASKS, TaskConfig, TaskFamily, path_option
 from tasks.sources.labels import find_labels
 from tasks.sources.published import assemble
 from tasks.sources.rows import PartRows, clean
-from tasks.sources.tables import stem
+from tasks.sources.tables import interval_name, stem
 from tasks.task import Kind, Splits, Task
 
 
@@ -119,7 +119,10 @@ class IntervalSource:
         where = f" on {', '.join(records)}" if records else ""
         if part == "train":
             where = f" but those on {', '.join((*self.test, *self.val))}"
-        return clean(cut(), task, str(self.bed), f"the intervals of {self.bed.name}{where}")
+        origin = f"the intervals of {self.bed.name}{where}"
+        wide = [self._wide(intervals[i]) for i in chosen]
+        names = [interval_name(w.record, str(w.start), str(w.end), w.strand) for w in wide]
+        return clean(cut(), task, str(self.bed), origin, names=names)
 
 
 def build(options: IntervalsConfig) -> Task:

@@ -7,7 +7,7 @@ from backbone.common.errors import InputError
 from backbone.common.names import suggestion
 from tasks.registry import TaskConfig, TaskFamily
 from tasks.sources.published import PublishedSource, assemble
-from tasks.task import Example, Splits, Task
+from tasks.task import Splits, Task
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class OneLabelSource:
         place = self.whole.labels.index(self.label)
         of_label = {
             name: replace(part, examples=tuple(
-                Example(example.sequence, example.label[place]) for example in part.examples
+                replace(example, label=example.label[place]) for example in part.examples
             ))
             for name, part in rows.items()
         }  # fmt: skip

@@ -60,6 +60,7 @@ def clean(
     origin: str,
     *,
     places: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
     missing: Missing | None = None,
     notes: Sequence[str] = (),
 ) -> PartRows:
@@ -71,6 +72,7 @@ def clean(
         where: File or data set, for messages.
         origin: See `PartRows`.
         places: Where each row stands, as "line 2"; None counts rows from 1.
+        names: Name of each row; by default its place.
         missing: What happens to a row without a sequence or a label; None is an error, for a task
             that has no such option.
         notes: See `PartRows`.
@@ -100,7 +102,8 @@ def clean(
             unsure.append(place)
         bases, ambiguous = _bases(sequence, where, place)
         ambiguous_letters += ambiguous
-        examples.append(Example(bases, value))
+        name = "" if names is None else names[row - 1].strip()
+        examples.append(Example(bases, value, name or place))
     if lacking.counts and missing != "drop":
         hint = "fill them in or remove the rows"
         if missing is not None:

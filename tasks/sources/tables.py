@@ -36,6 +36,10 @@ SPLIT_NAMES = {"validation": "dev", "valid": "dev", "val": "dev"}
 """Parts of a division, by the names that data sets have for them; others keep theirs."""
 
 
+INTERVAL = ("region", "start", "end", "strand")
+"""Columns with the coordinates of a row, 0-based and half-open."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns of a table.
@@ -86,7 +90,7 @@ def read_table(
         InputError: If the file is damaged or no table, or one of its rows cannot be used.
     """
     labels = [label] if isinstance(label, str) else list(label)
-    table = read_columns(path, [sequence, *labels, *([only[0]] if only else [])])
+    table, names = _with_names(path, [sequence, *labels, *([only[0]] if only else [])])
     rows: Iterable[tuple[TableCell, TableCell]] = zip(
         table.columns[sequence], label_cells(table, label), strict=True
     )
@@ -97,9 +101,37 @@ def read_table(
             raise InputError(f"{path}: no row has {only[0]}={only[1]}")
         every = list(rows)
         rows, places = (every[row] for row in kept), [places[row] for row in kept]
+        names = None if names is None else [names[row] for row in kept]
     return clean(
-        rows, task, str(path), origin, places=places, missing=missing, notes=table.notes
+        rows, task, str(path), origin,
+        places=places, names=names, missing=missing, notes=table.notes,
     )  # fmt: skip
+
+
+def _with_names(path: Path, needed: Sequence[str]) -> tuple[Table, list[str] | None]:
+    """Read the columns that are needed, and the names of rows if other columns have them.
+
+    These are in a column `id` or `name`, or coordinates in `region`, `start` and `end`.
+    """
+    opened, wanted = _opened(path), list(dict.fromkeys(needed))
+    free = [column for column in opened.names if column not in wanted]
+    columns = [column for column in free if column in ("id", "name")]
+    columns = sorted(columns)[:1]
+    if not columns and {*INTERVAL[:3]} <= {*free}:
+        columns = [column for column in INTERVAL if column in free]
+    if not columns:
+        return opened.read(wanted), None
+    try:
+        table = opened.read([*wanted, *columns])
+    except InputError:  # of a column that nobody asked for
+        return opened.read(wanted), None
+    cells = zip(*(table[column] for column in columns), strict=True)
+    return table, [one[0] if len(one) == 1 else interval_name(*one) for one in cells]
+
+
+def interval_name(region: str, start: str, end: str, strand: str = "+") -> str:
+    """Return the name of a row that is known by its interval, such as `chr1:10-20(-)`."""
+    return f"{region}:{start}-{end}({strand})"
 
 
 def label_cells(table: Table, label: str | Sequence[str]) -> list[TableCell]:
@@ -130,7 +162,7 @@ def read_intervals(path: Path, genome: Path, task: Task, origin: str) -> PartRow
     # Imported here, since most tasks need no genome and pyfaidx brings much with it.
     from backbone.sequence.fasta import Genome
 
-    names = ["region", "start", "end", "strand", "label"]
+    names = [*INTERVAL, "label"]
     table = read_columns(path, names)
     records = Genome([genome])
 
@@ -148,7 +180,10 @@ def read_intervals(path: Path, genome: Path, task: Task, origin: str) -> PartRow
             except InputError as error:
                 raise InputError(f"{path}: {at}: {error}") from error
 
-    return clean(cut(), task, str(path), origin, places=table.places, notes=table.notes)
+    named = [interval_name(*one) for one in zip(*(table[n] for n in INTERVAL), strict=True)]
+    return clean(
+        cut(), task, str(path), origin, places=table.places, names=named, notes=table.notes
+    )  # fmt: skip
 
 
 def read_columns(path: Path, names: Sequence[str]) -> Table:

@@ -138,7 +138,7 @@ def test_a_run_on_labels_reports_their_areas(call, tmp_path):
     assert math.isnan(report.outcome.gc_matched_accuracy.value)
     folder = next(f for f in files if read_report(f).setup.control is None).parent
     lines = (folder / "predictions.tsv").read_text().splitlines()
-    assert lines[0] == "row\tlabel\tlog_odds_many_gc\tlog_odds_starts_with_a"
+    assert lines[0] == "row\tlabel\tlog_odds_many_gc\tlog_odds_starts_with_a\tname"
     assert len(lines) == 41 and set(lines[1].split("\t")[1]) <= {"0", "1"}
 
     (tmp_path / "x.fa").write_text(">one\nGGGGCCCCGGGG\n>two\nAAAATTTTAAAA\n")
@@ -158,7 +158,7 @@ def test_a_run_on_numbers_reports_correlations(call, tmp_path):
     report = json.loads(file.read_text())["outcome"]
     assert report["metrics"]["pearson"]["value"] > 0.99 and report["metrics"]["rmse"]["value"] < 1
     lines = (file.parent / "predictions.tsv").read_text().splitlines()
-    assert lines[0] == "row\tlabel\tpredicted"
+    assert lines[0] == "row\tlabel\tpredicted\tname"
     first = rows("regression", 40, 2)[0].label
     assert lines[1].split("\t")[1] == str(first)
     assert float(lines[1].split("\t")[2]) == pytest.approx(first, abs=1)

@@ -278,3 +278,28 @@ def test_the_revision_of_a_backbone_and_how_it_was_read_stand_in_the_report(call
     details = read_report(only_report(tmp_path / "runs")).outcome.details
     assert details["backbone_revision"] == "0123abc"
     assert details["backbone_notes"] == ["weights are stored in float16 and read as float32"]
+
+
+def test_predictions_name_each_row_and_have_its_sequence_if_asked(call, tmp_path):
+    letters = np.random.default_rng(0).choice(list("ACGT"), size=(60, 12))
+    texts = ["".join(row) for row in letters]
+    lines = [f"row {i},{text},{'ab'[i % 2]}" for i, text in enumerate(texts)]
+    (tmp_path / "x.csv").write_text("id,sequence,label\n" + "\n".join(lines) + "\n")
+    words = ("task=table", "task.train=x.csv", "method=gc_only")
+    assert call(*words)[0] == 0
+    path = only_report(tmp_path).parent / "predictions.tsv"
+
+    def rows():
+        with path.open() as file:
+            return list(csv.DictReader(file, delimiter="\t"))
+
+    first = rows()
+    assert list(first[0])[-1] == "name"
+    assert "already there" in call(*words, "columns=[sequence]")[1]
+    for row, before in zip(rows(), first, strict=True):
+        assert row["sequence"] == texts[int(row["name"].removeprefix("row "))]
+        assert {**before, "sequence": row["sequence"]} == row
+    expected = path.read_text()
+    assert call(*words, "columns=[sequence]", "force=true")[0] == 0
+    assert path.read_text() == expected
+    assert only_report(tmp_path).parent == path.parent
