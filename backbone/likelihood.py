@@ -39,6 +39,7 @@ from backbone.hyena.tokenizer import PAD, encode_dna
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.fasta import Genome, find_fasta
+from backbone.sequence.stretches import stretches
 from backbone.sequence.tracks import (
     BIGWIG,
     bedgraph_lines,
@@ -95,20 +96,6 @@ class Sums:
     def __add__(self, other: "Sums") -> "Sums":
         """Add those of another stretch."""
         return Sums(*map(sum, zip(asdict(self).values(), asdict(other).values(), strict=True)))
-
-
-def stretches(interval: int, length: int, context: int, overlap: int) -> Iterator[Stretch]:
-    """Yield the stretches of a sequence: the whole one if it fits the context.
-
-    Args:
-        interval: The number of the sequence.
-        length: Its bases.
-        context: Tokens that are read at a time.
-        overlap: Bases before a stretch that are read with it, fewer than the context.
-    """
-    step = length if length <= context else context - overlap
-    for start in range(0, length, max(1, step)):
-        yield Stretch(interval, start, min(length, start + step))
 
 
 def read_stretches(
@@ -179,10 +166,10 @@ class Scan:
             records = {record.name: i for i, record in enumerate(genome.records)}
             order = sorted_apart(intervals, records)
         self.todo = [
-            one
+            Stretch(number, start, end)
             for number in order
-            for one in stretches(
-                number, intervals[number].end - intervals[number].start, context, overlap
+            for start, end in stretches(
+                intervals[number].end - intervals[number].start, context, overlap
             )
         ]
 

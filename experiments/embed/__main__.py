@@ -4,6 +4,8 @@
 embeddings.safetensors (an array (N, D) for each layer) and rows.tsv (the rows), and two pictures
 with their tables: f1_by_layer, the macro-F1 of classifiers on every layer and on baselines without
 a backbone, and a 2-D map.
+
+`python -m experiments.embed fasta=x.fa` embeds DNA without labels: embeddings and rows alone.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from experiments.embed.classifiers import (
 )
 from experiments.embed.picture import draw_f1, draw_map
 from experiments.embed.projection import PROJECTIONS, project
+from experiments.embed.unlabelled import embed_unlabelled
 from experiments.pictures.style import save
 from icl.environment import prepare_arithmetic
 from icl.inference.embedding import Precision, Strands, embed, layer_names
@@ -49,11 +52,21 @@ class Options:
     """Options of the command."""
 
     task: str = option("biotype", "name of the task")
+    fasta: list[str] = option([], "in place of a task, FASTA files whose records are embedded")
+    bed: str | None = option(None, "with fasta=, intervals to embed in place of all records")
+    pool: str = option(
+        "mean", "with fasta=, a vector a sequence, or (none) a base", choices=("mean", "none")
+    )
+    format: str = option(
+        "safetensors", "with fasta=, form of the embeddings", choices=("safetensors", "parquet")
+    )
     backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs-embed", "output folder")
     divisions: int = option(5, "divisions to fit on, with split_seed=0, 1, ...", least=1)
-    layers: list[str] = option([], "some of embedding, block_1, ..., final_norm; [] for all")
+    layers: list[str] = option(
+        [], "some of embedding, block_1, ..., final_norm; [] for all, with fasta= for the last"
+    )
     strands: str = option("both", "strands to average", choices=("both", "forward"))
     classifiers: list[str] = option(
         list(CLASSIFIERS), "classifiers fitted to embeddings", choices=tuple(CLASSIFIERS)
@@ -84,6 +97,22 @@ def run(options: Options, words: MethodOptions) -> list[Path]:
     if not options.classifiers:
         raise InputError(f"classifiers=[]: give some of {', '.join(CLASSIFIERS)}")
     prepare_arithmetic(options.threads, options.device)
+    out = Path(options.out).expanduser()
+    if options.fasta:
+        return embed_unlabelled(
+            load(options.backbone, options.device),
+            options.fasta,
+            options.bed,
+            out,
+            layers=options.layers,
+            pool=options.pool,
+            file_format=options.format,
+            strands=cast(Strands, options.strands),
+            device=options.device,
+            precision=cast(Precision, options.precision),
+        )
+    if options.bed is not None:
+        raise InputError(f"bed={options.bed} needs fasta=, whose intervals it names")
     name = TASKS.get(options.task).name
     task = build_task(
         replace(read_options(options_class(options.task), words.get("task", ())), name=name)
@@ -109,7 +138,6 @@ def run(options: Options, words: MethodOptions) -> list[Path]:
     table = f1_table(features, pool, options.classifiers, len(task.labels), options.seed)
     print(table.round(3).to_string(index=False), flush=True)
 
-    out = Path(options.out).expanduser()
     out.mkdir(parents=True, exist_ok=True)
     save_arrays(
         out / "embeddings.safetensors", {n: t.astype(np.float32) for n, t in states.items()}

@@ -4,7 +4,7 @@ Pooled over positions, and over both strands unless one is asked for. A sequence
 than the backbone's context is read in pieces; methods refuse such rows instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from backbone.common.errors import InputError
 from backbone.hyena.model import HyenaDNA
 from backbone.sequence.dna import reverse_complement
+from backbone.sequence.stretches import stretches
 from icl.inference.batches import EncodedSequences, check_lengths
 from icl.inference.state_cache import cached_states
 
@@ -70,15 +71,63 @@ def embed(
     width = 8 * model.config.d_model * len(wanted)
 
     def encode(sequence: str) -> tuple[Tensor]:
-        most = model.config.max_seq_len
-        means = [
-            len(piece) / len(sequence) * _pooled(model, piece, wanted, strands, device, precision)
-            for piece in pieces(sequence, most)
-        ]
-        return (torch.stack(means).sum(dim=0),)
+        return (mean_states(model, sequence, wanted, strands, device, precision),)
 
     states = cached_states(model, kind, sequences, encode, width)[0]
     return {name: states[:, i].numpy() for i, name in enumerate(wanted)}
+
+
+def mean_states(
+    model: HyenaDNA,
+    sequence: str,
+    layers: Sequence[str],
+    strands: Strands = "both",
+    device: str = "cpu",
+    precision: Precision = "float32",
+) -> Tensor:
+    """Return the mean states (layers, D) float64 of one sequence of any length; see `embed`."""
+    means = [
+        len(piece) / len(sequence) * _pooled(model, piece, layers, strands, device, precision)
+        for piece in pieces(sequence, model.config.max_seq_len)
+    ]
+    return torch.stack(means).sum(dim=0)
+
+
+def base_states(
+    model: HyenaDNA,
+    read: Callable[[int, int], str],
+    length: int,
+    layers: Sequence[str],
+    strands: Strands = "both",
+    device: str = "cpu",
+    precision: Precision = "float32",
+) -> Iterator[np.ndarray]:
+    """Yield the states of every base of a sequence, (layers, L, D) float32 of successive parts.
+
+    With both strands a base has the mean of its states on either. A sequence that is longer than
+    the context is read in stretches, each behind a quarter of the context.
+
+    Args:
+        model: Frozen backbone.
+        read: Returns bases start .. end - 1 of the sequence.
+        length: Bases of the sequence.
+        layers: Some of `layer_names`.
+        strands: "both" or "forward".
+        device: Device of the model.
+        precision: Number format of the backbone's arithmetic.
+    """
+    context = model.config.max_seq_len
+    overlap = context // 4
+    for start, end in stretches(length, context, overlap):
+        before, after = min(overlap, start), min(overlap, length - end)
+        text = read(start - before, end + after)
+        forward = text[: len(text) - after]
+        how = (layers, device, precision, lambda hidden: hidden[0].float())
+        found = _states(model, [forward], *how)[:, before:]
+        if strands == "both":
+            backward = reverse_complement(text[before:])
+            found = (found + _states(model, [backward], *how)[:, after:].flip(1)) / 2
+        yield found.numpy()
 
 
 def embed_sequences(
@@ -129,7 +178,6 @@ def pieces(sequence: str, most: int) -> list[str]:
     return [sequence[start:end] for start, end in pairwise(cuts)]
 
 
-@torch.no_grad()
 def _pooled(
     model: HyenaDNA,
     sequence: str,
@@ -140,14 +188,37 @@ def _pooled(
 ) -> Tensor:
     """Return means over the sequence's own positions and its strands, (layers, D)."""
     both = [sequence, reverse_complement(sequence)]
-    queries = EncodedSequences(both if strands == "both" else both[:1], model.config.max_seq_len)
+    texts = both if strands == "both" else both[:1]
+    return _states(model, texts, layers, device, precision, lambda h: h.double().mean(dim=(0, 1)))
+
+
+@torch.no_grad()
+def _states(
+    model: HyenaDNA,
+    texts: Sequence[str],
+    layers: Sequence[str],
+    device: str,
+    precision: str,
+    kept: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Return what is kept of the states of layers, (layers, ...), on the CPU.
+
+    Args:
+        model: Frozen backbone.
+        texts: B sequences of one length L.
+        layers: Some of `layer_names`.
+        device: Device of the model.
+        precision: Number format of the backbone's arithmetic.
+        kept: What is kept of a layer's states (B, L, D), which are on the CPU already, as not every
+            accelerator has float64.
+    """
+    queries = EncodedSequences(texts, model.config.max_seq_len)
     batch = queries.batch(np.arange(len(queries))).to(device)
-    means = {}
+    states = {}
 
     def keep(name: str, hidden: Tensor) -> None:
         if name in layers:
-            # Not every accelerator has float64.
-            means[name] = hidden[:, : len(sequence)].cpu().double().mean(dim=(0, 1))
+            states[name] = kept(hidden[:, : len(texts[0])].cpu())
 
     layer_of = iter(layer_names(model))
     with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -156,4 +227,4 @@ def _pooled(
         for block in (*model.backbone.layers, model.backbone.ln_f):
             hidden = block(hidden)
             keep(next(layer_of), hidden)
-    return torch.stack([means[name] for name in layers])
+    return torch.stack([states[name] for name in layers])

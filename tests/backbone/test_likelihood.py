@@ -14,8 +14,9 @@ from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.hyena.tokenizer import NUCLEOTIDES, encode_dna
-from backbone.likelihood import Options, Stretch, read_stretches, stretches
+from backbone.likelihood import Options, Stretch, read_stretches
 from backbone.sequence.dna import reverse_complement
+from backbone.sequence.stretches import stretches
 
 CONFIG = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=24, initializer_range=0.4)
 LETTERS = np.random.default_rng(0).choice(list("ACGT"), size=70)
@@ -76,9 +77,9 @@ def test_every_base_is_in_one_stretch_that_fits_the_context(
     length: int, context: int, data: st.DataObject
 ) -> None:
     overlap = data.draw(st.integers(1, context - 1))
-    found = list(stretches(0, length, context, overlap))
-    assert [t for one in found for t in range(one.start, one.end)] == list(range(length))
-    assert len(found) == 1 or all(one.end - one.start + overlap <= context for one in found)
+    found = list(stretches(length, context, overlap))
+    assert [t for start, end in found for t in range(start, end)] == list(range(length))
+    assert len(found) == 1 or all(end - start + overlap <= context for start, end in found)
 
 
 @pytest.mark.parametrize(("context", "overlap"), [(24, 12), (24, 20), (10, 3)])
@@ -93,7 +94,7 @@ def test_likelihoods_of_both_strands_are_those_of_plain_passes(
         length = len(text)
         forward = windowed(model, text, context, overlap)
         # The other strand's stretches end where the forward strand's begin.
-        starts = [one.start for one in stretches(0, length, context, overlap)]
+        starts = [start for start, _ in stretches(length, context, overlap)]
         reverse: list[float | None] = []
         for start, end in zip(starts, [*starts[1:], length], strict=True):
             after = min(overlap, length - end)
