@@ -19,6 +19,8 @@ from tasks.registry import Registry
 from tasks.task import Example, Kind, truth
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from backbone.hyena.model import HyenaDNA
 
 KINDS: tuple[Kind, ...] = ("classes", "multi_label", "regression")
@@ -212,6 +214,19 @@ class Method(ABC, Generic[ConfigT]):
         edited = [edit.of(sequences[edit.row]) for edit in edits]
         scores = self.scores([Example(sequence, 0) for sequence in (*sequences, *edited)])
         return scores[: len(sequences)], scores[len(sequences) :]
+
+    def relaxed_scores(self, letters: "Tensor") -> "Tensor | None":
+        """Return the scores (C,) of one relaxed sequence, with their derivatives; see `scores`.
+
+        Args:
+            letters: (L, 5), the shares of A, C, G, T and N at each position: 1 at the letter of a
+                sequence. A share acts as that much of the letter's embedding.
+
+        Returns:
+            The scores, up to a number that all classes share; None for a method without
+            derivatives.
+        """
+        return None
 
     def uncalibrated_scores(self, examples: Sequence[Example]) -> np.ndarray | None:
         """Return the scores before calibration, (N, C); None for a method without calibration."""

@@ -200,7 +200,7 @@ def _same_backbone(report: Report, device: str) -> "HyenaDNA":
     return model
 
 
-def _read(interval: Interval, cut: Cut) -> Interval:
+def interval_read(interval: Interval, cut: Cut) -> Interval:
     """Return the part of an interval that a run reads, so that no more is taken from the file."""
     start, end = cut.span(interval.end - interval.start)
     if interval.strand == "-":
@@ -278,7 +278,8 @@ def job(cfg: DictConfig) -> None:
         return
     cut = cut_of_run(report)
     sequences = [
-        genome.cut(interval if cut is None else _read(interval, cut)) for interval in intervals
+        genome.cut(interval if cut is None else interval_read(interval, cut))
+        for interval in intervals
     ]
     try:
         method.check([Example(sequence, 0) for sequence in sequences])

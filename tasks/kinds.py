@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import logsumexp
 
 from tasks.metrics.bootstrap import Estimate
 from tasks.metrics.classification import Ranking, evaluate, gc_matched_accuracy, mean_of_defined
@@ -83,6 +84,14 @@ class TaskKind(ABC):
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Return probabilities of classes or labels; numbers as they are."""
+        return scores
+
+    def log_odds(self, scores: np.ndarray) -> np.ndarray:
+        """Return the log-odds of each class against all others, or of each label; numbers as is.
+
+        Args:
+            scores: (..., C).
+        """
         return scores
 
     @abstractmethod
@@ -175,6 +184,13 @@ class Classes(TaskKind):
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Return the probabilities of the classes."""
         return np.exp(scores)
+
+    def log_odds(self, scores: np.ndarray) -> np.ndarray:
+        """Return the log-odds of each class against all others."""
+        if scores.shape[-1] == 2:
+            return scores - scores[..., ::-1]
+        others = np.where(np.eye(scores.shape[-1], dtype=bool), -np.inf, scores[..., None, :])
+        return scores - logsumexp(others, axis=-1)
 
     def score_columns(self, labels: Sequence[str]) -> list[str]:
         """Return the predicted class and every class's log-probability."""

@@ -1,7 +1,9 @@
 """Options as dataclasses: declared once, read from `key=value`, checked, and listed in the help.
 
 An option is a field made by `option`: its default, its help and what values it may have. Every
-command reads, checks and lists its options by the functions of this module.
+command reads, checks and lists its options by the functions of this module. An option whose name is
+a keyword of Python has an underscore behind it in the dataclass, and none on the command line:
+`class_` is given as `class=NAME`.
 """
 
 import math
@@ -81,7 +83,7 @@ def read_options(options: type[T], arguments: Sequence[str]) -> T:
     try:
         result = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), given))
     except MissingMandatoryValue as error:
-        raise InputError(f"{error.full_key}= is missing; it must be given") from error
+        raise InputError(f"{_shown(str(error.full_key))}= is missing; it must be given") from error
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(result, options)
@@ -106,7 +108,7 @@ def check_options(options: Any, prefix: str = "") -> None:
             also be finite.
     """
     for declared in fields(options):
-        name, value = f"{prefix}{declared.name}", getattr(options, declared.name)
+        name, value = prefix + _shown(declared.name), getattr(options, declared.name)
         parts = value.items() if isinstance(value, dict) else [(None, value)]
         for part, one in parts:
             if is_dataclass(one):
@@ -146,12 +148,19 @@ def _bounds(declared: "Field[Any]") -> str:
     return " and ".join(BOUNDS[key][1].format(limits[key]) for key in BOUNDS if key in limits)
 
 
+def _shown(name: str) -> str:
+    """Return an option's name on the command line, without the underscore behind a keyword."""
+    return name.removesuffix("_")
+
+
 def _put(given: dict[str, Any], options: type, path: list[str], argument: str) -> None:
     """Store the value of a `key=value` argument under its key."""
     key, *rest = path
     kinds = get_type_hints(options)
-    if key not in kinds:
-        raise unknown("option", ".".join(path), [name for name in kinds if name != "name"])
+    known = {_shown(name): name for name in kinds}
+    if key not in known:
+        raise unknown("option", ".".join(path), [name for name in known if name != "name"])
+    key = known[key]
     part = part_of(kinds[key])
     if part and len(rest) > 1 and rest[0]:
         _put(given.setdefault(key, {}).setdefault(rest[0], {}), part, rest[1:], argument)
@@ -240,7 +249,7 @@ def described(options: type, prefix: str = "") -> Iterator[Description]:
     """Yield every option of a dataclass, those of nested dataclasses by their dotted names."""
     kinds = get_type_hints(options)
     for declared in fields(options):
-        name, kind = f"{prefix}{declared.name}", kinds[declared.name]
+        name, kind = prefix + _shown(declared.name), kinds[declared.name]
         if is_dataclass(kind) and isinstance(kind, type):
             yield from described(kind, f"{name}.")
         elif "help" in declared.metadata:

@@ -1,8 +1,11 @@
 """Sequences that differ from another one in a single place: variants, mutations in silico."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backbone.sequence.dna import reverse_complement
+
+NUCLEOTIDES = "ACGT"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,21 @@ class Edit:
             length: Bases of the sequence before the edit.
         """
         return Edit(row, length - self.end, length - self.start, reverse_complement(self.letters))
+
+
+def substitutions(sequences: Sequence[str]) -> list[Edit]:
+    """Return every base of each sequence replaced by each other one of A, C, G and T.
+
+    Edits are in the order of the sequences, their positions and the letters; an N is replaced by
+    all four.
+    """
+    return [
+        Edit(row, position, position + 1, letter)
+        for row, sequence in enumerate(sequences)
+        for position, base in enumerate(sequence)
+        for letter in NUCLEOTIDES
+        if letter != base
+    ]
 
 
 def edits_of_both_strands(lengths: list[int], edits: list[Edit]) -> list[Edit]:

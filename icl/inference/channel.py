@@ -30,7 +30,7 @@ from backbone.hyena.tokenizer import encode_dna
 from icl.inference.batches import Batch
 from icl.inference.demonstrations import DemonstrationSet
 from icl.inference.query_set import QuerySet, number_format
-from icl.inference.reader import ROOM
+from icl.inference.reader import ROOM, relaxed_embeddings
 from icl.method import Context
 from prompts.calibration import fit_scale_and_offset
 from prompts.channel_prompt import ChannelPrompt
@@ -230,6 +230,23 @@ class ChannelReader:
             )
             for label, ids in enumerate(self.class_ids)
         ]
+
+    def relaxed_scores(self, letters: Tensor) -> Tensor:
+        """Return the class scores (C,) of one relaxed query; see `Method.relaxed_scores`.
+
+        A share of a letter also counts as that much of a target.
+        """
+        model, engine = self.scorer.model, self.scorer.engine
+        vectors = relaxed_embeddings(model, letters)[None]
+        targets = letters[1:, :-1]
+        likelihoods = []
+        for context in self.contexts(len(letters)):
+            hidden = engine.encode(context, vectors)[0, :-1]
+            logits = hidden @ model.lm_head.weight[self.scorer.letters].t()
+            likelihoods.append((logits.log_softmax(-1) * targets).sum())
+        bases = targets.detach().sum()[None]
+        normalised = normalise(torch.stack(likelihoods)[None], bases, self.normalisation)[0]
+        return self.prompt.log_scale.exp() * normalised + self.prompt.offset
 
     @property
     def shared_length(self) -> int:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import SEP
+from backbone.hyena.tokenizer import SEP, TOKEN_ID
+from backbone.sequence.dna import DNA
 from icl.inference.batches import Batch
 from icl.inference.demonstrations import DemonstrationSet
 from icl.inference.query_set import QuerySet, number_format
@@ -127,6 +128,12 @@ class LabelWordScorer:
         return logits[:, self.words[:, 0]] + prompt.offset, logits
 
 
+def relaxed_embeddings(model: HyenaDNA, letters: Tensor) -> Tensor:
+    """Return embeddings (L, D) of shares (L, 5) of A, C, G, T and N."""
+    words = model.get_input_embeddings().weight[[TOKEN_ID[letter] for letter in DNA.letters]]
+    return letters.to(words) @ words
+
+
 def _at_least_single(logits: Tensor) -> Tensor:
     """Return half-precision logits as float32; others unchanged."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -192,6 +199,14 @@ class PromptReader:
         if states is None:
             states = self.scorer.contexts(self.prompt, batch, prefix)
         return self.scorer.answer(self.prompt, states)
+
+    def relaxed_scores(self, letters: Tensor) -> Tensor:
+        """Return the class scores (C,) of one relaxed query; see `Method.relaxed_scores`."""
+        vectors = relaxed_embeddings(self.scorer.model, letters)[None]
+        length = vectors.shape[1]
+        batch = Batch(np.zeros(1, dtype=np.int64), vectors, torch.tensor([length]))
+        prefix = self.prefix(length + self.scorer.room_after(self.prompt))
+        return self.answers(batch, prefix, None)[0][0]
 
     @property
     def shared_length(self) -> int:

@@ -1,12 +1,19 @@
 """Methods that read the given strand, or average over both strands."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import torch
+from torch import Tensor
+
 from backbone.common.options import option
+from backbone.sequence.dna import DNA
 from icl.inference.batches import both_strands
 from icl.method import Method, MethodConfig
+
+COMPLEMENTS = [DNA.letters.index(letter) for letter in DNA.complement]
+"""The complement of each letter, by its place in ACGTN."""
 
 
 @dataclass
@@ -38,3 +45,17 @@ class StrandMethod(Method[StrandConfigT]):
     def views(self, sequences: Sequence[str]) -> list[str]:
         """Return N sequences as they are read: with both strands, N reverse complements follow."""
         return both_strands(sequences) if self.averages_strands else list(sequences)
+
+
+def over_strands(read: Callable[[Tensor], Tensor], letters: Tensor, strands: str) -> Tensor:
+    """Return what is read off a relaxed sequence, averaged over its strands.
+
+    Args:
+        read: Maps letters to values.
+        letters: (L, 5), the shares of A, C, G, T and N.
+        strands: "both", or "forward".
+    """
+    if strands == "forward":
+        return read(letters)
+    opposite = letters.flip(0)[:, COMPLEMENTS]
+    return torch.stack([read(letters), read(opposite)]).mean(dim=0)

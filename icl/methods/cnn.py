@@ -66,7 +66,10 @@ class Network(nn.Module):
         self.output = nn.Linear(HIDDEN, 1 if classes == 2 else classes)
 
     def forward(self, letters: Tensor) -> Tensor:
-        """Return class scores; for two classes those of the first are 0."""
+        """Return class scores (B, C) of letters (B, L), or of their shares (B, L, 5) if relaxed.
+
+        For two classes those of the first are 0.
+        """
         hidden: Tensor | None = None
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             convolved = self._first(letters) if hidden is None else convolution(hidden)
@@ -84,8 +87,8 @@ class Network(nn.Module):
         first = self.convolutions[0]
         assert isinstance(first, nn.Conv1d)
         weight = torch.einsum("oek,ae->oak", first.weight, self.embedding.weight)
-        one_hot = F.one_hot(letters, PAD + 1)[..., :PAD].transpose(1, 2).to(weight.dtype)
-        return F.conv1d(one_hot, weight, first.bias)
+        shares = F.one_hot(letters, PAD + 1)[..., :PAD] if letters.dim() == 2 else letters
+        return F.conv1d(shares.transpose(1, 2).to(weight.dtype), weight, first.bias)
 
 
 @method("cnn", config=CNNConfig, uses_backbone=False, version=2)
@@ -141,6 +144,14 @@ class CNN(Method[CNNConfig]):
         self._network.eval()
         rows = [self._network(letters[None]) for letters in self._letters(examples)]
         return torch.cat(rows).double().log_softmax(-1).numpy()
+
+    def relaxed_scores(self, letters: Tensor) -> Tensor:
+        """See `Method.relaxed_scores`."""
+        self._network.eval()
+        start = max(0, len(letters) - self._length) // 2
+        shares = letters[start : start + self._length]
+        padded = F.pad(shares, (0, 0, 0, self._length - len(shares)))
+        return self._network(padded[None])[0].double().log_softmax(-1)
 
     @property
     def trainable_parameters(self) -> int:

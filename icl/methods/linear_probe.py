@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from backbone.sequence.edits import Edit
 from icl.baselines.feature_regression import FeatureRegression
 from icl.method import KINDS, MethodConfig, method
 from tasks.task import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -40,6 +44,22 @@ class LinearProbe(FeatureRegression[LinearProbeConfig]):
         found = EditedMeanStates(PrefixEngine(model), sequences, edits, "both").values()
         rows, edited = map(self._model.scores, found)
         return rows, edited
+
+    def relaxed_scores(self, letters: "Tensor") -> "Tensor":
+        """See `Method.relaxed_scores`."""
+        import torch
+
+        from icl.inference.reader import relaxed_embeddings
+        from icl.inference.strands import over_strands
+
+        backbone, model = self.context.load_backbone(), self._model
+
+        def pooled(shares: torch.Tensor) -> torch.Tensor:
+            return backbone.encode(relaxed_embeddings(backbone, shares)[None])[0].mean(dim=0)
+
+        states = over_strands(pooled, letters.to(self.context.device), "both").double().cpu()
+        mean, scale, weight, bias = map(torch.from_numpy, model.state().values())
+        return weight @ ((states - mean) / scale) + bias
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Return mean-pooled states, (N, D)."""

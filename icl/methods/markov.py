@@ -6,7 +6,7 @@ count, as long as a class-conditional Markov chain of the same demonstrations do
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from scipy.special import log_softmax
@@ -22,6 +22,9 @@ from icl.methods.zero_shot import LabelWords, ZeroShotConfig
 from prompts.template import ClassTemplate, Policy
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ORDERS = (0, 1, 2, 3, 4, 5)
 """Orders to choose from with `order=auto`."""
@@ -71,6 +74,10 @@ class Markov(FewShot):
     def shares_edits(self) -> bool:
         """Never: chains are quick to score whole sequences."""
         return False
+
+    def relaxed_scores(self, letters: "Tensor") -> None:
+        """Return None: counts have no derivatives."""
+        return None
 
     def demonstration_options(self) -> DemonstrationConfig:
         """Return options with which few_shot draws the same demonstrations."""

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
@@ -23,7 +24,7 @@ from icl.inference.edited_queries import edited_queries
 from icl.inference.label_word_method import LabelWordMethod
 from icl.inference.query_set import QuerySet
 from icl.inference.reader import LabelWordScorer, PromptReader
-from icl.inference.strands import StrandConfig
+from icl.inference.strands import StrandConfig, over_strands
 from icl.method import Context, method
 from icl.tuning.label_word_tuning import ADVICE
 from icl.tuning.loop import Step, TuningConfig, tune
@@ -171,6 +172,12 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         if not self.shares_edits:
             return super().scores_of_edits(sequences, edits)
         return edited_queries(self.reader(), sequences, edits, self.config.strands).scores()
+
+    def relaxed_scores(self, letters: Tensor) -> Tensor | None:
+        """See `Method.relaxed_scores`; None where each query has demonstrations of its own."""
+        if self.demonstrations.per_query:
+            return None
+        return over_strands(self.reader().relaxed_scores, letters, self.config.strands)
 
     @property
     def trainable_parameters(self) -> int:

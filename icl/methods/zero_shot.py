@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import permutations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
@@ -19,7 +21,7 @@ from icl.inference.channel import ChannelReader
 from icl.inference.edited_queries import edited_queries
 from icl.inference.label_word_method import LabelWordMethod
 from icl.inference.reader import PromptReader, reader_without_vectors
-from icl.inference.strands import StrandConfig
+from icl.inference.strands import StrandConfig, over_strands
 from icl.method import Context, method
 from prompts.calibration import (
     CALIBRATIONS,
@@ -124,6 +126,15 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
             for found in zip(*views, strict=True)
         )
         return rows, edited
+
+    def relaxed_scores(self, letters: Tensor) -> Tensor | None:
+        """See `Method.relaxed_scores`; None where each query has demonstrations of its own."""
+        if self.demonstrations.per_query:
+            return None
+        ensemble, strands = self._fitted(), self.config.strands
+        views = [over_strands(r.relaxed_scores, letters, strands) for r in ensemble.readers]
+        mean = torch.stack([view.log_softmax(-1) for view in views]).mean(dim=0)
+        return mean + torch.from_numpy(ensemble.offset).to(mean)
 
     def uncalibrated_scores(self, examples: Sequence[Example]) -> np.ndarray | None:
         """Return log-probabilities without the offset; None where nothing is calibrated."""

@@ -7,15 +7,43 @@ known too: it goes by the likelihood ratio (Neyman and Pearson 1933), and its ac
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp, softmax
 
 from tasks.registry import TASKS
 from tasks.sources.published import GeneratedSource
 from tasks.task import Example, Task
 
 _LETTERS = np.frombuffer(b"ACGT", dtype=np.uint8)
+
+
+@runtime_checkable
+class PlantedSignal(Protocol):
+    """A generator that knows where its signal is."""
+
+    @property
+    def length(self) -> int:
+        """Bases of a sequence, L."""
+        ...
+
+    def motif_bases(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return which bases carry the signal, (N, L)."""
+        ...
+
+
+def planted_bases(task: Task, sequences: Sequence[str]) -> np.ndarray | None:
+    """Return which bases of a task's rows carry its planted signal, (N, L).
+
+    None for a task whose signal is not known, and for sequences of another length than its rows.
+    """
+    source = task.source
+    if not isinstance(source, GeneratedSource) or not isinstance(source.generator, PlantedSignal):
+        return None
+    if {len(sequence) for sequence in sequences} != {source.generator.length}:
+        return None
+    return source.generator.motif_bases(sequences)
 
 
 @dataclass(frozen=True)
@@ -63,6 +91,28 @@ class PlantedMotif:
         starts = np.arange(self.copies)[:, None] * stretch + np.arange(places)
         carried = (logsumexp(match[:, starts], axis=2) - np.log(places)).sum(axis=1)
         return np.logaddexp(np.log1p(-self.silent) + carried, np.log(self.silent))
+
+    def motif_bases(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return which bases probably belong to a copy of the motif, (N, L).
+
+        They do with a probability above one half, given the sequence alone, if both classes are
+        equally frequent.
+        """
+        stretch = self.length // self.copies
+        match = _motif_log_odds(_bases(sequences), self.motif, self.noise)
+        places = stretch - len(self.motif) + 1
+        starts = np.arange(self.copies)[:, None] * stretch + np.arange(places)
+        found = match[:, starts]
+        carried = (logsumexp(found, axis=2) - np.log(places)).sum(axis=1)
+        prior = (1 - self.silent) / 2
+        share = expit(np.log(prior) - np.log1p(-prior) + carried)
+        inside = np.zeros((len(sequences), self.length))
+        weights = softmax(found, axis=2) * share[:, None, None]
+        for start, weight in zip(
+            starts.ravel(), weights.reshape(len(sequences), -1).T, strict=True
+        ):
+            inside[:, start : start + len(self.motif)] += weight[:, None]
+        return inside > 0.5
 
 
 @dataclass(frozen=True)
@@ -119,6 +169,35 @@ class MotifGrammar:
         swapped = _arranged(second, len(self.second), first, self.near)
         apart = _arranged(first, len(self.first), second, self.far)
         return right - (np.logaddexp(swapped, apart) - np.log(2))
+
+    def motif_bases(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return which bases probably belong to one of the motifs, (N, L).
+
+        They do with a probability above one half, given the sequence alone, if both classes are
+        equally frequent.
+        """
+        bases = _bases(sequences)
+        first = _motif_log_odds(bases, self.first, self.noise), len(self.first)
+        second = _motif_log_odds(bases, self.second, self.noise), len(self.second)
+        arrangements = (
+            (first, second, self.near, 0.5),
+            (second, first, self.near, 0.25),
+            (first, second, self.far, 0.25),
+        )
+        placed = []
+        for left, right, (least, most), prior in arrangements:
+            for gap in range(least, most + 1):
+                shifted = right[0][:, left[1] + gap :]
+                weight = np.log(prior) - np.log(most - least + 1) - np.log(shifted.shape[1])
+                weights = left[0][:, : shifted.shape[1]] + shifted + weight
+                placed.append((weights, left[1], right[1], gap))
+        total = logsumexp(np.concatenate([one[0] for one in placed], axis=1), axis=1)
+        inside = np.zeros(bases.shape)
+        for weights, left_width, right_width, gap in placed:
+            shares = np.exp(weights - total[:, None])
+            for offset in (*range(left_width), *(left_width + gap + i for i in range(right_width))):
+                inside[:, offset : offset + shares.shape[1]] += shares
+        return inside > 0.5
 
 
 def _arranged(left: np.ndarray, width: int, right: np.ndarray, gaps: tuple[int, int]) -> np.ndarray:

@@ -129,7 +129,7 @@ def test_only_the_part_that_is_read_is_taken_from_the_file(side, strand):
     for most in (4, 11, 50):
         cut = Cut(side, most)
         text = sequence[2:13] if strand == "+" else reverse_complement(sequence[2:13])
-        part = predict._read(whole, cut)
+        part = predict.interval_read(whole, cut)
         found = sequence[part.start : part.end]
         assert (found if strand == "+" else reverse_complement(found)) == cut.text(text)
 

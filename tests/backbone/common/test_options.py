@@ -27,6 +27,23 @@ class Made:
     fast: bool = option(False, "hurry")
 
 
+@dataclass
+class Keyword:
+    class_: str = option(MISSING, "which class", choices=("a", "b"))
+
+
+def test_an_option_may_be_called_like_a_keyword():
+    assert read_options(Keyword, ["class=a"]) == Keyword("a")
+    assert "class=" in help_text(Keyword, "x").split()
+    for words, message in {
+        (): "^class= is missing",
+        ("class=c",): "^class=c: must be one of a, b",
+        ("clas=a",): "did you mean class?",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            read_options(Keyword, words)
+
+
 @pytest.mark.parametrize(
     "path", ["a=b", "a,b", "a (b)", "a: b", "007", "null", "[x]", "${x}", " ", "#c", "{a: 1}", "'"]
 )

@@ -59,6 +59,12 @@ PARAMETERS = {
 UNTAUGHT = {"few_shot", "few_shot, channel", "length_only", "majority", "zero_shot"}
 """Methods that cannot tell the rows: they do not see the letters, or their weights are random."""
 
+UNDERIVED = {
+    *("embedding_knn", "gc_only", "kmer_knn", "kmer_logreg", "length_only", "majority", "markov"),
+    *("fine_tune", "ia3", "instruction_tuning", "lora"),
+}
+"""Methods without derivatives by their input's letters."""
+
 NAMES = (*METHODS.names(), *(name for name in OPTIONS if "," in name))
 
 
@@ -235,3 +241,29 @@ def test_edited_sequences_are_scored_as_if_they_stood_alone(fitted, name):
     expected = method.scores([Example(s, 0) for s in (*sequences, *whole)])
     found = np.concatenate(method.scores_of_edits(sequences, EDITS))
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_relaxed_scores_are_the_scores_and_their_derivatives(fitted, name):
+    """At a sequence they are its log-odds; one letter's share moved by little, they follow."""
+    method, sequence = fitted(name).method, TEST[1].sequence
+    letters = torch.eye(5, dtype=torch.float64)[["ACGTN".index(base) for base in sequence]]
+    if method.relaxed_scores(letters) is None:
+        assert name in UNDERIVED
+        return
+    assert name not in UNDERIVED
+
+    def log_odds(shares):
+        found = method.relaxed_scores(shares)
+        return found[1] - found[0]
+
+    (expected,) = method.scores([Example(sequence, 0)])
+    assert float(log_odds(letters)) == pytest.approx(expected[1] - expected[0], abs=2e-4)
+    letters.requires_grad_()
+    (slope,) = torch.autograd.grad(log_odds(letters), letters)
+    towards = torch.zeros_like(letters).index_put((torch.tensor(3),), torch.tensor(0.2).double())
+    towards = towards - 0.2 * letters * (torch.arange(len(letters)) == 3)[:, None]
+    step = 0.02 * towards
+    with torch.no_grad():
+        change = log_odds(letters + step) - log_odds(letters - step)
+    assert float((slope * step).sum() * 2) == pytest.approx(float(change), rel=0.05, abs=2e-4)

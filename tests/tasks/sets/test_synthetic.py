@@ -6,7 +6,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from tasks.catalog import TASKS
-from tasks.sets.synthetic import MotifGrammar, PlantedMotif
+from tasks.registry import build_task, default_options
+from tasks.sets.synthetic import MotifGrammar, PlantedMotif, planted_bases
 from tasks.sources.published import GeneratedSource
 
 TINY_MOTIF = PlantedMotif(motif="AC", length=6, copies=2, noise=0.3, silent=0.2)
@@ -94,3 +95,42 @@ def test_splits_are_drawn_anew_for_each_seed_and_the_same_for_the_same(name, tmp
     assert task.splits(0, tmp_path) == splits
     assert task.splits(1).sha256 != splits.sha256
     assert "split_seed=0" in splits.origin
+
+
+def test_bases_of_a_planted_motif_by_hand():
+    """One stretch of four bases, prior 0.45: in TACT the motif AC stands at 1."""
+    generator = PlantedMotif(motif="AC", length=4, copies=1, noise=0.2, silent=0.1)
+    hit, miss = 4 * (0.8 + 0.05), 4 * 0.05
+    # TACT: starts 0, 1, 2 match 0, 2 and 0 letters; the odds of a copy are 9/11 of their mean.
+    odds = 0.45 / 0.55 * (miss**2 + hit**2 + miss**2) / 3
+    assert odds / (1 + odds) * hit**2 / (hit**2 + 2 * miss**2) > 0.5
+    found = generator.motif_bases(["TACT", "GGGG"])
+    assert found.tolist() == [[False, True, True, False], [False] * 4]
+
+
+def test_bases_of_a_grammar_by_hand():
+    generator = MotifGrammar(
+        first="AAC", second="GGT", length=9, near=(1, 1), far=(3, 3), noise=0.1
+    )
+    rows = {"AACTGGTCC": "xxx.xxx..", "CGGTCAACC": ".xxx.xxx.", "AACCCCGGT": "xxx...xxx"}
+    for row, expected in rows.items():
+        (found,) = generator.motif_bases([row])
+        assert "".join(".x"[int(one)] for one in found) == expected
+
+
+@pytest.mark.parametrize("name", ["synthetic_easy", "synthetic_hard"])
+def test_planted_bases_are_those_that_were_drawn(name):
+    """Without noise the motifs' own letters stand where the bases are."""
+    task = build_task(default_options(name))
+    rows = [e.sequence for e in task.split("test", 0)[:200]]
+    found = planted_bases(task, rows)
+    assert found is not None and found.shape == (200, 160)
+    labels = np.array([e.label for e in task.split("test", 0)[:200]])
+    counts = found.sum(axis=1)
+    if name == "synthetic_easy":
+        assert (counts[labels == 0] == 0).all()
+        assert set(counts[labels == 1].tolist()) <= {0, 80} and (counts == 80).sum() > 80
+    else:
+        assert np.median(counts) == 20
+    assert planted_bases(task, ["ACGT"]) is None
+    assert planted_bases(build_task(default_options("enhancer_cohn")), rows) is None

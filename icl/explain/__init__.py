@@ -1,0 +1,1 @@
+"""What a finished run reads in a sequence, and what a learned prompt is made of."""
