@@ -12,12 +12,12 @@ from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.fasta import Genome, find_fasta
 from icl.config.options import from_dict
 from icl.predict import cut_of_run, interval_read
-from icl.reporting.clean_rows import divided
 from icl.reporting.report import Report
+from icl.rows import divided
 from tasks.kinds import kind_of
 from tasks.registry import build_task, default_options
 from tasks.sets.synthetic import planted_bases
-from tasks.task import Task, data_folder, label_text, subset
+from tasks.task import Task, label_text, subset
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ def rows_of_task(report: Report, task: Task, data: str | None, count: int, seed:
         InputError: If the rows cannot be had.
     """
     config = from_dict(report.setup.config)
+    config = replace(config, data=data or config.data, strict=False)
     if task.name != report.setup.task:
-        config = replace(config, split="official", strict=False)
-    splits = divided(config, task, data_folder(data or config.data))
+        config = replace(config, split="official")
+    splits = divided(config, task)
     test = splits.test if len(splits.test) <= count else subset(splits.test, count, seed)
     number = {id(example): row for row, example in enumerate(splits.test)}
     cut = cut_of_run(report)
