@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backbone.common.options import option
 from experiments.speed.paths import LAYERS, Shape
-from experiments.speed.prompt import prepare, rows_of, write_as_measured
+from experiments.speed.prompt import line, prepare, rows_of, write_as_measured
 
 BAR = 20.0
 """Ratio to reach on two cores, with 16 demonstrations a class of 500 bases."""
@@ -42,5 +42,5 @@ def measure_all(options: Options) -> Path:
     prompt = options.shots * options.classes * options.length
     shape = Shape(WIDTH, LAYERS[WIDTH], prompt, options.batch, options.length)
     rows = rows_of(shape, ("evaluate",), options, plain=True)
-    write_as_measured((replace(row, bar=BAR) for row in rows), table)
+    write_as_measured((replace(row, bar=BAR) for row in rows), table, line)
     return table

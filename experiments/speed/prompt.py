@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import pandas as pd
 import torch
@@ -29,6 +29,9 @@ from icl.environment import prepare_arithmetic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+RowT = TypeVar("RowT")
+WayT = TypeVar("WayT", bound=str)
 
 EVALUATED = 256
 """Queries of one evaluation, which share one encoding of the prompt."""
@@ -108,7 +111,7 @@ def measure_all(options: Options) -> Path:
     check(options)
     prepare(options.threads, options.device)
     table = Path(options.out) / "speed_prompt.csv"
-    write_as_measured(measurements(options), table, draw_prompt)
+    write_as_measured(measurements(options), table, line, draw_prompt)
     return table
 
 
@@ -121,9 +124,18 @@ def prepare(threads: int, device: str) -> None:
 
 
 def write_as_measured(
-    rows: Iterable[Row], table: Path, picture: Callable[[pd.DataFrame], Figure] | None = None
+    rows: Iterable[RowT],
+    table: Path,
+    line: Callable[[RowT], str],
+    picture: Callable[[pd.DataFrame], Figure] | None = None,
 ) -> None:
     """Write the table and the picture after each row, and print the row.
+
+    Args:
+        rows: Instances of a dataclass, measured as they are asked for.
+        table: The CSV file.
+        line: Returns what is printed of a row.
+        picture: Draws the table, to a file of its name.
 
     Raises:
         InputError: If the folder cannot be written.
@@ -132,7 +144,7 @@ def write_as_measured(
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
         for row in rows:
-            written.append(asdict(row))
+            written.append(asdict(row))  # type: ignore[call-overload]
             frame = pd.DataFrame(written)
             write_text(table, frame.to_csv(index=False, float_format="%.4g"))
             if picture is not None:
@@ -240,8 +252,8 @@ def rows_of(
 
 
 def taking_turns(
-    work: Mapping[Way, Callable[[], object]], device: str, repeats: int
-) -> list[dict[Way, float]]:
+    work: Mapping[WayT, Callable[[], object]], device: str, repeats: int
+) -> list[dict[WayT, float]]:
     """Time each way for `repeats` rounds, after one that is not counted; a slow one once.
 
     In its turn a fast step is repeated for TURN seconds, because the first one after the other way

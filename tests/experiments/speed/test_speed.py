@@ -12,6 +12,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.hooks import is_plain
 from backbone.hyena.model import random_model
 from experiments.speed import __main__ as speed
+from experiments.speed import channel as speed_channel
 from experiments.speed import peak
 from experiments.speed import prompt as speed_prompt
 from experiments.speed.floor import arithmetic
@@ -129,6 +130,36 @@ def test_fixed_demonstrations_are_a_case_of_their_own(
         (row,) = csv.DictReader(file)
     case = [row[name] for name in ("layers", "prompt_tokens", "query_length", "phase", "bar")]
     assert case == ["2", "24", "6", "evaluate", "20"]
+
+
+def test_both_ways_to_the_channel_give_the_same_likelihoods_and_the_same_step() -> None:
+    plain, engine = (speed_channel.ChannelPaths(SMALL, 3, "cpu") for _ in range(2))
+    expected = plain.likelihood("plain")
+    assert expected.shape == (3, 3)
+    assert torch.allclose(engine.likelihood("engine"), expected, rtol=1e-5)
+    plain.train_channel("plain")
+    engine.train_channel("engine")
+    assert plain.contexts.grad is not None and engine.contexts.grad is not None
+    scale = float(plain.contexts.grad.abs().max())
+    assert scale > 0
+    assert torch.allclose(plain.contexts.grad, engine.contexts.grad, atol=1e-4 * scale)
+
+
+def test_the_channel_is_a_case_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed_prompt, "matmul_rate", lambda device: 1e10)
+    monkeypatch.setattr(speed_prompt, "TURN", 0.0)
+    arguments = ["context=4096", "prompt_tokens=2", "length=6", "batch=2", "repeats=1", "threads=1"]
+    assert speed.main(["channel", *arguments, f"out={tmp_path}"]) == 0
+    assert "(target: 8)" in capsys.readouterr().out
+    with (tmp_path / "speed_channel.csv").open() as file:
+        train, evaluate = csv.DictReader(file)
+    assert [row["phase"] for row in (train, evaluate)] == ["train", "evaluate"]
+    assert [row["prompt_tokens"] for row in (train, evaluate)] == ["2", "4096"]
+    assert float(train["seconds_direct"]) > 0 and evaluate["seconds_direct"] == ""
+    quotient = float(evaluate["seconds_plain"]) / float(evaluate["seconds_engine"])
+    assert float(evaluate["ratio"]) == pytest.approx(quotient, rel=1e-2)
 
 
 def test_what_does_not_fit_is_left_out_with_a_line(
