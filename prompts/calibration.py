@@ -16,10 +16,15 @@ L2 = 1e-6
 """L2 penalty of a fitted offset, which decides where the rows do not."""
 
 SCALES = (1e-3, 1e3)
-"""Least and greatest scale of scores that is fitted."""
+"""Least and greatest scale that is fitted to scores of unit deviation."""
 
 SCALE_L2 = 1e-2
-"""L2 penalty of a fitted scale, for all rows together: it ends the growth on separable rows."""
+"""L2 penalty of a scale fitted to scores of unit deviation, for all rows together: it ends the
+growth on separable rows."""
+
+
+LEAST_DEVIATION = 1e-6
+"""Deviation below which scores are taken for equal."""
 
 
 def calibrate(scores: np.ndarray, offset: np.ndarray) -> np.ndarray:
@@ -72,16 +77,19 @@ def fit_offset(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return _match(scores, np.bincount(labels, minlength=classes) / len(labels), L2)
 
 
-def fit_scale_and_offset(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+def fit_scale_and_offset(
+    scores: np.ndarray, labels: np.ndarray, least: float = 0.0
+) -> tuple[float, np.ndarray]:
     """Return the scale and the offset of maximum likelihood on labelled rows.
 
     Likelihoods of long rows are far more certain than the classes are (their bases are no
     independent witnesses), so their scale is fitted with the offset; the problem is convex in
-    both. The scale stays within `SCALES`: it never reverses what the scores say.
+    both. The scale never reverses what the scores say, and does not depend on their unit.
 
     Args:
         scores: (N, C) scores of rows.
         labels: (N,) classes.
+        least: The least scale.
 
     Returns:
         The scale, and the offset (C,) of mean zero to add to the scaled scores.
@@ -93,8 +101,13 @@ def fit_scale_and_offset(scores: np.ndarray, labels: np.ndarray) -> tuple[float,
     rows, classes = scores.shape
     # Differences between classes are all that counts; the mean over them would only add rounding.
     scores = scores - scores.mean(axis=1, keepdims=True)
+    mean = scores.mean(axis=0)
+    deviation = float((scores - mean).std())
+    unit = deviation if deviation > LEAST_DEVIATION else 1.0
+    scores = (scores - mean) / unit
     target = np.bincount(labels, minlength=classes) / rows
     chosen = scores[np.arange(rows), labels].mean()
+    lowest = max(SCALES[0], least * unit)
 
     def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         scale, offset = parameters[0], parameters[1:]
@@ -107,13 +120,14 @@ def fit_scale_and_offset(scores: np.ndarray, labels: np.ndarray) -> tuple[float,
 
     found = minimize(
         objective,
-        np.append(1.0, np.zeros(classes)),
+        np.append(max(1.0, lowest), np.zeros(classes)),
         jac=True,
         method="L-BFGS-B",
-        bounds=[SCALES, *[(None, None)] * classes],
+        bounds=[(lowest, max(SCALES[1], lowest)), *[(None, None)] * classes],
         options={"gtol": 1e-9, "ftol": 1e-15, "maxiter": 1000},
     ).x
-    return float(found[0]), _centred(found[1:])
+    scale = float(found[0]) / unit
+    return scale, _centred(found[1:] - scale * mean)
 
 
 def prior_offset(scores: np.ndarray, prior: np.ndarray) -> np.ndarray:

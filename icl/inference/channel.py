@@ -15,31 +15,46 @@ last position of the context, which differs between kinds of contexts (a vector,
 base) in ways that say nothing about the query. N is never a target.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState, Targets
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import encode_dna
+from backbone.hyena.tokenizer import NUCLEOTIDES, encode_dna
 from icl.inference.batches import Batch
 from icl.inference.demonstrations import DemonstrationSet
 from icl.inference.query_set import QuerySet, number_format
 from icl.inference.reader import ROOM, relaxed_embeddings
 from icl.method import Context
-from prompts.calibration import fit_scale_and_offset
+from prompts.calibration import calibrate, fit_scale_and_offset
 from prompts.channel_prompt import ChannelPrompt
 from prompts.template import ClassTemplate
 from prompts.verbalizer import Verbalizer
-from tasks.task import Example
+from tasks.kinds import TASK_KINDS
+from tasks.task import Example, subset
 
 NORMALISATIONS = ("sqrt", "base", "sum")
 """Divisors of a log-likelihood: the square root of the number of counted bases, that number, 1."""
+
+NORMALISATION = (
+    "with readout=channel, divide the log-likelihood by the bases' square root, count, or 1; auto: "
+    "what fits the validation rows best"
+)
+"""Help of the option."""
+
+CHOOSING = 256
+"""Most rows that choose a normalisation."""
+
+LEAST_SCALE = 0.1
+"""Least scale that tuning starts from, as a share of that of Bayes' rule."""
 
 BUCKET = 8
 """Queries are padded to a multiple of this length: every position of theirs is computed."""
@@ -54,11 +69,7 @@ class ReadoutConfig:
         "direct: the label words after the query; channel: the query behind each class's prompt",
         choices=("direct", "channel"),
     )
-    normalisation: str = option(
-        "sqrt",
-        "with readout=channel, divide the log-likelihood by the bases' square root, count, or 1",
-        choices=NORMALISATIONS,
-    )
+    normalisation: str = option("sqrt", NORMALISATION, choices=(*NORMALISATIONS, "auto"))
 
 
 class ChannelScorer:
@@ -177,7 +188,7 @@ class ChannelReader:
         prompt: What is learned; empty for demonstrations alone.
         demonstrations: Demonstrations that all queries share, drawn or loaded.
         context: The run's device, precision and batch size.
-        normalisation: One of `NORMALISATIONS`.
+        normalisation: One of `NORMALISATIONS`; or `auto`, until `choose_normalisation`.
     """
 
     scorer: ChannelScorer
@@ -264,9 +275,81 @@ class ChannelReader:
         """Return rows as queries."""
         return ChannelQuerySet(self, examples, strands)
 
-    def calibrate(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Fit scale and offsets to labelled rows, whose scores (N, C) the prompt gives now."""
-        self.prompt.rescale(*fit_scale_and_offset(scores, labels))
+    def choose_normalisation(self, examples: Sequence[Example], strands: str) -> None:
+        """Replace `auto` by the normalisation of least loss on labelled rows.
+
+        Scale and offsets are fitted for each. The first of equals is chosen, as where all rows have
+        equally many bases.
+        """
+        if self.normalisation != "auto":
+            return
+        few = subset(examples, min(len(examples), CHOOSING), self.context.seed)
+        self.normalisation = "sum"
+        queries = self.queries(few, strands)
+        bases = torch.tensor([max(1, _counted(row)) for row in queries.queries.encoded])
+        summed, labels = torch.from_numpy(queries.scores()), queries.labels
+        losses = {}
+        for name in NORMALISATIONS:
+            scores = fitted(normalise(summed, bases[: len(labels)], name).numpy(), labels)
+            losses[name] = round(TASK_KINDS["classes"].validate(scores, labels)[0], 6)
+        self.normalisation = min(losses, key=losses.__getitem__)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the normalisation in use, as its place among `NORMALISATIONS`."""
+        return {"normalisation": np.array(NORMALISATIONS.index(self.normalisation))}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Take over what `state` returned; return the other arrays.
+
+        Raises:
+            InputError: If it is missing or unknown.
+        """
+        rest = dict(state)
+        place = rest.pop("normalisation", np.array(-1))
+        if place.shape != () or not 0 <= place < len(NORMALISATIONS):
+            raise InputError("the saved run does not say its normalisation; run again")
+        self.normalisation = NORMALISATIONS[int(place)]
+        return rest
+
+    def details(self) -> dict[str, Any]:
+        """Return what scores are made of, for the report."""
+        return {
+            "normalisation": self.normalisation,
+            "scale": float(self.prompt.log_scale.detach().exp()),
+            "offset": self.prompt.offset.tolist(),
+        }
+
+    def begin(self, queries: QuerySet) -> None:
+        """Fit scale and offsets before tuning.
+
+        Scores that do not tell the classes apart yet would have a scale near 0, from which tuning
+        takes long to return: it starts at no less than `LEAST_SCALE` of Bayes' rule, under which
+        the log-likelihoods of all bases are summed.
+        """
+        bases = torch.tensor([[len(row) for row in queries.queries.encoded]]).double().mean()
+        rule = normalise(torch.ones(1, 1), bases[None], self.normalisation)
+        least = LEAST_SCALE / float(rule)
+        self.prompt.rescale(*fit_scale_and_offset(queries.scores(), queries.labels, least))
+
+    def calibrate(self, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Fit scale and offsets to labelled rows; see `PromptReader.calibrate`."""
+        scale, offset = fit_scale_and_offset(scores, labels)
+        self.prompt.rescale(scale, offset)
+        return calibrate(scale * scores, offset)
+
+
+def fitted(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return scores (N, C) with the scale and offsets that fit their own labels (N,) best.
+
+    So prompts are compared by what they say, and not by how well their scale has been tuned yet.
+    """
+    scale, offset = fit_scale_and_offset(scores, labels)
+    return calibrate(scale * scores, offset)
+
+
+def _counted(ids: np.ndarray) -> int:
+    """Return how many of a row's bases count."""
+    return int(np.isin(ids[1:], NUCLEOTIDES).sum())
 
 
 class ChannelQuerySet(QuerySet):

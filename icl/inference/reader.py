@@ -24,7 +24,7 @@ from icl.inference.demonstrations import DemonstrationSet
 from icl.inference.query_set import QuerySet, number_format
 from icl.inference.state_cache import cached_states, fits
 from icl.method import Context
-from prompts.calibration import fit_offset
+from prompts.calibration import calibrate, fit_offset
 from prompts.soft_prompt import PromptShape, SoftPrompt
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
@@ -221,10 +221,23 @@ class PromptReader:
         """Return rows as queries."""
         return PromptQuerySet(self, examples, strands)
 
-    def calibrate(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Fit the offsets to labelled rows, whose scores (N, C) the prompt gives now."""
-        offset = self.prompt.offset.detach().cpu().numpy()
-        self.prompt.set_offset(offset + fit_offset(scores, labels))
+    def begin(self, queries: QuerySet) -> None:
+        """Fit the offsets before tuning."""
+        self.calibrate(queries.scores(), queries.labels)
+
+    def calibrate(self, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Fit the offsets to labelled rows.
+
+        Args:
+            scores: (N, C), what the prompt gives now.
+            labels: (N,).
+
+        Returns:
+            The scores (N, C) that it gives from now on.
+        """
+        more = fit_offset(scores, labels)
+        self.prompt.set_offset(self.prompt.offset.detach().cpu().numpy() + more)
+        return calibrate(scores, more)
 
 
 def reader_without_vectors(

@@ -3,7 +3,10 @@
 Brown et al. 2020 (arXiv 2005.14165) for language; the demonstrations come from the training rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from backbone.common.errors import InputError
 from icl.inference.channel import ChannelReader, ChannelScorer, ReadoutConfig
@@ -12,6 +15,7 @@ from icl.inference.reader import PromptReader
 from icl.method import Context, method
 from icl.methods.zero_shot import LabelWords, ZeroShot, ZeroShotConfig
 from prompts.channel_prompt import ChannelPrompt
+from tasks.task import Example
 
 
 @dataclass
@@ -59,3 +63,40 @@ class FewShot(ZeroShot):
             self.context,
             self.config.normalisation,
         )
+
+    def scores(self, examples: Sequence[Example]) -> np.ndarray:
+        """Return log-probabilities over the classes, calibrated, (N, C)."""
+        scores = super().scores(examples)
+        reader = self.reader()
+        if isinstance(reader, ChannelReader):
+            fitted = {"scale": self._fitted().scale, "offset": self._fitted().offset.tolist()}
+            self.details |= reader.details() | fitted
+        return scores
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Count the calibration's offsets, one per class, and the scale where it is fitted."""
+        scaled = self.config.calibration == "offset" and isinstance(self.reader(), ChannelReader)
+        return super().trainable_parameters + scaled
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the demonstrations, words and offset; normalisation and scale of the channel."""
+        reader = self.reader()
+        if not isinstance(reader, ChannelReader):
+            return super().state()
+        return super().state() | reader.state() | {"scale": np.array(self._fitted().scale)}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over what `state` returned."""
+        own = dict(state)
+        names = ("normalisation", "scale")
+        found: dict[str, np.ndarray] = {name: own.pop(name) for name in names if name in own}
+        super().load_state(own)
+        reader = self.reader()
+        if isinstance(reader, ChannelReader):
+            scale = np.array(reader.load_state(found).get("scale", 1.0))
+            if scale.shape != ():
+                raise InputError("the saved scale is no number; run again")
+            self._fitted().scale = float(scale)
+        elif found:
+            raise InputError(f"the saved run has {', '.join(found)}, which few_shot does not read")

@@ -1,7 +1,7 @@
 """Learned prompt vectors for a frozen backbone (Lester et al. 2021, arXiv 2104.08691)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -15,9 +15,11 @@ from backbone.common.options import option
 from backbone.common.streams import stream
 from backbone.sequence.edits import Edit
 from icl.inference.channel import (
+    NORMALISATION,
     NORMALISATIONS,
     ChannelReader,
     ChannelScorer,
+    fitted,
 )
 from icl.inference.demonstrations import DemonstrationConfig
 from icl.inference.edited_queries import edited_queries
@@ -32,7 +34,7 @@ from icl.tuning.peft_export import ADAPTER, save_prompt
 from prompts.channel_prompt import ChannelPrompt
 from prompts.soft_prompt import Init, Placement, PromptShape, SoftPrompt
 from tasks.kinds import TASK_KINDS
-from tasks.task import Example
+from tasks.task import Example, subset
 
 
 @dataclass
@@ -43,7 +45,7 @@ class SoftPromptConfig(StrandConfig, DemonstrationConfig, TuningConfig):
     epochs: int = option(20, "maximum number of epochs", least=1)
     placement: str = option(
         "after",
-        "vectors before the query, after it, or split",
+        "vectors before the query, after it, or split; with readout=channel always before",
         choices=("before", "after", "split"),
     )
     readout: str = option(
@@ -52,15 +54,14 @@ class SoftPromptConfig(StrandConfig, DemonstrationConfig, TuningConfig):
         "the query behind a prompt of each class",
         choices=("direct", "last", "mean", "channel"),
     )
-    normalisation: str = option(
-        "sqrt",
-        "with readout=channel, divide the log-likelihood by the bases' square root, count, or 1",
-        choices=NORMALISATIONS,
-    )
+    normalisation: str = option("sqrt", NORMALISATION, choices=(*NORMALISATIONS, "auto"))
     init: str = option(
         "nucleotides",
         "start from embeddings of nucleotides, normal noise, or training rows (demonstrations)",
         choices=("nucleotides", "normal", "demonstrations"),
+    )
+    validation_samples: int = option(
+        256, "with readout=channel, most validation rows that choose the epoch", least=1
     )
 
 
@@ -93,8 +94,11 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
                 "method.readout=mean needs the query apart from its demonstrations: "
                 "give method.demonstrations=fixed"
             )
-        if self.reads_channel and config.placement != "before":
-            self.config = replace(config, placement="before")  # there is no answer to stand after
+        if self.reads_channel and config.placement == "split":
+            raise InputError(
+                "method.readout=channel reads the query, which vectors after it cannot reach: "
+                "leave out method.placement"
+            )
         self._reader: PromptReader | ChannelReader | None = None
 
     @property
@@ -125,7 +129,12 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         self.draw_demonstrations(train, [*train, *val])
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Tune the vectors on `train`; keep the epoch with the lowest loss on `val`."""
+        """Tune the vectors on `train`; keep the epoch with the lowest loss on `val`.
+
+        With `readout=channel`, where every score of a row encodes it anew, at most
+        `validation_samples` rows start the scale and offsets, and as many choose the epoch, by
+        their loss after scale and offsets are fitted to them.
+        """
         self.prepare(train, val)
         self._reader = None
         reader = self.reader()
@@ -133,8 +142,10 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         if self.config.init == "demonstrations":
             order = stream(self.context.seed, "rows of the first prompt").permutation(len(rows))
             reader.start_from([rows[i] for i in order])
-        learning, held_out = self.query_set(rows), self.query_set(val)
-        reader.calibrate(learning.scores(), learning.labels)
+        if isinstance(reader, ChannelReader):
+            reader.choose_normalisation(val, self.config.strands)
+        learning, held_out = self.query_set(rows), self.query_set(self._some(val))
+        reader.begin(self.query_set(self._some(rows)) if self.reads_channel else learning)
 
         def batches(epoch: int) -> Iterator[Step]:
             generator = stream(self.context.seed, "tuning steps", epoch)
@@ -142,7 +153,10 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
                 yield Step(len(rows), partial(learning.loss, rows))
 
         def judge() -> tuple[float, float]:
-            return TASK_KINDS["classes"].validate(held_out.scores(), held_out.labels)
+            scores, labels = held_out.scores(), held_out.labels
+            if self.reads_channel:
+                scores = fitted(scores, labels)
+            return TASK_KINDS["classes"].validate(scores, labels)
 
         best = tune(
             reader.prompt,
@@ -152,16 +166,26 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
             on_epoch=self.context.progress,
             folder=self.context.run_dir,
         )
-        reader.calibrate(held_out.scores(), held_out.labels)
-        loss, accuracy = judge()
+        everything = self.query_set(val) if self.reads_channel else held_out
+        scores = reader.calibrate(everything.scores(), everything.labels)
+        loss, accuracy = TASK_KINDS["classes"].validate(scores, everything.labels)
         self.validation = {"accuracy": accuracy, "loss": loss, "epoch": best.epoch}
+
+    def _some(self, rows: Sequence[Example]) -> Sequence[Example]:
+        """Return the rows that are scored again and again: in the channel, a few of them."""
+        if not self.reads_channel:
+            return rows
+        return subset(rows, min(len(rows), self.config.validation_samples), self.context.seed)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return log-probabilities over the classes, (N, C)."""
         scores = self.query_set(examples).scores()
         self.details = self.describe_answers(scores, ADVICE)
+        reader = self.reader()
+        if isinstance(reader, ChannelReader):
+            self.details |= reader.details()
         if self.shots:
-            sequences, template = [e.sequence for e in examples], self.reader().template
+            sequences, template = [e.sequence for e in examples], reader.template
             self.details |= self.demonstrations.details(sequences, template)
         return scores
 
@@ -186,8 +210,11 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the prompt, and the demonstrations if there are any."""
-        tensors = self.reader().prompt.state_dict()
+        reader = self.reader()
+        tensors = reader.prompt.state_dict()
         learned = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+        if isinstance(reader, ChannelReader):
+            learned |= reader.state()
         return learned | self.demonstrations.state()
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
@@ -195,7 +222,10 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         own, learned = self.demonstrations.split_state(state)
         self.demonstrations.load_state(own, self.verbalizer)
         self._reader = None
-        prompt = self.reader().prompt
+        reader = self.reader()
+        prompt = reader.prompt
+        if isinstance(reader, ChannelReader):
+            learned = reader.load_state(learned)
         expected = {name: tuple(t.shape) for name, t in prompt.state_dict().items()}
         given = {name: array.shape for name, array in learned.items()}
         if expected != given:

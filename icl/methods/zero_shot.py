@@ -29,6 +29,7 @@ from prompts.calibration import (
     calibrate,
     contextual_offset,
     fit_offset,
+    fit_scale_and_offset,
     prior_offset,
 )
 from prompts.null_queries import NULLS, null_queries
@@ -103,7 +104,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return log-probabilities over the classes, calibrated, (N, C)."""
         ensemble, sequences = self._fitted(), [e.sequence for e in examples]
-        scores = calibrate(ensemble.raw(sequences, self.config.strands), ensemble.offset)
+        scores = ensemble.calibrated(ensemble.raw(sequences, self.config.strands))
         self.details = {
             **self.demonstrations.details(sequences, ensemble.readers[0].template),
             "words": [list(words) for words in ensemble.words],
@@ -122,7 +123,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         ensemble, strands = self._fitted(), self.config.strands
         views = [edited_queries(r, sequences, edits, strands).scores() for r in ensemble.readers]
         rows, edited = (
-            calibrate(average_views(np.stack(found)), ensemble.offset)
+            ensemble.calibrated(average_views(np.stack(found)))
             for found in zip(*views, strict=True)
         )
         return rows, edited
@@ -194,17 +195,22 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         """Return an ensemble of word orders with its offset, and its validation figures."""
         ensemble, strands = self._with_words(words), self.config.strands
         sequences, labels = [e.sequence for e in val], np.array([e.label for e in val])
+        channel = [one for one in ensemble.readers if isinstance(one, ChannelReader)]
+        for reader in channel:
+            reader.choose_normalisation(val, strands)
         raw = ensemble.raw(sequences, strands)
         if self.config.calibration == "contextual":
             nulls = null_queries(self.config.nulls, sequences, NULL_QUERIES, self.context.seed)
             ensemble.offset = contextual_offset(ensemble.raw(nulls, strands))
+        elif self.config.calibration == "offset" and channel:
+            ensemble.scale, ensemble.offset = fit_scale_and_offset(raw, labels)
         elif self.config.calibration == "offset":
             ensemble.offset = fit_offset(raw, labels)
         elif self.config.calibration == "prior":
             counts = np.bincount([e.label for e in train], minlength=len(self.context.labels))
             # Half a row more of each class: a class without rows is rare, not impossible.
             ensemble.offset = prior_offset(raw, (counts + 0.5) / (counts + 0.5).sum())
-        loss, accuracy = TASK_KINDS["classes"].validate(calibrate(raw, ensemble.offset), labels)
+        loss, accuracy = TASK_KINDS["classes"].validate(ensemble.calibrated(raw), labels)
         return ensemble, {"accuracy": accuracy, "loss": loss}
 
     def _with_words(self, words: list[LabelWords]) -> "_WordEnsemble":
@@ -229,17 +235,23 @@ class _WordEnsemble:
         words: The orders; each changes the words of demonstrations and answer alike.
         readers: One for each order.
         offset: (C,), added to the scores.
+        scale: What the scores are multiplied by before; 1 for label words.
     """
 
     words: list[LabelWords]
     readers: list[PromptReader | ChannelReader]
     offset: np.ndarray
+    scale: float = 1.0
     _known: dict[tuple[str, str], tuple[np.ndarray, int]] = field(default_factory=dict)
 
     def raw(self, sequences: Sequence[str], strands: str) -> np.ndarray:
         """Return log-probabilities (N, C) without the offset."""
         self._read(sequences, strands)
         return np.stack([self._known[strands, sequence][0] for sequence in sequences])
+
+    def calibrated(self, raw: np.ndarray) -> np.ndarray:
+        """Return log-probabilities (N, C) with scale and offset."""
+        return calibrate(self.scale * raw, self.offset)
 
     def likeliest(self, sequences: Sequence[str], strands: str) -> np.ndarray:
         """Return the likeliest token (N,) after the forward strand, in the first order.

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 
@@ -10,6 +11,7 @@ from prompts.calibration import (
     calibrate,
     contextual_offset,
     fit_offset,
+    fit_scale_and_offset,
     prior_offset,
 )
 from tasks.metrics.classification import evaluate
@@ -152,3 +154,29 @@ def test_averaging_over_permutations_takes_away_what_words_prefer():
 def test_what_cannot_be_calibrated_is_refused(wrong):
     with pytest.raises(ValueError):
         wrong()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_scale_and_offset_are_those_of_logistic_regression_whatever_the_unit(classes):
+    random = np.random.default_rng(classes)
+    labels = random.integers(classes, size=400)
+    scores = random.normal(size=(400, classes)) + 0.7 * np.eye(classes)[labels]
+    scale, offset = fit_scale_and_offset(scores, labels)
+
+    def loss(parameters):
+        moved = log_softmax(parameters[0] * scores + np.append(0, parameters[1:]), axis=1)
+        return -moved[np.arange(400), labels].mean()
+
+    best = minimize(loss, np.append(1, np.zeros(classes - 1)), tol=1e-12).x
+    assert scale == pytest.approx(best[0], rel=1e-3)
+    np.testing.assert_allclose(offset[1:] - offset[0], best[1:], atol=1e-3)
+    other, moved = fit_scale_and_offset(1e4 * scores + 50 * np.arange(classes), labels)
+    assert other == pytest.approx(scale / 1e4, rel=1e-5)
+    np.testing.assert_allclose(centred(moved + other * 50 * np.arange(classes)), offset, atol=1e-5)
+
+
+def test_scores_that_say_nothing_get_the_least_scale():
+    labels = np.arange(10) % 2
+    assert fit_scale_and_offset(np.zeros((10, 2)), labels, least=0.5)[0] == pytest.approx(0.5)
+    reversed_scores = -np.eye(2)[labels]
+    assert fit_scale_and_offset(reversed_scores, labels, least=0.5)[0] == pytest.approx(0.5)

@@ -1,0 +1,132 @@
+"""Prompts that are tuned under the channel readout."""
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from backbone.common.errors import InputError
+from backbone.common.streams import stream
+from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.model import random_model
+from icl.inference.channel import NORMALISATIONS, ChannelQuerySet, fitted
+from icl.method import Context
+from icl.methods.few_shot import FewShot, FewShotConfig
+from icl.methods.soft_prompt import SoftPromptConfig, SoftPromptMethod
+from icl.methods.state_prompt import StatePrompt, StatePromptConfig
+from tasks.kinds import TASK_KINDS
+from tasks.task import Example
+
+
+@pytest.fixture(scope="module")
+def model():
+    shape = HyenaDNAConfig(
+        d_model=16, n_layer=2, d_inner=32, max_seq_len=160, initializer_range=0.3
+    )
+    return random_model(shape, seed=3).requires_grad_(False).eval()
+
+
+def rows(n, seed):
+    """Class 0 is rich in A and T, class 1 in C and G."""
+    random = np.random.default_rng(seed)
+    shares = ([0.4, 0.1, 0.1, 0.4], [0.1, 0.4, 0.4, 0.1])
+    return [
+        Example("".join(random.choice(list("ACGT"), size=30, p=shares[i % 2])), i % 2)
+        for i in range(n)
+    ]
+
+
+def build(model, name="soft", **options):
+    context = Context(("poor", "rich"), 0, lambda: model, prompt_tokens=3)
+    chosen = {"readout": "channel", "epochs": 2, "rows": 16, "lr": 0.05, **options}
+    if name == "state":
+        return StatePrompt(StatePromptConfig(**chosen), context)
+    return SoftPromptMethod(SoftPromptConfig(**chosen), context)
+
+
+@pytest.mark.parametrize("name", ["soft", "state"])
+def test_epochs_are_chosen_on_few_rows_and_all_validation_rows_calibrate(model, monkeypatch, name):
+    scored = []
+    answers = ChannelQuerySet.answers
+    monkeypatch.setattr(
+        ChannelQuerySet, "answers", lambda self: scored.append(len(self.labels)) or answers(self)
+    )
+    build(model, name, validation_samples=10).fit(rows(40, 1), rows(30, 2))
+    # Before tuning: training rows that fit the scale, and epoch 0. Then two epochs, then all rows.
+    assert scored == [10, 10, 10, 10, 30]
+
+
+def test_calibration_returns_the_scores_that_the_prompt_then_gives(model):
+    made = build(model)
+    made.prepare(rows(40, 1), rows(30, 2))
+    made.reader().start_from(rows(40, 1))
+    queries = made.query_set(rows(30, 2))
+    returned = made.reader().calibrate(queries.scores(), queries.labels)
+    np.testing.assert_allclose(queries.scores(), returned, rtol=0, atol=1e-5)
+    assert returned.std() > 0.01
+
+
+def test_vectors_behind_the_query_are_refused(model):
+    with pytest.raises(InputError, match="leave out method.placement"):
+        build(model, placement="split")
+
+
+def test_tuning_starts_at_no_less_than_a_tenth_of_bayes_rule(model):
+    made = build(model, init="nucleotides")  # so that all classes say the same
+    made.prepare(rows(40, 1), rows(30, 2))
+    reader = made.reader()
+    reader.begin(made.query_set(rows(40, 1)))
+    assert reader.details()["scale"] == pytest.approx(0.1 * 30**0.5, rel=1e-5)
+    assert reader.details()["offset"] == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_the_normalisation_that_fits_the_validation_rows_best_is_found_and_kept(model):
+    made = build(model, normalisation="auto", epochs=1, init="demonstrations")
+    train, val = rows(40, 1), rows(30, 2)
+    cut = [Example(e.sequence[: 3 + 27 * (i % 3 == 0)], e.label) for i, e in enumerate(val)]
+    made.fit(train, cut)
+    chosen = made.reader().normalisation
+    losses = {}
+    for name in NORMALISATIONS:
+        fixed = build(model, normalisation=name, init="demonstrations")
+        fixed.prepare(train, cut)
+        order = stream(0, "rows of the first prompt").permutation(len(train))
+        fixed.reader().start_from([train[i] for i in order])
+        queries = fixed.query_set(cut)
+        scores = fitted(queries.scores(), queries.labels)
+        losses[name] = TASK_KINDS["classes"].validate(scores, queries.labels)[0]
+    assert chosen == min(losses, key=losses.__getitem__)
+    found = made.scores(val)
+    assert made.details["normalisation"] == chosen and made.details["scale"] > 0
+    again = build(model, normalisation="auto", init="demonstrations")
+    again.load_state(made.state())
+    np.testing.assert_array_equal(again.scores(val), found)
+    with pytest.raises(InputError, match="does not say its normalisation"):
+        again.load_state({n: a for n, a in made.state().items() if n != "normalisation"})
+
+
+def test_rows_of_one_length_leave_the_first_normalisation(model):
+    reader = build(model, normalisation="auto", init="demonstrations").reader()
+    reader.start_from(rows(40, 1))
+    reader.choose_normalisation(rows(30, 2), "both")
+    assert reader.normalisation == "sqrt"
+
+
+def test_few_shot_fits_a_scale_to_validation_rows_and_keeps_it(model):
+    context = Context(("poor", "rich"), 0, lambda: model, shots=2)
+    chosen = {"readout": "channel", "calibration": "offset", "normalisation": "auto"}
+
+    def made():
+        return FewShot(FewShotConfig(**chosen), context)
+
+    method = made()
+    method.fit(rows(40, 1), rows(30, 2))
+    scores = method.scores(rows(20, 3))
+    details = method.details
+    assert details["scale"] not in (0, 1) and details["normalisation"] == "sqrt"
+    raw = method.uncalibrated_scores(rows(20, 3))
+    by_hand = log_softmax(details["scale"] * raw + np.array(details["offset"]), axis=1)
+    np.testing.assert_allclose(scores, by_hand, rtol=0, atol=1e-12)
+    assert method.trainable_parameters == 3
+    again = made()
+    again.load_state(method.state())
+    np.testing.assert_array_equal(again.scores(rows(20, 3)), scores)
