@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -59,8 +60,12 @@ def peak_memory_bytes(device: str) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+@cache
 def git_commit() -> str | None:
-    """Return the commit of this checkout, with -dirty if it was changed; None outside of one."""
+    """Return the commit of this checkout, with -dirty if it was changed; None outside of one.
+
+    It is asked once in a process, whose code stays that of its start.
+    """
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None
@@ -74,6 +79,7 @@ def git_commit() -> str | None:
     return done.stdout.strip()
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the installed libraries."""
     found = {"python": platform.python_version()}

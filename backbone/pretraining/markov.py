@@ -39,6 +39,7 @@ class MarkovModel:
         if not 0 <= order <= MOST:
             raise InputError(f"order {order}: must be 0 to {MOST}")
         self.order = order
+        self._counts = [np.zeros(4 ** (k + 1), dtype=np.int64) for k in range(order + 1)]
         self._probabilities: list[np.ndarray] = []
 
     def fit(self, sequences: Iterable[np.ndarray]) -> "MarkovModel":
@@ -48,13 +49,27 @@ class MarkovModel:
             sequences: Arrays (L,) of ASCII codes over A, C, G, T and N; no context spans an N or
                 two sequences.
         """
-        counts = [np.zeros(4 ** (k + 1), dtype=np.int64) for k in range(self.order + 1)]
+        counts = [np.zeros_like(one) for one in self._counts]
         for sequence in sequences:
-            for strand in (sequence, DNA.complements[sequence[::-1]]):
-                for k, (words, _) in enumerate(_words(strand, self.order)):
-                    counts[k] += np.bincount(words, minlength=4 ** (k + 1))
-        self._probabilities = _interpolate(counts)
+            for all_of_length, one in zip(counts, _counts(sequence, self.order), strict=True):
+                all_of_length += one
+        self._counts, self._probabilities = counts, _interpolate(counts)
         return self
+
+    def without(self, sequence: np.ndarray) -> "MarkovModel":
+        """Return the model of the same sequences but for this one, which must be among them."""
+        rest = MarkovModel(self.order)
+        counted = zip(self._counts, _counts(sequence, self.order), strict=True)
+        rest._counts = [whole - one for whole, one in counted]
+        rest._probabilities = _interpolate(rest._counts)
+        return rest
+
+    def up_to(self, order: int) -> "MarkovModel":
+        """Return the model of the same sequences with another order, at most this one's."""
+        shorter = MarkovModel(order)
+        shorter._counts = self._counts[: order + 1]
+        shorter._probabilities = self._probabilities[: order + 1]
+        return shorter
 
     def log_probabilities(self, sequence: np.ndarray) -> np.ndarray:
         """Return the natural logarithm of P(base | the bases before it), for every known base.
@@ -89,6 +104,16 @@ class MarkovModel:
         if counted == 0:
             raise InputError("there is no A, C, G or T to score")
         return math.exp(total / counted)
+
+
+def _counts(sequence: np.ndarray, order: int) -> list[np.ndarray]:
+    """Return how often each word of 1 .. order + 1 known bases occurs on both strands."""
+    strands = (sequence, DNA.complements[sequence[::-1]])
+    found = [np.zeros(4 ** (k + 1), dtype=np.int64) for k in range(order + 1)]
+    for strand in strands:
+        for k, (words, _) in enumerate(_words(strand, order)):
+            found[k] += np.bincount(words, minlength=4 ** (k + 1))
+    return found
 
 
 def _words(sequence: np.ndarray, order: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:

@@ -41,7 +41,7 @@ class MarkovConfig(ZeroShotConfig):
 
     order: str = option(
         "auto",
-        "bases of context; auto: by leaving out one demonstration at a time",
+        "bases of context; auto: by leaving out one demonstration of each class at a time",
         choices=("auto", *map(str, ORDERS)),
     )
     policy: str = option(
@@ -56,7 +56,7 @@ class MarkovConfig(ZeroShotConfig):
     )
 
 
-@method("markov", config=MarkovConfig, budget="shots", default_budget=4)
+@method("markov", config=MarkovConfig, budget="shots", default_budget=4, version=2)
 class Markov(FewShot):
     """Class-conditional Markov chains, counted on the demonstrations of few_shot, both strands.
 
@@ -133,22 +133,23 @@ class MarkovReader:
         return found / {"sum": 1, "base": bases, "sqrt": np.sqrt(bases)}[self._normalisation]
 
     def _best_order(self) -> int:
-        """Return the order whose chains best recognise a demonstration that they did not count."""
-        if min(map(len, self._rows)) < 2:
-            return USUAL
-        losses = [self._left_out_loss(order) for order in ORDERS]
-        return ORDERS[int(np.argmin(losses))]
+        """Return the order whose chains best recognise demonstrations that they did not count.
 
-    def _left_out_loss(self, order: int) -> float:
-        whole = [MarkovModel(order).fit(rows) for rows in self._rows]
-        losses = []
-        for label, rows in enumerate(self._rows):
-            for i, row in enumerate(rows):
-                chains = list(whole)
-                chains[label] = MarkovModel(order).fit(rows[:i] + rows[i + 1 :])
-                scores = self.likelihood(row, chains)
-                losses.append(np.logaddexp.reduce(scores) - scores[label])
-        return float(np.mean(losses))
+        One demonstration of every class is left out at a time: if one class alone lacked one, its
+        chain would have seen less than the others, and the more so the higher the order.
+        """
+        rounds = min(map(len, self._rows))
+        if rounds < 2:
+            return USUAL
+        whole = [MarkovModel(max(ORDERS)).fit(rows) for rows in self._rows]
+        losses = np.zeros(len(ORDERS))
+        for left_out in zip(*self._rows, strict=False):
+            rest = [chain.without(row) for chain, row in zip(whole, left_out, strict=True)]
+            for i, order in enumerate(ORDERS):
+                chains = [chain.up_to(order) for chain in rest]
+                scores = np.stack([self.likelihood(row, chains) for row in left_out])
+                losses[i] -= np.trace(log_softmax(scores, axis=1))
+        return ORDERS[int(np.argmin(losses))]
 
 
 class MarkovQuerySet:

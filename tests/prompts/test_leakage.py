@@ -1,10 +1,12 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbone.sequence.dna import reverse_complement
-from prompts.leakage import MIN_OVERLAP, are_related, overlaps
+from prompts.leakage import MIN_OVERLAP, _possible_overlaps, are_related, overlaps
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -43,6 +45,24 @@ def test_a_row_shorter_than_the_least_overlap_counts_where_it_lies_within(seed, 
     whole = dna(seed, 90)
     assert both_ways(whole, whole[start : start + length]) == {True}
     assert both_ways("TTAC" + "GATTCACA" + "GG", "GATTCACA") == {True}
+
+
+@settings(deadline=None)
+@given(SEEDS, st.data())
+def test_no_pair_that_overlaps_is_left_out_of_the_search(seed, data):
+    """Pieces of one genome, short ones and satellites among them, on either strand."""
+    genome = dna(seed, 150) + "CA" * 40 + dna(seed + 1, 150)
+    pieces = st.tuples(st.integers(0, 350), st.integers(1, 90), st.booleans())
+
+    def drawn() -> list[str]:
+        found = data.draw(st.lists(pieces, min_size=1, max_size=6))
+        rows = [(genome[start : start + length], turned) for start, length, turned in found]
+        return [reverse_complement(row) if turned else row for row, turned in rows]
+
+    rows, others = [*drawn(), ""], drawn()
+    searched = set(_possible_overlaps(rows, others))
+    pairs = product(enumerate(rows), enumerate(others))
+    assert {(i, j) for (i, row), (j, other) in pairs if overlaps(row, other)} <= searched
 
 
 def test_a_repeat_inside_two_unrelated_rows_is_no_overlap():

@@ -59,6 +59,15 @@ def test_recovers_a_source_of_order_1() -> None:
         assert perplexity == pytest.approx(math.exp(entropy), rel=0.01)
 
 
+def test_a_sequence_left_out_and_a_shorter_context_are_as_if_counted_anew() -> None:
+    random = np.random.default_rng(2)
+    rows = [letters("".join(random.choice(list("ACGTN"), 60))) for _ in range(4)]
+    query = letters("".join(random.choice(list("ACGT"), 40)))
+    found = MarkovModel(4).fit(rows).without(rows[1]).up_to(2).log_probabilities(query)
+    anew = MarkovModel(2).fit([rows[0], *rows[2:]]).log_probabilities(query)
+    assert np.array_equal(found, anew)
+
+
 def test_refuses_other_orders_and_nothing_to_score() -> None:
     with pytest.raises(InputError, match="order 12"):
         MarkovModel(12)

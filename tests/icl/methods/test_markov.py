@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from backbone.pretraining.markov import MarkovModel
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.method import Context
-from icl.methods.markov import MarkovReader
+from icl.methods.markov import ORDERS, MarkovReader
 from prompts.template import ClassTemplate
 from prompts.verbalizer import verbalizer
 from tasks.task import Example
@@ -48,6 +49,24 @@ def test_the_order_is_the_one_that_recognises_what_was_left_out():
     alternating = [("ACGT" * 10, 0), ("CGTA" * 10, 0), ("GTAC" * 10, 0)]
     blocks = [("A" * 10 + "C" * 10 + "G" * 10 + "T" * 10, 1)] * 2 + [("AACCGGTT" * 5, 1)]
     assert reader([*alternating, *blocks], "auto").order >= 1
+
+
+def test_one_demonstration_of_each_class_is_left_out_at_a_time():
+    random = np.random.default_rng(3)
+    shares = ([0.4, 0.2, 0.2, 0.2], [0.2, 0.2, 0.2, 0.4])
+    rows = [("".join(random.choice(list("ACGT"), 30, p=shares[i % 2])), i % 2) for i in range(8)]
+    made = reader(rows, "auto")
+    losses = []
+    for order in ORDERS:
+        loss = 0.0
+        for left_out in range(4):
+            rest = [r[:left_out] + r[left_out + 1 :] for r in made._rows]
+            chains = [MarkovModel(order).fit(of_class) for of_class in rest]
+            for label in (0, 1):
+                scores = made.likelihood(made._rows[label][left_out], chains)
+                loss += np.logaddexp.reduce(scores) - scores[label]
+        losses.append(loss)
+    assert made.order == ORDERS[int(np.argmin(losses))]
 
 
 def test_one_demonstration_a_class_leaves_nothing_to_leave_out():
