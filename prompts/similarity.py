@@ -31,6 +31,10 @@ class Cosine:
         """Return the cosine of each row to a sequence, (N,)."""
         return self._vectors @ _unit(self._embed([sequence]))[0]
 
+    def to_all(self, sequences: Sequence[str]) -> np.ndarray:
+        """Return the cosine of each row to each of M sequences, (M, N)."""
+        return _unit(self._embed(sequences)) @ self._vectors.T
+
     def between(self, row: int) -> np.ndarray:
         """Return the cosine of each row to a row of the pool, (N,)."""
         return self._vectors @ self._vectors[row]

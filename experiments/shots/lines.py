@@ -98,6 +98,7 @@ class Line:
             yield f"order={self.order}"
         else:
             yield "readout=channel"  # what fits into the channel's prompts is drawn
+            yield "temperature=demonstrations"
 
 
 def lines_of(options: Options) -> list[Line]:

@@ -35,12 +35,17 @@ class NeighboursConfig(MethodConfig, DemonstrationConfig):
         "as in few_shot: all demonstrations must fit into one prompt, or those of one class",
         choices=("direct", "channel"),
     )
+    temperature: str = option(
+        "validation",
+        "chosen by validation rows, or by the demonstrations, one of each class left out at a time",
+        choices=("validation", "demonstrations"),
+    )
 
 
 class Neighbours(Method[NeighboursConfig]):
     """A vote of the demonstrations, weighted by similarity; a subclass defines the vectors.
 
-    Nothing is learned but the temperature, which validation rows choose.
+    Nothing is learned but the temperature, which validation rows or the demonstrations choose.
     """
 
     _temperature: float
@@ -48,9 +53,15 @@ class Neighbours(Method[NeighboursConfig]):
     def __init__(self, config: NeighboursConfig, context: Context) -> None:
         """Check the options; `prepare` draws the demonstrations."""
         super().__init__(config, context)
+        if config.temperature == "demonstrations" and config.demonstrations == "per_query":
+            raise InputError(
+                "method.temperature=demonstrations needs one set of demonstrations for all "
+                "queries: give method.demonstrations=fixed"
+            )
         self.verbalizer = verbalizer(len(context.labels), context.label_words)
         template = ClassTemplate if config.readout == "channel" else Template
         self.demonstrations = DemonstrationSet(config, context, self._max_seq_len, template)
+        self._shared: tuple[tuple[str, ...], Cosine] | None = None
         self._template = self.demonstrations.template(self.verbalizer)
 
     @abstractmethod
@@ -68,17 +79,17 @@ class Neighbours(Method[NeighboursConfig]):
         self.demonstrations.draw(train, self.verbalizer, longest=max(map(len, queries)))
 
     def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
-        """Draw the demonstrations as a prompt would; validation chooses the temperature."""
+        """Draw the demonstrations as a prompt would, and choose the temperature."""
         self.prepare(train, val)
         similar, labels = list(self._compared(val)), np.array([e.label for e in val])
-        best = np.inf
-        for temperature in TEMPERATURES:
-            loss, accuracy = TASK_KINDS["classes"].validate(
-                self._votes(similar, temperature), labels
-            )
-            if loss < best:
-                best, self._temperature = loss, temperature
-                self.validation = {"accuracy": accuracy, "loss": loss, "temperature": temperature}
+        if self.config.temperature == "validation":
+            self._temperature = self._best_temperature(similar, labels)
+        else:
+            self._temperature = self._best_temperature(*self._left_out())
+        votes = self._votes(similar, self._temperature)
+        loss, accuracy = TASK_KINDS["classes"].validate(votes, labels)
+        chosen = {"temperature": self._temperature}
+        self.validation = {"accuracy": accuracy, "loss": loss} | chosen
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return log-probabilities over the classes, (N, C); see `vote`."""
@@ -105,8 +116,21 @@ class Neighbours(Method[NeighboursConfig]):
     def _max_seq_len(self) -> int:
         return self.context.load_backbone().config.max_seq_len
 
+    def _to_shared(self) -> Cosine:
+        """Return the similarity to the demonstrations that all queries share, embedded once."""
+        sequences = tuple(one.sequence for one in self.demonstrations.shared())
+        if self._shared is None or self._shared[0] != sequences:
+            self._shared = sequences, Cosine(sequences, self.vectors)
+        return self._shared[1]
+
     def _compared(self, examples: Sequence[Example]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield for each row the demonstrations' similarities (n,) and labels (n,)."""
+        shared = self.demonstrations.shared()
+        if shared:
+            labels = np.array([one.label for one in shared], dtype=np.int64)
+            for similarities in self._to_shared().to_all([e.sequence for e in examples]):
+                yield similarities, labels
+            return
         measures: dict[tuple[str, ...], Cosine] = {}
         for example in examples:
             shown = self.demonstrations.before(example.sequence, self._template)
@@ -118,6 +142,35 @@ class Neighbours(Method[NeighboursConfig]):
             if sequences not in measures:
                 measures = {sequences: Cosine(sequences, self.vectors)}
             yield measures[sequences].to(example.sequence), labels
+
+    def _best_temperature(
+        self, similar: Sequence[tuple[np.ndarray, np.ndarray]], labels: np.ndarray
+    ) -> float:
+        """Return the temperature of the least loss on labelled rows; the largest without any."""
+        if not len(labels):
+            return TEMPERATURES[-1]
+        votes = [self._votes(similar, temperature) for temperature in TEMPERATURES]
+        losses = [TASK_KINDS["classes"].validate(one, labels)[0] for one in votes]
+        return TEMPERATURES[int(np.argmin(losses))]
+
+    def _left_out(self) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+        """Return of each demonstration its similarities to others and their labels, and its label.
+
+        One demonstration of every class is left out at a time; with one in all there is nothing to
+        compare.
+        """
+        shown = self.demonstrations.shared()
+        labels = np.array([one.label for one in shown], dtype=np.int64)
+        places = [np.flatnonzero(labels == label) for label in range(len(self.context.labels))]
+        rounds = min(map(len, places))
+        if rounds < 2:
+            return [], np.zeros(0, dtype=np.int64)
+        measure = self._to_shared()
+        similar, left_out = [], np.array(list(zip(*places, strict=False)))
+        for rows in left_out:
+            rest = np.setdiff1d(np.arange(len(shown)), rows)
+            similar += [(measure.between(row)[rest], labels[rest]) for row in rows]
+        return similar, labels[left_out.ravel()]
 
     def _votes(
         self, compared: Iterable[tuple[np.ndarray, np.ndarray]], temperature: float

@@ -14,6 +14,7 @@ from icl.baselines.neighbours import TEMPERATURES, vote
 from icl.inference.embedding import embed_sequences
 from icl.method import Context
 from icl.methods.catalog import METHODS
+from prompts.similarity import Cosine
 from tasks.task import Example
 
 
@@ -109,6 +110,38 @@ def test_the_temperature_is_the_one_with_the_least_validation_loss(model):
         losses.append(-method.scores(VAL)[np.arange(len(VAL)), labels].mean())
     assert method.validation["loss"] == pytest.approx(min(losses))
     assert method.validation["temperature"] == TEMPERATURES[int(np.argmin(losses))]
+
+
+def test_the_demonstrations_choose_the_temperature_without_a_label_of_validation(model):
+    """One of each class is left out, and asks the others, at every temperature."""
+    method = fitted(model, "kmer_knn", shots=3, temperature="demonstrations")
+    by_class = [[d for d in method.demonstrations.shared() if d.label == c] for c in (0, 1)]
+    losses = []
+    for temperature in TEMPERATURES:
+        loss = 0.0
+        for i, pair in enumerate(zip(*by_class, strict=True)):
+            rest = [d for of_class in by_class for j, d in enumerate(of_class) if j != i]
+            near = Cosine([d.sequence for d in rest], kmer_frequencies)
+            for one in pair:
+                votes = vote(
+                    near.to(one.sequence), np.array([d.label for d in rest]), 2, temperature
+                )
+                loss -= votes[one.label]
+        losses.append(loss)
+    assert method.validation["temperature"] == TEMPERATURES[int(np.argmin(losses))]
+    flipped = [Example(e.sequence, 1 - e.label) for e in VAL]
+    method.fit(TRAIN, flipped)
+    assert method.validation["temperature"] == TEMPERATURES[int(np.argmin(losses))]
+
+
+def test_one_demonstration_a_class_leaves_the_largest_temperature(model):
+    method = fitted(model, "kmer_knn", shots=1, temperature="demonstrations")
+    assert method.validation["temperature"] == max(TEMPERATURES)
+
+
+def test_demonstrations_of_each_query_cannot_choose_one_temperature(model):
+    with pytest.raises(InputError, match="give method.demonstrations=fixed"):
+        fitted(model, "kmer_knn", temperature="demonstrations", demonstrations="per_query")
 
 
 def test_votes_by_hand():
