@@ -22,10 +22,13 @@ from backbone.common.errors import InputError
 from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.cpu_mixer import transformed
 from backbone.engine.layer import LayerState, ModuleLayer
-from backbone.engine.prefix import POSITIONS, PrefixEngine, PrefixState
+from backbone.engine.prefix import PrefixEngine, PrefixState
 from backbone.hyena.convolution import long_convolution, transform_length
 from backbone.hyena.hooks import has_hooks
 from backbone.hyena.model import HyenaDNA
+
+POSITIONS = 8000
+"""Positions of branches processed at a time on a CPU, which bounds the memory they take."""
 
 FEW = 8
 """Up to this many changed positions of a first layer's signal are added one by one; more of them
@@ -38,7 +41,7 @@ class BaseLayer:
 
     Attributes:
         projected: (B, 3D, w-1+L), those of the context's last positions in front.
-        signal: (B, D, L+room), x1 * v; zero from L on.
+        signal: (B, D, L), x1 * v.
         mixed: (B, D, L+room), the long convolution, the context's part in it.
         outer: (B, D, L), x0; kept of the first layer alone.
     """
@@ -192,10 +195,10 @@ class BranchEngine:
         found: list[list[LayerState]] = []
         for part in self._parts(branches):
             hidden, states = self.model.embed(part.ids), []
-            for layer, kept in zip(self.layers, base.layers, strict=True):
-                last = layer is self.layers[-1]
-                hidden, after = layer.branch(hidden, base, kept, part, room, state_alone=last)
+            for layer, kept in zip(self.layers[:-1], base.layers, strict=False):
+                hidden, after = layer.branch(hidden, base, kept, part, room)
                 states.append(after)
+            states.append(self.layers[-1].ends(hidden, base, base.layers[-1], part, room))
             found.append(states)
         layers = tuple(
             LayerState(torch.cat([s.tail for s in layer]), torch.cat([s.spill for s in layer]))
@@ -240,7 +243,7 @@ class _Layer:
         if state is not None:
             mixed += state.spill[..., : length + room]
         outer = x0 if self.index == 0 else None
-        kept = BaseLayer(projected, F.pad(signal, (0, room)), mixed, outer)
+        kept = BaseLayer(projected, signal, mixed, outer)
         gated = x0[..., first:] * mixed[..., first:length]
         return self._leave(hidden[:, first:], gated), kept
 
@@ -251,27 +254,56 @@ class _Layer:
         kept: BaseLayer,
         branches: Branches,
         room: int,
-        state_alone: bool = False,
     ) -> tuple[Tensor, LayerState]:
-        """Run the block over branches (N, M, D); return the stream, and the state at their ends.
-
-        With `state_alone` the stream is returned as it came.
-        """
+        """Run the block over branches (N, M, D); return the stream, and the state at their ends."""
         if self.index == 0:
             gated, after = self._first(base, kept, branches, room)
         else:
             gated, after = self._dense(hidden, base, kept, branches, room)
-        return (hidden if state_alone else self._leave(hidden, gated)), after
+        return self._leave(hidden, gated), after
 
     def last(self, hidden: Tensor, kept: BaseLayer, branches: Branches) -> Tensor:
         """Run the block over branches (N, M, D); return the stream (N, 1, D) at their ends."""
         length = hidden.shape[1]
-        x0, signal, _ = self._gates(hidden, kept, branches)
-        delta = signal - _window(kept.signal, branches, 0, length)
-        backwards = self.engine.filters.taps(self.index, length).flip(1)
-        mixed = _window(kept.mixed, branches, length - 1, 1)[..., 0]
-        mixed = mixed + torch.einsum("ndm,dm->nd", delta, backwards)
-        return self._leave(hidden[:, -1:], x0[..., -1:] * mixed[..., None])
+        context = self._contexts(kept, branches, length, length - 1, 1)
+        # Only the last position of the spill is read.
+        state = LayerState(context.tail, context.spill.expand(-1, -1, length))
+        return self.engine.layer(self.index, hidden).last(hidden, state, None)[:, None]
+
+    def ends(
+        self, hidden: Tensor, base: BaseStates, kept: BaseLayer, branches: Branches, room: int
+    ) -> LayerState:
+        """Return the layer's state at the ends of branches (N, M, D), and compute nothing else."""
+        length = hidden.shape[1]
+        width = max(length, base.length - int(branches.starts.min()))
+        context = self._contexts(kept, branches, width, length, room)
+        nothing = context.spill.new_zeros(1, context.spill.shape[1], length + room)
+        state = LayerState(context.tail, nothing)
+        own = self.engine.layer(self.index, hidden).ends(hidden, state, None, room)
+        return LayerState(own.tail, own.spill + context.spill)
+
+    def _contexts(
+        self, kept: BaseLayer, branches: Branches, width: int, first: int, count: int
+    ) -> LayerState:
+        """Return what stands before branches, as contexts of their own.
+
+        Their spill (N, D, count) is that at positions first .. first + count - 1 of the branches:
+        that of the base sequence without the part of `width` positions which the branch replaces.
+        """
+        tail = _window(kept.projected, branches, 0, self.past)
+        places = torch.stack([branches.rows, branches.starts], dim=1)
+        some, index = places.unique(dim=0, return_inverse=True)
+        alike = Branches(some[:, 0], some[:, 1], branches.ids[:0])
+        replaced = _window(kept.signal, alike, 0, width)
+        filters, stop = self.engine.filters, first + count
+        if count == 1:
+            backwards = filters.taps(self.index, stop).flip(1)
+            read = min(width, stop)
+            own = torch.einsum("ndm,dm->nd", replaced[..., :read], backwards[:, :read])[..., None]
+        else:
+            own = self._convolved(replaced, stop)[..., first:]
+        spill = _window(kept.mixed, alike, first, count) - own
+        return LayerState(tail, spill[index])
 
     def _first(
         self, base: BaseStates, kept: BaseLayer, branches: Branches, room: int
@@ -346,14 +378,16 @@ class _Layer:
         return *self.block.mixer.gates(projected), projected
 
     def _project(self, hidden: Tensor | None, ids: Tensor) -> Tensor:
-        """Return projections (B, 3D, L); those of the first layer are looked up by token."""
+        """Return projections (B, 3D, L); those of the first layer follow from the tokens."""
         block = self.block
         if self.index > 0:
             assert hidden is not None
             return block.mixer.project(block.norm1(hidden))
         words = self.engine.model.get_input_embeddings().weight[None]
-        table = block.mixer.project(block.norm1(words))[0]
-        return table[:, ids].transpose(0, 1)
+        table = block.mixer.project(block.norm1(words))
+        # A product with indicators is exact, and faster than a look-up along the channels.
+        which = table.new_zeros(len(ids), len(words[0]), ids.shape[1]).scatter_(1, ids[:, None], 1)
+        return table @ which
 
     def _convolved(self, signal: Tensor, length: int) -> Tensor:
         """Convolve (B, D, L) with the layer's filter; return `length` positions."""
@@ -362,7 +396,10 @@ class _Layer:
         spectrum = filters.spectrum(self.index, length, size)
         if spectrum is None or signal.device.type != "cpu":
             return long_convolution(signal, filters.taps(self.index, length), spectrum)
-        return transformed(F.pad(signal, (0, size - own)), spectrum, 0, length)
+        padded = signal.new_empty(*signal.shape[:2], size)
+        padded[..., :own] = signal
+        padded[..., own:] = 0
+        return transformed(padded, spectrum, 0, length)
 
     def _leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
         layer: ModuleLayer | CPULayer = self.engine.layer(self.index, hidden)
@@ -377,7 +414,7 @@ def _window(values: Tensor, branches: Branches, shift: int, width: int) -> Tenso
         values = F.pad(values, (0, missing))
     if (starts == starts[0]).all():
         start = int(starts[0])
-        return values[branches.rows, :, start : start + width]
+        return values[:, :, start : start + width].index_select(0, branches.rows)
     return values.unfold(2, width, 1)[branches.rows, :, starts]
 
 
