@@ -1,16 +1,17 @@
-# Three commands: `make demo`, `make test`, `make check`. Each builds the environment it needs.
+# `make demo`, `make test`, `make check`, `make docs`: each builds the environment it needs.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test check
+.PHONY: help demo test check docs
 
 help:
 	@echo "make demo    soft prompts on a synthetic task, offline, with a picture (under 5 minutes)"
 	@echo "make test    all tests"
 	@echo "make check   format, lint and types"
+	@echo "make docs    the documentation as a site in site/, readable without a network"
 
 demo: $(INSTALLED)
 	$(BIN)/python -m experiments.demo
@@ -22,6 +23,9 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Built again whenever what is to be installed changes; constraints.txt fixes every version.
 $(INSTALLED): pyproject.toml constraints.txt

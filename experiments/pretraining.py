@@ -1,6 +1,7 @@
 """Pretraining runs side by side.
 
 Usage:
+
     python -m experiments.pretraining curves runs=[NAME=DIR,...] [out=DIR]
     python -m experiments.pretraining genomes models=[NAME=DIR,...] held_out=[NAME=FASTA,...]
 

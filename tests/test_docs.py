@@ -1,4 +1,4 @@
-"""The examples in docs/extending.md work as they stand there."""
+"""The examples of the guides work as they stand there."""
 
 import gzip
 import re
@@ -12,9 +12,9 @@ from icl.config.options import RunConfig, TaskConfig, resolve
 from icl.methods.catalog import METHODS
 from tasks.catalog import TASKS
 
-GUIDE = Path(__file__).resolve().parents[1] / "docs" / "extending.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 TESTED = re.compile(r"<!-- tested: (\w+) -->\n+```python\n(.*?)```", re.DOTALL)
-BLOCKS = dict(TESTED.findall(GUIDE.read_text()))
+BLOCKS = dict(sum((TESTED.findall(page.read_text()) for page in DOCS.rglob("*.md")), []))
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def scratch(monkeypatch):
 
 
 def execute(name: str) -> str:
-    exec(compile(BLOCKS[name], f"{GUIDE}: {name}", "exec"), {"__name__": f"guide_{name}"})
+    exec(compile(BLOCKS[name], f"guide: {name}", "exec"), {"__name__": f"guide_{name}"})
     return BLOCKS[name]
 
 
@@ -57,7 +57,7 @@ def run_once(task: str, method: str, folder: Path, data: Path | None = None):
 
 
 def test_every_marked_block_is_run_here():
-    assert set(BLOCKS) == {"method", "task"}
+    assert set(BLOCKS) == {"method", "package", "task"}
 
 
 def test_a_method_is_one_decorated_class(scratch, tmp_path):
@@ -76,6 +76,13 @@ def test_a_task_is_at_most_five_lines(scratch, tmp_path):
     splits = TASKS.get("my_set").splits(0, tmp_path)
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [70, 10, 20]
     assert splits.origin.startswith("70/10/20 of my own table (my_set.tsv.gz)")
+
+
+def test_a_task_of_a_package_is_a_function(scratch, tmp_path):
+    execute("package")
+    report = run_once("my_motif", "kmer_logreg", tmp_path)
+    rows = report.setup.n_train + report.setup.n_val + report.setup.n_test
+    assert 590 <= rows <= 600 and report.outcome.metrics["accuracy"].value > 0.6
 
 
 def test_the_method_learns_the_task(scratch, tmp_path):

@@ -1,6 +1,7 @@
 """Time and memory of prompts and of pretraining, measured on this machine.
 
 Usage:
+
     python -m experiments.speed prompt [key=value ...]     (prompt --help lists the options)
     python -m experiments.speed k_shot [key=value ...]
     python -m experiments.speed channel [key=value ...]
