@@ -1,7 +1,8 @@
 """The parameters of a soft prompt: learned vectors around the query, and offsets per class.
 
-Source: Lester et al. 2021 (arXiv 2104.08691) for vectors in front of the query; Li and Liang 2021
-(arXiv 2101.00190) and Liu et al. 2022 (arXiv 2110.07602) for vectors in every layer.
+Sources: Lester et al. 2021 (arXiv 2104.08691) for vectors in front of the query; Li and Liang 2021
+(arXiv 2101.00190) and Liu et al. 2022 (arXiv 2110.07602) for vectors in every layer; Kang et al.
+2025 (arXiv 2503.03499) for offsets of a recurrent model's state.
 """
 
 from dataclasses import dataclass
@@ -21,19 +22,20 @@ Init = Literal["nucleotides", "normal"]
 
 @dataclass(frozen=True)
 class PromptShape:
-    """Vectors before and after the query, and the further layers that have additions there."""
+    """Vectors before and after the query, further layers with additions, layers with an offset."""
 
     before: int
     after: int
     layers: int
+    state_layers: int = 0
 
     @classmethod
-    def of(cls, prompt_tokens: int, placement: Placement, layers: int) -> "PromptShape":
+    def of(
+        cls, prompt_tokens: int, placement: Placement, layers: int, state_layers: int = 0
+    ) -> "PromptShape":
         """Divide a budget of prompt tokens; `split` gives the odd one to the end."""
-        if placement == "split":
-            return cls(prompt_tokens // 2, prompt_tokens - prompt_tokens // 2, layers)
-        before = prompt_tokens if placement == "before" else 0
-        return cls(before, prompt_tokens - before, layers)
+        before = {"before": prompt_tokens, "after": 0, "split": prompt_tokens // 2}[placement]
+        return cls(before, prompt_tokens - before, layers, state_layers)
 
 
 class SoftPrompt(nn.Module):
@@ -44,11 +46,12 @@ class SoftPrompt(nn.Module):
         after: (P2, D), after the query's [SEP].
         deep_before: (layers, P1, D), added at the same positions to the inputs of later layers.
         deep_after: (layers, P2, D), likewise.
+        state: (n_layer, D), added to the output of the long convolutions; None without any.
         offset: (C,), added to the scores of the label words.
     """
 
     def __init__(self, model: HyenaDNA, shape: PromptShape, classes: int, init: Init, seed: int):
-        """Draw the vectors; additions and offsets start at 0.
+        """Draw the vectors; additions and all offsets start at 0.
 
         Args:
             model: The backbone that will read the prompt.
@@ -72,6 +75,9 @@ class SoftPrompt(nn.Module):
         width = words.shape[1]
         self.deep_before = nn.Parameter(torch.zeros(shape.layers, shape.before, width))
         self.deep_after = nn.Parameter(torch.zeros(shape.layers, shape.after, width))
+        self.state: nn.Parameter | None = None
+        if shape.state_layers:
+            self.state = nn.Parameter(torch.zeros(shape.state_layers, width))
         self.offset = nn.Parameter(torch.zeros(classes))
 
     @property
@@ -91,6 +97,11 @@ class SoftPrompt(nn.Module):
         with torch.no_grad():
             self.before.copy_(embedded[: len(self.before)])
             self.after.copy_(embedded[len(self.before) :])
+
+    @property
+    def changes_queries(self) -> bool:
+        """Whether the states of a query depend on what is learned."""
+        return len(self.before) > 0 or self.state is not None
 
     def set_offset(self, offset: np.ndarray) -> None:
         """Set the offsets to the values of an array (C,)."""

@@ -115,6 +115,27 @@ class PrefixEngine:
                 stacklevel=2,
             )
 
+    def offset_state(self, offsets: Tensor, room: int) -> PrefixState:
+        """Return an empty context that adds offsets to the long convolutions behind it.
+
+        A context reaches later positions as an addend to the long convolution's output, its spill;
+        a constant addend is a state offset (State-offset Tuning, Kang et al. 2025, arXiv
+        2503.03499), in values and in gradients.
+
+        Args:
+            offsets: (n_layer, D), added at every position that follows.
+            room: How many positions may follow.
+        """
+        width = self.model.config.d_model
+        layers = [
+            LayerState(
+                offset.new_zeros(1, 3 * width, block.mixer.past),
+                offset[None, :, None].expand(1, width, room),
+            )
+            for block, offset in zip(self.blocks, offsets, strict=True)
+        ]
+        return PrefixState(tuple(layers), 0, room)
+
     def extend(
         self,
         state: PrefixState | None,

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
-from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState, Targets
+from backbone.engine.prefix import PrefixEngine, PrefixState, Targets
 from backbone.hyena.model import HyenaDNA
 from backbone.hyena.tokenizer import NUCLEOTIDES, encode_dna
 from icl.inference.batches import Batch
@@ -98,9 +98,7 @@ class ChannelScorer:
         Args:
             parts: In their order, token ids (S,) or vectors (P, D); empty ones are skipped.
             room: Positions that may follow.
-            state_offsets: (n_layer, D), added to the output of every layer's long convolution, at
-                every position of the context and of what follows (State-offset Tuning, Kang et al.
-                2025, arXiv 2503.03499).
+            state_offsets: (n_layer, D), of `PrefixEngine.offset_state`.
             additions: (n_layer - 1, P, D), added to the inputs of the layers above the first at the
                 positions of the first part (deep prompts).
 
@@ -112,7 +110,9 @@ class ChannelScorer:
         """
         parts = [part for part in parts if len(part)]
         room_behind = room + sum(map(len, parts))
-        state = None if state_offsets is None else self._offset_state(state_offsets, room_behind)
+        state = (
+            None if state_offsets is None else self.engine.offset_state(state_offsets, room_behind)
+        )
         for i, part in enumerate(parts):
             room_behind -= len(part)
             state = self.engine.extend(
@@ -145,22 +145,6 @@ class ChannelScorer:
         matches = F.pad(ids[:, 1:], (0, 1), value=-1)[..., None] == self.letters
         inside = torch.arange(1, ids.shape[1] + 1, device=ids.device) < lengths[:, None]
         return Targets(self.letters, matches.int().argmax(-1), matches.any(-1) & inside)
-
-    def _offset_state(self, offsets: Tensor, room: int) -> PrefixState:
-        """Return an empty context that adds the offsets to every long convolution behind it.
-
-        A context reaches later positions as an addend to the long convolution's output, its spill;
-        a constant addend is a state offset, in values and in gradients.
-        """
-        blocks, width = self.model.backbone.layers, self.model.config.d_model
-        layers = [
-            LayerState(
-                offset.new_zeros(1, 3 * width, block.mixer.past),  # type: ignore[union-attr]
-                offset[None, :, None].expand(1, width, room),
-            )
-            for block, offset in zip(blocks, offsets, strict=True)
-        ]
-        return PrefixState(tuple(layers), 0, room)
 
 
 def normalise(log_likelihood: Tensor, bases: Tensor, normalisation: str) -> Tensor:
@@ -220,9 +204,10 @@ class ChannelReader:
     def contexts(self, room: int) -> list[PrefixState | None]:
         """Return each class's context, with `room` positions behind it.
 
-        Contexts without learned vectors are encoded once and kept.
+        Contexts of which nothing is learned are encoded once and kept.
         """
-        if self.prompt.changes_states:
+        weights = self.scorer.model.parameters()
+        if self.prompt.changes_states or any(p.requires_grad for p in weights):
             return self._encode(room)
         if self._frozen_room < room:
             most = self.longest_query
@@ -255,7 +240,7 @@ class ChannelReader:
             hidden = engine.encode(context, vectors)[0, :-1]
             logits = hidden @ model.lm_head.weight[self.scorer.letters].t()
             likelihoods.append((logits.log_softmax(-1) * targets).sum())
-        bases = targets.detach().sum()[None]
+        bases = targets.sum()[None]
         normalised = normalise(torch.stack(likelihoods)[None], bases, self.normalisation)[0]
         return self.prompt.log_scale.exp() * normalised + self.prompt.offset
 

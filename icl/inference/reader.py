@@ -62,9 +62,12 @@ class LabelWordScorer:
             One state for all rows; None if nothing stands in front.
         """
         state = None
+        if prompt.state is not None:
+            everything = len(prompt.before) + len(demonstrations) + room
+            state = self.engine.offset_state(prompt.state, everything)
         if len(prompt.before):
             state = self.engine.extend(
-                None,
+                state,
                 prompt.before[None],
                 len(demonstrations) + room,
                 additions=prompt.additions_before(),
@@ -173,13 +176,13 @@ class PromptReader:
 
     @property
     def learns_before(self) -> bool:
-        """Whether learned vectors precede the query, so that its states change with them."""
-        return len(self.prompt.before) > 0
+        """Whether the states of a query change with what is learned."""
+        return self.prompt.changes_queries
 
     def prefix(self, room: int) -> PrefixState | None:
         """Return the state of the shared prefix, with `room` positions after it.
 
-        A prefix without learned vectors is encoded once and kept.
+        A prefix of which nothing is learned is encoded once and kept.
         """
         if self.learns_before:
             return self.scorer.prefix(self.prompt, self.shared, room)

@@ -271,7 +271,8 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         model, config = self.context.load_backbone(), self.config
         layers = model.config.n_layer - 1 if self.deep else 0
         placement, init = cast(Placement, config.placement), cast(Init, config.init)
-        shape = PromptShape.of(self.prompt_tokens or 0, placement, layers)
+        state_layers = model.config.n_layer if self.state_offsets else 0
+        shape = PromptShape.of(self.prompt_tokens or 0, placement, layers, state_layers)
         prompt = SoftPrompt(model, shape, len(self.context.labels), init, self.context.seed)
         return PromptReader(
             LabelWordScorer(model, self.verbalizer),

@@ -13,10 +13,13 @@ from icl.methods.soft_prompt import PromptTuning, SoftPromptConfig
 
 @dataclass
 class StatePromptConfig(SoftPromptConfig):
-    """How the offsets are tuned; they are read through the channel."""
+    """How the offsets are tuned, and how the answer is read."""
 
     readout: str = option(
-        "channel", "the query behind the offsets of each class", choices=("channel",)
+        "channel",
+        "channel: the query behind the offsets of each class; direct, last or mean: one set of "
+        "offsets, and label words",
+        choices=("channel", "direct", "last", "mean"),
     )
 
 
@@ -32,7 +35,8 @@ class StatePrompt(PromptTuning):
 
     This is no token prompt: in every layer and for every class a vector of D numbers is added to
     the long convolution's output before the gate, at every position of context and query. With
-    `prompt_tokens` the class has as many vectors in front too. The offsets start at 0.
+    `prompt_tokens` the class has as many vectors in front too. The offsets start at 0. Without
+    the channel there is one set of offsets for all classes, and label words answer.
     """
 
     state_offsets = True

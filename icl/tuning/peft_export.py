@@ -57,7 +57,8 @@ def save_prompt(model: HyenaDNA, prompt: SoftPrompt, words: Sequence[str], folde
         Whether PEFT has the form.
     """
     tokens = len(prompt.before)
-    if not tokens or len(prompt.after) or len(prompt.deep_before):
+    other = len(prompt.after) + len(prompt.deep_before) + (prompt.state is not None)
+    if not tokens or other:
         return False
     from peft import PromptTuningConfig
 

@@ -66,6 +66,10 @@ class TunedMethod(StrandMethod[TunedConfigT]):
         """Fit what has a closed form, with the best epoch's weights in place."""
         return None
 
+    def judged(self, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the scores of validation rows by which an epoch is chosen."""
+        return scores
+
     @property
     def module(self) -> nn.Module:
         """The module in its present state."""
@@ -83,7 +87,8 @@ class TunedMethod(StrandMethod[TunedConfigT]):
             return self.steps(train, stream(self.context.seed, "tuning steps", epoch))
 
         def judge() -> tuple[float, float]:
-            return TASK_KINDS[self.context.kind].validate(self.scores(val), truth(val))
+            scores = self.judged(self.scores(val), truth(val))
+            return TASK_KINDS[self.context.kind].validate(scores, truth(val))
 
         metric = TASK_KINDS[self.context.kind].validation
         best = tune(

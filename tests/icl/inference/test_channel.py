@@ -41,9 +41,9 @@ def padded(sequences: list[str]) -> tuple[Tensor, Tensor]:
     return ids, torch.tensor([len(row) for row in rows])
 
 
-def vectors(*shape: int, seed: int) -> Tensor:
+def vectors(*shape: int, seed: int, width: int = 8) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, 8, generator=generator, dtype=torch.float64)
+    return torch.randn(*shape, width, generator=generator, dtype=torch.float64)
 
 
 def plain_states(model: HyenaDNA, whole: Tensor, offsets: Tensor) -> Tensor:

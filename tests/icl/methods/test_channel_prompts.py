@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import log_softmax
 
 from backbone.common.errors import InputError
 from backbone.common.streams import stream
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
+from backbone.hyena.tokenizer import SEP, encode_dna
 from icl.inference.channel import NORMALISATIONS, ChannelQuerySet, fitted
 from icl.method import Context
 from icl.methods.few_shot import FewShot, FewShotConfig
@@ -15,6 +17,7 @@ from icl.methods.soft_prompt import SoftPromptConfig, SoftPromptMethod
 from icl.methods.state_prompt import StatePrompt, StatePromptConfig
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example
+from tests.icl.inference.test_channel import plain_states, vectors
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +133,23 @@ def test_few_shot_fits_a_scale_to_validation_rows_and_keeps_it(model):
     again = made()
     again.load_state(method.state())
     np.testing.assert_array_equal(again.scores(rows(20, 3)), scores)
+
+
+@pytest.mark.parametrize(("readout", "placement"), [("direct", "after"), ("mean", "before")])
+def test_state_offsets_read_directly_are_added_at_every_position(model, readout, placement):
+    made = build(model, "state", readout=readout, placement=placement, strands="forward")
+    made.prepare(rows(8, 1), rows(4, 2))
+    prompt = made.reader().prompt
+    with torch.no_grad():
+        for i, parameter in enumerate((prompt.state, prompt.before, prompt.after)):
+            parameter.copy_(0.3 * vectors(*parameter.shape[:-1], seed=i, width=16))
+    query = rows(1, 3)[0].sequence
+    ids = torch.from_numpy(encode_dna(query)).long()
+    sep = model.embed(torch.tensor([SEP]))
+    whole = torch.cat([prompt.before, model.embed(ids), sep, prompt.after]).detach()
+    states = plain_states(model, whole, prompt.state.detach())[0]
+    read = states[-1] if readout == "direct" else states[len(prompt.before) :][: len(query)].mean(0)
+    words = made.verbalizer.ids[:, 0]
+    expected = model.logits(read)[words].log_softmax(-1)
+    np.testing.assert_allclose(made.scores([Example(query, 0)])[0], expected, atol=1e-4)
+    assert made.trainable_parameters == (2 + 3) * 16 + 2

@@ -31,6 +31,10 @@ OPTIONS = {
     "few_shot, channel": dict(readout="channel"),
     "soft_prompt, channel": dict(readout="channel", lr=0.05, epochs=12, rows=16),
     "deep_prompt, channel": dict(readout="channel", lr=0.05, epochs=12, rows=16),
+    "instruction_tuning, channel": dict(
+        readout="channel", lr=0.01, epochs=4, rows=8, tuning_samples=48
+    ),
+    "state_prompt, direct": dict(readout="direct", lr=0.05, epochs=12, rows=16),
 }
 """By method; a name with a comma is a further way to use the method before it."""
 
@@ -52,6 +56,7 @@ PARAMETERS = {
     "few_shot, channel": 2,
     "soft_prompt, channel": 2 * BUDGETS["prompt_tokens"] * D_MODEL + 1 + 2,
     "deep_prompt, channel": 2 * 2 * BUDGETS["prompt_tokens"] * D_MODEL + 1 + 2,
+    "state_prompt, direct": (2 + BUDGETS["prompt_tokens"]) * D_MODEL + 2,
     "zero_shot": 2,
 }
 """Learned parameters, by hand; methods that tune weights are counted in their own tests."""
@@ -61,7 +66,7 @@ UNTAUGHT = {"few_shot", "few_shot, channel", "length_only", "majority", "zero_sh
 
 UNDERIVED = {
     *("embedding_knn", "gc_only", "kmer_knn", "kmer_logreg", "length_only", "majority", "markov"),
-    *("fine_tune", "ia3", "instruction_tuning", "lora"),
+    *("fine_tune", "ia3", "instruction_tuning", "instruction_tuning, channel", "lora"),
 }
 """Methods without derivatives by their input's letters."""
 

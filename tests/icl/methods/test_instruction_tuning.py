@@ -107,6 +107,45 @@ def test_answers_are_those_of_the_plain_tuned_model_behind_training_rows(model, 
     assert method.details["demonstrations_shown"] == 4
 
 
+@pytest.mark.parametrize("adapter", ["none", "lora"])
+def test_the_channel_reads_queries_behind_each_class_under_the_tuned_weights(model, adapter):
+    method = build(model, words=None, adapter=adapter, lr=0.01, readout="channel")
+    method.fit(rows(30, seed=1), rows(8, seed=2))
+    tuned = merge_adapter(method.module)
+    state = method.state()
+    letters = state["demonstrations.letters"].tobytes().decode()
+    ends = np.cumsum(state["demonstrations.lengths"])
+    shown = [letters[e - n : e] for n, e in zip(state["demonstrations.lengths"], ends, strict=True)]
+    front: list[list[int]] = [[], []]
+    for sequence, label in zip(shown, state["demonstrations.labels"], strict=True):
+        front[label] += [TOKEN_ID[c] for c in sequence] + [SEP]
+    nucleotides = [TOKEN_ID[c] for c in "ACGT"]
+    for example in rows(2, seed=3):
+        scores = []
+        for strand in (example.sequence, reverse_complement(example.sequence)):
+            query = [TOKEN_ID[c] for c in strand]
+            for before in front:
+                logits = tuned(torch.tensor([[*before, *query]])).logits[0, len(before) :]
+                likely = logits[:, nucleotides].log_softmax(-1)
+                index = [nucleotides.index(token) for token in query[1:]]
+                total = sum(float(likely[t, i]) for t, i in enumerate(index))
+                scores.append(total / len(index) ** 0.5)
+        mean = torch.tensor(scores).reshape(2, 2).mean(0).double()
+        expected = (float(state["scale"]) * mean + torch.from_numpy(method.offset)).log_softmax(0)
+        np.testing.assert_allclose(method.scores([example])[0], expected, atol=1e-4)
+
+
+def test_queries_of_a_channel_step_stand_behind_rows_that_are_none_of_them(model):
+    train = rows(30, seed=1)
+    method = build(model, words=None, readout="channel")
+    first, again, other = (
+        {d.sequence for d in method._demonstrations_for(train[:8], train, seed).shared()}
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other and len(first) == 4
+    assert not first & {e.sequence for e in train[:8]}
+
+
 def test_a_control_reaches_the_prompts_of_tuning_and_of_scoring(model):
     train = rows(30, seed=1)
     method = build(model, control="query_alone")
