@@ -24,10 +24,12 @@ class Watch:
         progress: Called after each epoch; what it raises ends the run.
         claim: Holds the run's hash until its report is there, so that no other process does the
             same run meanwhile.
+        start: Called before a run starts that has not finished before; what it raises ends the run.
     """
 
     progress: Callable[[Progress], None] = silent
     claim: Callable[[str], AbstractContextManager[object]] = nullcontext
+    start: Callable[[], None] = lambda: None
 
 
 ALONE = Watch()

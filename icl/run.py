@@ -80,6 +80,7 @@ def run(
     config: RunConfig,
     watch: Watch = ALONE,
     read: Callable[[RunConfig, Task], Splits] = divided,
+    load: "Callable[[str, str], HyenaDNA] | None" = None,
 ) -> list[Finished]:
     """Do what a configuration asks for: `seeds` runs, then as many of every control.
 
@@ -90,6 +91,7 @@ def run(
         config: The options.
         watch: What else sees the runs.
         read: Returns the rows of the task, divided; `icl.rows.Divisions` keeps them between calls.
+        load: Returns a backbone by its name and device; `shared_backbone` if not given.
 
     Raises:
         InputError: If options, data or backbone cannot be used; nothing is then written.
@@ -103,7 +105,7 @@ def run(
     for one in [config, *(replace(config, control=name) for name in config.controls)]:
         load_backbone = functools.cache(
             functools.partial(
-                shared_backbone, controlled_backbone(one.backbone, one.control), one.device
+                load or shared_backbone, controlled_backbone(one.backbone, one.control), one.device
             )
         )
         for seed in range(config.seed, config.seed + config.seeds):
@@ -153,6 +155,7 @@ def _run_once(
                         f"{runs / earlier} is of an earlier version of the code, whose results may "
                         f"differ; the run is done again in {runs / name}"
                     )
+        watch.start()
         if weights:
             _check_backbone(config, load_backbone, rows.train[0].sequence)
         method.prepare(rows.train, rows.val)

@@ -6,8 +6,10 @@ A cell is one run of a table. Runs with the same key differ only in their seeds 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,13 +20,17 @@ from backbone.common.files import write_text
 from backbone.common.options import option, read_options
 from icl.config.options import RunConfig
 from icl.methods.catalog import METHODS
+from icl.progress import Watch
 from icl.reporting.report import correct_rows
 from icl.rows import Divisions
-from icl.run import Finished, run
+from icl.run import Finished, run, shared_backbone
 from tasks.kinds import TASK_KINDS
 from tasks.registry import TaskConfig
 
 Key = tuple[object, ...]
+BACKBONES = 8
+"""Backbones that are kept between runs."""
+
 Table = dict[Key, list[Finished]]
 """Finished runs by the row of the table that they belong to."""
 
@@ -125,55 +131,110 @@ def run_cells(
 ) -> Table:
     """Do all runs in their order; finished ones are not repeated.
 
-    The rows of a task are read once for all runs that follow each other on it.
+    The rows of a task are read once for all runs that follow each other on it, and a backbone is
+    loaded once.
 
     Args:
         cells: The runs.
         show: Called with two lines about every run.
-        minutes: Time after which no further run is started, but for the first; the next call does
-            the rest.
+        minutes: Time after which no further run is started, but for the first; finished ones are
+            still read, and the next call does the rest.
         left_out: Takes the keys of runs whose rows or demonstrations do not fit, with the reason;
             without it the first such run is an error.
 
     Returns:
         The finished runs by key, each key's in their order.
     """
-    end = None if minutes is None else time.monotonic() + 60 * minutes
+    clock = _Clock(None if minutes is None else time.monotonic() + 60 * minutes)
+    watch, forecast = Watch(start=clock.start), Forecast(cell.key for cell in cells)
+    read, load = Divisions(), lru_cache(BACKBONES)(shared_backbone)
     table: Table = {}
-    seconds: dict[Key, float] = {}
-    read = Divisions()
+    waiting = 0
     for number, cell in enumerate(cells, start=1):
-        if table and end is not None and time.monotonic() > end:
-            show(f"{len(cells) - number + 1} runs are left; the same command continues with them")
-            break
-        left = seconds_left(seconds, [later.key for later in cells[number - 1 :]])
-        rest = "" if left is None else f"; at most about {left / 60:.0f} min left"
-        show(f"[{number}/{len(cells)}] {cell.title}{rest}")
+        if not clock.is_over:
+            show(f"[{number}/{len(cells)}] {cell.title}{forecast}")
         try:
-            (done,) = run(cell.config, read=read)
+            (done,) = run(cell.config, watch, read, load)
+        except OutOfTime:
+            waiting += 1
         except DoesNotFit as reason:
             if left_out is None:
                 raise
             left_out[cell.key] = str(reason)
+            forecast.ran(cell.key, 0.0)
             show(f"    left out: {reason}")
-            continue
-        known = " (finished before)" if done.was_there else ""
-        metric = TASK_KINDS[done.report.setup.kind].metrics[0]
-        show(f"    {metric} {done.report.outcome.metrics[metric]}{known}")
-        table.setdefault(cell.key, []).append(done)
-        seconds[cell.key] = done.report.environment.seconds
+        else:
+            table.setdefault(cell.key, []).append(done)
+            forecast.ran(cell.key, done.report.environment.seconds)
+            if not clock.is_over:
+                show(f"    {_result(done)}")
+    if waiting:
+        show(f"{waiting} runs are left; the same command continues with them")
     return table
 
 
-def seconds_left(known: Mapping[Key, float], remaining: Sequence[Key]) -> float | None:
-    """Return how long the remaining runs will take, from the last run of each key.
+def _result(done: Finished) -> str:
+    """Return the first metric of a run, and whether it was there before."""
+    metric = TASK_KINDS[done.report.setup.kind].metrics[0]
+    known = " (finished before)" if done.was_there else ""
+    return f"{metric} {done.report.outcome.metrics[metric]}{known}"
 
-    A key that has not run yet counts as the mean of those that have; None if there is none.
+
+class OutOfTime(Exception):
+    """No further run is to be started."""
+
+
+@dataclass
+class _Clock:
+    """Stops runs from being started after `end`, but for the first."""
+
+    end: float | None
+    started: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further run is started."""
+        return bool(self.started) and self.end is not None and time.monotonic() > self.end
+
+    def start(self) -> None:
+        if self.is_over:
+            raise OutOfTime
+        self.started += 1
+
+
+class Forecast:
+    """How long the remaining runs will take, from the last run of each key.
+
+    A key that has not run yet counts as the mean of those that have.
     """
-    if not known:
-        return None
-    mean = sum(known.values()) / len(known)
-    return sum(known.get(key, mean) for key in remaining)
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        """Count the runs of each key."""
+        self._left = Counter(keys)
+        self._seconds: dict[Key, float] = {}
+        self._unknown, self._known = self._left.total(), 0.0
+
+    def ran(self, key: Key, seconds: float) -> None:
+        """Take note that a run of a key took so many seconds."""
+        if key in self._seconds:
+            self._known -= self._seconds[key] * self._left[key]
+        else:
+            self._unknown -= self._left[key]
+        self._left[key] -= 1
+        self._seconds[key] = seconds
+        self._known += seconds * self._left[key]
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it will take; None before the first run."""
+        if not self._seconds:
+            return None
+        return self._known + self._unknown * sum(self._seconds.values()) / len(self._seconds)
+
+    def __str__(self) -> str:
+        """Return the end of a line; empty before the first run."""
+        left = self.seconds
+        return "" if left is None else f"; at most about {left / 60:.0f} min left"
 
 
 def correct(runs: Sequence[Finished]) -> list[np.ndarray]:

@@ -137,6 +137,8 @@ def cells(options: Options, words: MethodOptions) -> list[Cell]:
     """
     lines = lines_of(options)
     read = Divisions()
+    given = default_options(TASKS.get(options.tasks[0]).name)
+    configs = {line: _config(options, given, line, words) for line in lines}
     found = []
     for name in options.tasks:
         task = default_options(TASKS.get(name).name)
@@ -144,16 +146,14 @@ def cells(options: Options, words: MethodOptions) -> list[Cell]:
             raise InputError(f"task={name} has no classes that demonstrations could show")
         n_train = options.n_train
         if n_train is not None:
-            config = _config(options, task, lines[0], words)
-            rows = len(read(config, build_task(task)).train)
+            rows = len(read(replace(configs[lines[0]], task=task), build_task(task)).train)
             n_train = n_train if n_train < rows else None
         for seed in range(options.draws):
             for shots in sorted(set(options.shots)):
                 for line in lines:
                     if line.control and shots not in (options.control_shots or [shots]):
                         continue
-                    config = _config(options, task, line, words)
-                    config = replace(config, seed=seed, k=shots, n_train=n_train)
+                    config = replace(configs[line], task=task, seed=seed, k=shots, n_train=n_train)
                     found.append(Cell((task.name, line, shots), resolve(config)))
     return found
 

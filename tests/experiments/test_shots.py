@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
+from backbone.common.errors import DoesNotFit
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from experiments.common.cells import run_cells
+from experiments.common.cells import Key, run_cells
 from experiments.common.command import read_words
 from experiments.pictures.shots import draw_means, draw_sets
 from experiments.shots import __main__ as command
@@ -119,6 +120,26 @@ def test_the_context_of_a_class_is_encoded_once(tiny, backbones, tmp_path, monke
     words = ["tasks=[tiny_rows]", f"backbones=[{backbones[0]}]", "lines=[channel]", "controls=[]"]
     run_cells(cells(*read_words(Options, [*words, "draws=1", "shots=[4]", f"out={tmp_path}"])))
     assert len(calls) == 2  # nulls, validation and test rows, both strands
+
+
+def test_when_the_time_is_up_finished_runs_are_read_and_no_other_starts(tiny, tmp_path):
+    words = ["tasks=[tiny_rows]", "lines=[markov]", "shots=[2]", "draws=1", f"out={tmp_path}"]
+    planned = cells(*read_words(Options, words))
+    said: list[str] = []
+    first = run_cells(planned[:2], said.append, minutes=1e-9)
+    assert list(first) == [planned[0].key] and "1 runs are left" in said[-1]
+    second = run_cells([planned[1], planned[2], planned[0]], said.append, minutes=1e-9)
+    assert list(second) == [planned[1].key, planned[0].key] and "1 runs are left" in said[-1]
+    assert [done.was_there for (done,) in second.values()] == [False, True]
+
+
+def test_without_a_place_for_it_what_does_not_fit_is_an_error(tiny, tmp_path):
+    words = ["tasks=[tiny_rows]", "lines=[markov]", "shots=[32]", "draws=1", f"out={tmp_path}"]
+    planned = cells(*read_words(Options, words))
+    with pytest.raises(DoesNotFit, match="class 0 has"):
+        run_cells(planned)
+    left_out: dict[Key, str] = {}
+    assert run_cells(planned, left_out=left_out) == {} and len(left_out) == len(planned)
 
 
 def test_the_lines_and_their_options():

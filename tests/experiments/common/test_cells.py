@@ -1,7 +1,7 @@
 import pytest
 
 from backbone.common.errors import InputError
-from experiments.common.cells import CellOptions, seconds_left
+from experiments.common.cells import CellOptions, Forecast
 from experiments.common.command import command_line, read_words
 from experiments.headline import Options as Headline
 from experiments.lengths import Options
@@ -9,8 +9,14 @@ from experiments.lengths import Options
 
 def test_time_left_goes_by_the_last_run_of_each_key():
     a, b, new = ("a", 1), ("b", 1), ("new", 1)
-    assert seconds_left({}, [a]) is None
-    assert seconds_left({a: 2.0, b: 4.0}, [a, b, new, a]) == 2 + 4 + 3 + 2
+    forecast = Forecast([a, b, new, a, a, b])
+    assert forecast.seconds is None and str(forecast) == ""
+    forecast.ran(a, 3.0)
+    forecast.ran(a, 2.0)
+    assert forecast.seconds == 2 + 2 * 3  # of b and new nothing is known yet
+    forecast.ran(b, 4.0)
+    assert forecast.seconds == 2 + 4 + 3
+    assert str(forecast) == "; at most about 0 min left"
 
 
 @pytest.mark.parametrize(

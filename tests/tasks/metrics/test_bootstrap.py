@@ -9,6 +9,7 @@ from tasks.metrics.bootstrap import (
     interval_without_variation,
     mean_over_divisions,
     mean_over_runs,
+    nested_bootstrap,
     percentile_interval,
     proportion,
 )
@@ -262,3 +263,35 @@ def test_a_mean_leaves_out_what_is_not_defined_and_falls_back_on_rows(mean):
     assert str(mean([Estimate(0.5, np.nan, np.nan, NO_VARIATION)])) == "0.500"
     with pytest.raises(ValueError):
         mean([])
+
+
+def test_a_mean_over_sets_weighs_sets_alike_whatever_their_draws():
+    found = nested_bootstrap([np.array([0.0, 1.0, 1.0, 0.0]), np.array([1.0])])
+    assert found.value == pytest.approx(0.75) and 0.0 <= found.low < 0.75 < found.high <= 1.0
+
+
+def test_the_interval_of_a_mean_over_sets_is_that_of_the_central_limit():
+    """With many sets: their variance over their number, and once more what draws add to it."""
+    random = np.random.default_rng(4)
+    of_set = random.normal(0.6, 0.1, size=(200, 1))
+    values = of_set + random.normal(0, 0.06, size=(200, 3))
+    found = nested_bootstrap(list(values), resamples=4000)
+    variance = values.mean(axis=1).var() + values.var(axis=1).mean() / 3
+    half = 1.96 * np.sqrt(variance / 200)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
+
+
+def test_intervals_over_sets_and_draws_cover_the_truth():
+    random = np.random.default_rng(5)
+    estimates = []
+    for seed in range(300):
+        values = random.normal(0.6, 0.1, size=(35, 1)) + random.normal(0, 0.05, size=(35, 3))
+        estimates.append(nested_bootstrap(list(values), resamples=300, seed=seed))
+    assert 0.91 <= covered(estimates, 0.6) <= 0.985
+
+
+def test_one_set_of_one_draw_has_no_interval_and_none_no_mean():
+    assert not nested_bootstrap([np.array([0.7])]).has_interval
+    for nothing in ([], [np.zeros(0)]):
+        with pytest.raises(ValueError, match="over no sets, or over a set without draws"):
+            nested_bootstrap(nothing)
