@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING
 
 from backbone.common.options import option
 from icl.method import KINDS, method
-from icl.tuning.adapter_method import AdapterMethod
+from icl.tuning.adapter_method import AdapterConfig, AdapterMethod
 from icl.tuning.adapters import ia3_config
-from icl.tuning.tuned_method import TunedConfig
 
 if TYPE_CHECKING:
     from peft import IA3Config
 
 
 @dataclass
-class Ia3Options(TunedConfig):
+class Ia3Options(AdapterConfig):
     """How the scales are tuned."""
 
     lr: float = option(1e-2, "peak learning rate", above=0)

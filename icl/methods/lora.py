@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING
 
 from backbone.common.options import option
 from icl.method import KINDS, method
-from icl.tuning.adapter_method import AdapterMethod
+from icl.tuning.adapter_method import AdapterConfig, AdapterMethod
 from icl.tuning.adapters import lora_config
-from icl.tuning.tuned_method import TunedConfig
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
 
 @dataclass
-class LoraOptions(TunedConfig):
+class LoraOptions(AdapterConfig):
     """The adapter's size, and how it is tuned."""
 
     lr: float = option(3e-3, "peak learning rate", above=0)

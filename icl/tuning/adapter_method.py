@@ -1,36 +1,71 @@
 """A frozen backbone with a small PEFT adapter, answering with label words, without demonstrations.
 
-Tasks of other kinds than classes, for which there are no label words, have a linear head.
+Tasks of other kinds than classes, for which there are no label words, have a linear head. Under the
+channel readout learned vectors of each class stand before the query, tuned with the adapter.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from torch import nn
 
+from backbone.common.errors import InputError
+from backbone.common.options import option
+from backbone.common.streams import stream
 from icl.inference.batches import check_lengths
+from icl.inference.channel import ChannelReader, ReadoutConfig, fitted
 from icl.inference.reader import PromptReader, reader_without_vectors
+from icl.method import Context
 from icl.tuning.adapters import backbone_of, copy_with_adapter
+from icl.tuning.channel_copy import ChannelCopy
 from icl.tuning.label_word_tuning import ADVICE, LabelWordTuning
 from icl.tuning.loop import Step
 from icl.tuning.peft_export import ADAPTER, save_adapter
 from icl.tuning.pooled_head import PooledHead, head_scores, head_steps
-from icl.tuning.tuned_method import TunedConfigT, in_parts
-from tasks.task import Example
+from icl.tuning.tuned_method import TunedConfig, in_parts
+from tasks.task import Example, subset
 
 if TYPE_CHECKING:
     from peft import IA3Config, LoraConfig
 
 
-class AdapterMethod(LabelWordTuning[TunedConfigT]):
+@dataclass
+class AdapterConfig(TunedConfig, ReadoutConfig):
+    """How an adapter is tuned, and how the answer is read."""
+
+    class_vectors: int = option(
+        16, "with readout=channel, learned vectors of each class before the query", least=1
+    )
+    validation_samples: int = option(
+        256, "with readout=channel, most validation rows that choose the epoch", least=1
+    )
+
+
+AdapterConfigT = TypeVar("AdapterConfigT", bound=AdapterConfig)
+
+
+class AdapterMethod(LabelWordTuning[AdapterConfigT]):
     """The base of LoRA and IA3.
 
     The adapter leaves the implicit filters alone, so the engine that caches them is exact here
     while the adapter is tuned too.
     """
+
+    def __init__(self, config: AdapterConfigT, context: Context) -> None:
+        """Check the options; the backbone is copied when it is needed."""
+        super().__init__(config, context)
+        if self.reads_channel and self.has_head:
+            raise InputError("method.readout=channel compares classes: this task has none")
+        self._normalisation = config.normalisation
+
+    @property
+    def reads_channel(self) -> bool:
+        """Whether the query is read behind learned vectors of each class."""
+        return self.config.readout == "channel"
 
     @property
     def has_head(self) -> bool:
@@ -44,12 +79,49 @@ class AdapterMethod(LabelWordTuning[TunedConfigT]):
     def build(self) -> nn.Module:
         """Copy the backbone and insert the adapter."""
         copy = copy_with_adapter(self.context.load_backbone(), self.adapter(), self.context.seed)
-        return PooledHead(copy, len(self.context.labels)) if self.has_head else copy
+        classes = len(self.context.labels)
+        if self.reads_channel:
+            return ChannelCopy(copy, classes, self.config.class_vectors, self.context.seed)
+        return PooledHead(copy, classes) if self.has_head else copy
 
     def check(self, examples: Sequence[Example]) -> None:
         """Reject rows that do not fit with [SEP] and a label word."""
-        ending = 0 if self.has_head else 1 + self.verbalizer.length
-        check_lengths([e.sequence for e in examples], self.max_seq_len - ending)
+        around = 0 if self.has_head else 1 + self.verbalizer.length
+        around += self.config.class_vectors if self.reads_channel else 0
+        check_lengths([e.sequence for e in examples], self.max_seq_len - around)
+
+    def fit(self, train: Sequence[Example], val: Sequence[Example]) -> None:
+        """Tune on `train`; the best epoch is that of least loss on `val`, or on some of it."""
+        if not self.reads_channel:
+            super().fit(train, val)
+            return
+        few = subset(val, min(len(val), self.config.validation_samples), self.context.seed)
+        self._built, self._normalisation = None, self.config.normalisation
+        reader = self._from_rows(train)
+        reader.choose_normalisation(few, self.config.strands)
+        self._normalisation = reader.normalisation
+        super().fit(train, few)
+
+    def before_tuning(self, train: Sequence[Example]) -> None:
+        """Fit offsets; in the channel, start from training rows, and fit a scale too."""
+        if not self.reads_channel:
+            super().before_tuning(train)
+            return
+        reader = self._from_rows(train)
+        few = subset(train, min(len(train), self.config.validation_samples), self.context.seed)
+        reader.begin(reader.queries(few, self.config.strands))
+
+    def after_tuning(self, val: Sequence[Example]) -> None:
+        """Fit offsets again; in the channel, the scale too."""
+        if not self.reads_channel:
+            super().after_tuning(val)
+            return
+        queries, reader = self.query_set(val), self.reader()
+        reader.calibrate(queries.scores(), queries.labels)
+
+    def judged(self, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return scores by which an epoch is chosen: in the channel, scaled to fit."""
+        return fitted(scores, labels) if self.reads_channel else scores
 
     def start_scores(self, train: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
         """Return the frozen backbone's scores: the adapter starts without effect."""
@@ -71,17 +143,53 @@ class AdapterMethod(LabelWordTuning[TunedConfigT]):
             return head_scores(self, examples)
         scores = self.query_set(examples).scores()
         self.details = self.describe_answers(scores, ADVICE)
+        reader = self.reader()
+        if isinstance(reader, ChannelReader):
+            self.details |= reader.details()
         return scores
 
-    def reader(self) -> PromptReader:
+    def _from_rows(self, train: Sequence[Example]) -> ChannelReader:
+        """Start the vectors of the classes from training rows; return their reader."""
+        reader = self.reader()
+        assert isinstance(reader, ChannelReader)
+        order = stream(self.context.seed, "rows of the first prompt").permutation(len(train))
+        reader.start_from([train[i] for i in order])
+        return reader
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Count the adapter's weights, offsets, and the vectors and scale of the channel."""
+        if self.reads_channel:
+            return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+        return super().trainable_parameters
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the tuned weights and the offset; vectors and normalisation of the channel."""
+        reader = self.reader() if self.reads_channel else None
+        return super().state() | (reader.state() if isinstance(reader, ChannelReader) else {})
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over what `state` returned."""
+        rest = dict(state)
+        if self.reads_channel:
+            reader = self.reader()
+            assert isinstance(reader, ChannelReader)
+            rest = reader.load_state(rest)
+            self._normalisation = reader.normalisation
+        super().load_state(rest)
+
+    def reader(self) -> PromptReader | ChannelReader:
         """Return the reader of the weights that the copy has now."""
-        model = backbone_of(self.module)
+        module = self.module
+        if isinstance(module, ChannelCopy):
+            return module.reader(self.demonstrations, self.context, self._normalisation)
+        model = backbone_of(module)
         return reader_without_vectors(
             model, self.verbalizer, self.demonstrations, self.context, self.offset
         )
 
     def save_adapter(self, folder: Path) -> None:
-        """Write the adapter with label words and offset; not with a head, which PEFT lacks."""
-        if not self.has_head:
+        """Write the adapter with label words and offset; PEFT lacks heads and the channel."""
+        if not self.has_head and not self.reads_channel:
             words, offset = self.verbalizer.words, self.offset.tolist()
             save_adapter(self.module, words, offset, folder / ADAPTER)

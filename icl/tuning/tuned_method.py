@@ -135,14 +135,14 @@ class TunedMethod(StrandMethod[TunedConfigT]):
 def in_parts(
     loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, queries: EncodedSequences
 ) -> Step:
-    """Return the step of rows of one padded length, computed a few rows at a time.
+    """Return the step of rows of similar length, computed a few rows at a time.
 
     Args:
         loss: Returns the mean loss of some rows.
         rows: The rows of the step.
         queries: The encoded rows.
     """
-    size = max(1, PART // int(queries.padded[rows[0]]))
+    size = max(1, PART // int(queries.padded[rows].max()))
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def weighted() -> Iterator[Tensor]:

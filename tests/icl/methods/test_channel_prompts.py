@@ -13,11 +13,13 @@ from backbone.hyena.tokenizer import SEP, encode_dna
 from icl.inference.channel import NORMALISATIONS, ChannelQuerySet, fitted
 from icl.method import Context
 from icl.methods.few_shot import FewShot, FewShotConfig
+from icl.methods.lora import Lora, LoraOptions
 from icl.methods.soft_prompt import SoftPromptConfig, SoftPromptMethod
 from icl.methods.state_prompt import StatePrompt, StatePromptConfig
+from icl.tuning.adapters import merge_adapter
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example
-from tests.icl.inference.test_channel import plain_states, vectors
+from tests.icl.inference.test_channel import plain_likelihood, plain_states, vectors
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +155,30 @@ def test_state_offsets_read_directly_are_added_at_every_position(model, readout,
     expected = model.logits(read)[words].log_softmax(-1)
     np.testing.assert_allclose(made.scores([Example(query, 0)])[0], expected, atol=1e-4)
     assert made.trainable_parameters == (2 + 3) * 16 + 2
+
+
+def test_an_adapter_is_tuned_with_vectors_of_each_class(model):
+    context = Context(("poor", "rich"), 0, lambda: model)
+    options = {"readout": "channel", "class_vectors": 3, "epochs": 2, "strands": "forward"}
+    made = Lora(LoraOptions(rows=8, **options), context)
+    made.fit(rows(24, 1), rows(12, 2))
+    prompt, merged = made.module.prompt, merge_adapter(made.module.adapted)
+    alone = Lora(LoraOptions(), context)
+    vectors_and_comparison = 2 * 3 * 16 + 1 + 2
+    assert made.trainable_parameters == alone.trainable_parameters - 2 + vectors_and_comparison
+    assert not torch.equal(prompt.vectors[0], prompt.vectors[1])
+    query = rows(1, 3)[0].sequence
+    with torch.no_grad():
+        likely = [
+            plain_likelihood(merged, [one], query, torch.zeros(2, 16)) for one in prompt.vectors
+        ]
+        scores = prompt.log_scale.exp() * torch.stack(likely) / 29**0.5 + prompt.offset
+    expected = scores.log_softmax(-1).numpy()
+    np.testing.assert_allclose(made.scores([Example(query, 0)])[0], expected, atol=1e-4)
+    assert made.details["normalisation"] == "sqrt"
+
+
+def test_the_channel_compares_classes_and_nothing_else(model):
+    context = Context(("height",), 0, lambda: model, kind="regression")
+    with pytest.raises(InputError, match="compares classes"):
+        Lora(LoraOptions(readout="channel"), context)

@@ -34,6 +34,7 @@ OPTIONS = {
     "instruction_tuning, channel": dict(
         readout="channel", lr=0.01, epochs=4, rows=8, tuning_samples=48
     ),
+    "lora, channel": dict(readout="channel", lr=0.02, epochs=4, rows=8, class_vectors=4),
     "state_prompt, direct": dict(readout="direct", lr=0.05, epochs=12, rows=16),
 }
 """By method; a name with a comma is a further way to use the method before it."""
@@ -67,6 +68,7 @@ UNTAUGHT = {"few_shot", "few_shot, channel", "length_only", "majority", "zero_sh
 UNDERIVED = {
     *("embedding_knn", "gc_only", "kmer_knn", "kmer_logreg", "length_only", "majority", "markov"),
     *("fine_tune", "ia3", "instruction_tuning", "instruction_tuning, channel", "lora"),
+    "lora, channel",
 }
 """Methods without derivatives by their input's letters."""
 
