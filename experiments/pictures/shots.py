@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +48,7 @@ def draw_means(table: pd.DataFrame, metrics: Sequence[str]) -> Figure:
 
     figure = Figure(figsize=(15.0, 9.6))
     shown = table[_is_shown(table) & table["metric"].isin(metrics)]
-    looks = looks_of(list(dict.fromkeys(shown["line"])))
+    styles = styles_of(shown)
     for row, (over, title) in enumerate(PANELS.items()):
         for column, metric in enumerate(metrics):
             axes = figure.add_axes((0.055 + 0.5 * column, 0.56 - 0.49 * row, 0.265, 0.32))
@@ -56,14 +57,15 @@ def draw_means(table: pd.DataFrame, metrics: Sequence[str]) -> Figure:
             frame(axes, "shots (demonstrations per class; sets)", NAMES[plain])
             axes.set_title(title, fontsize=FONT_SIZE + 1, loc="left", color=TICKS)
             if len(part):
-                _mean_panel(axes, part, looks, CHANCES[plain])
+                _mean_panel(axes, part, styles, CHANCES[plain])
     clean = ", clean test rows" if metrics[0].startswith("clean_") else ""
     write_title(
         figure,
         0.055,
         f"Learning from demonstrations: {table['sets_in_all'].max()} sets{clean}",
-        "mean over sets and draws · bands: 95 % over sets and draws · all lines have the same "
-        "demonstrations and test rows; a line ends where sets no longer fit",
+        "mean over sets and draws · bands: 95 % over sets and draws, of the channel and the best "
+        "order · all lines have the same demonstrations and test rows; a line ends where sets no "
+        "longer fit",
         top=0.965,
     )
     return figure
@@ -75,15 +77,48 @@ def _is_shown(table: pd.DataFrame) -> pd.Series:
     return (table["sets"] == table["sets_in_all"]) & ~is_single
 
 
-def looks_of(lines: Sequence[str]) -> Mapping[str, Look]:
-    """Return the look of each line: few-shot prompting as a line, all else as a baseline."""
-    prompted = [line for line in lines if line.split(",")[0] in ("channel", "direct")]
-    others = [line for line in lines if line not in prompted]
-    found = {line: look(number) for number, line in enumerate(prompted)}
-    return found | {line: baseline(number) for number, line in enumerate(others)}
+@dataclass(frozen=True)
+class Style:
+    """How a line is drawn.
+
+    Attributes:
+        look: Colour, dashes and marker.
+        is_prompted: Whether it is few-shot prompting without a control: thick, with full markers.
+        has_band: Whether its interval is drawn.
+    """
+
+    look: Look
+    is_prompted: bool
+    has_band: bool
 
 
-def _mean_panel(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Look], chance: float) -> None:
+def styles_of(lines: pd.DataFrame) -> dict[str, Style]:
+    """Return the style of each line by its name.
+
+    Few-shot prompting comes first, the channel before the direct readout. A control has the colour
+    of its plain line, dotted. All else is drawn as a baseline.
+
+    Args:
+        lines: With the columns line, kind, backbone and control, in the order of the lines.
+    """
+    known = lines.drop_duplicates("line")
+    plain = known["kind"].isin(["channel", "direct"]) & known["control"].isna()
+    prompted = known[plain].sort_values("kind", kind="stable")
+    found = {
+        line: Style(look(number), True, line.startswith("channel"))
+        for number, line in enumerate(prompted["line"])
+    }
+    others = known[~plain]
+    for number, line in enumerate(others.loc[others["control"].isna(), "line"]):
+        found[line] = Style(baseline(number), False, line == BEST)
+    for _, row in others[others["control"].notna()].iterrows():
+        own = found.get(f"{row['kind']}, {row['backbone']}")
+        color = look(len(prompted)).color if own is None else own.look.color
+        found[row["line"]] = Style(Look(color, (1, 2), "x"), False, False)
+    return found
+
+
+def _mean_panel(axes: Axes, part: pd.DataFrame, styles: Mapping[str, Style], chance: float) -> None:
     ticks = sorted(part["shots"].unique())
     sets = part.groupby("shots")["sets_in_all"].max()
     doubling_axis(axes, ticks)
@@ -93,24 +128,26 @@ def _mean_panel(axes: Axes, part: pd.DataFrame, looks: Mapping[str, Look], chanc
     axes.axhline(chance, color=CHANCE.color, linestyle=CHANCE.linestyle, linewidth=1.0)
     labels = [Label(f"chance {as_figure(chance)}", (axes.get_xlim()[1], chance), CHANCE.color)]
     for name, line in part.groupby("line", sort=False):
-        line = line.sort_values("shots")
-        style, is_main = looks[str(name)], str(name).startswith(("channel", "direct"))
+        line, style = line.sort_values("shots"), styles[str(name)]
         shots, value = line["shots"].to_numpy(float), line["value"].to_numpy(float)
         low, high = line["low"].to_numpy(float), line["high"].to_numpy(float)
-        axes.fill_between(shots, low, high, color=style.color, alpha=0.10, linewidth=0)
-        _plot(axes, shots, value, style, is_main)
-        labels.append(Label(f"{name} {as_figure(value[-1])}", (shots[-1], value[-1]), style.color))
+        color = style.look.color
+        if style.has_band:
+            axes.fill_between(shots, low, high, color=color, alpha=0.13, linewidth=0)
+        _plot(axes, shots, value, style)
+        labels.append(Label(f"{name} {as_figure(value[-1])}", (shots[-1], value[-1]), color))
     write_labels(axes, labels, left=1.06)
 
 
 def _plot(
-    axes: Axes, shots: np.ndarray, value: np.ndarray, style: Look, is_main: bool, scale: float = 1
+    axes: Axes, shots: np.ndarray, value: np.ndarray, style: Style, scale: float = 1.0
 ) -> None:
+    color, is_full = style.look.color, style.is_prompted
     axes.plot(
-        shots, value, **style.line, markersize=5.5 * scale,
-        linewidth=(2.0 if is_main else 1.2) * scale,
-        markerfacecolor=style.color if is_main else "white",
-        markeredgecolor="white" if is_main else style.color, zorder=4 if is_main else 3,
+        shots, value, **style.look.line, markersize=5.5 * scale,
+        linewidth=(2.0 if is_full else 1.2) * scale,
+        markerfacecolor=color if is_full else "white",
+        markeredgecolor="white" if is_full else color, zorder=4 if is_full else 3,
     )  # fmt: skip
 
 
@@ -130,14 +167,14 @@ def draw_sets(runs: pd.DataFrame, mean: pd.DataFrame, metric: str) -> Figure:
     rows = -(-len(tasks) // COLUMNS)
     height = 1.5 + 1.75 * rows
     figure = Figure(figsize=(13.0, height))
-    looks = looks_of(list(dict.fromkeys(drawn["line"])))
+    styles = styles_of(drawn)
     panels = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
     ticks = sorted(drawn["shots"].unique())
     for number, axes in enumerate(panels):
         if number >= len(tasks):
             axes.set_visible(False)
             continue
-        _set_panel(axes, drawn[drawn["task"] == tasks[number]], looks, CHANCES[metric])
+        _set_panel(axes, drawn[drawn["task"] == tasks[number]], styles, CHANCES[metric])
         axes.set_title(tasks[number], fontsize=FONT_SIZE, loc="left", color=TICKS)
         is_last = number + COLUMNS >= len(tasks)
         frame(
@@ -175,12 +212,12 @@ def _of_sets(runs: pd.DataFrame, mean: pd.DataFrame, metric: str) -> pd.DataFram
     return pd.concat([prompted, chains])
 
 
-def _set_panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], chance: float) -> None:
+def _set_panel(axes: Axes, rows: pd.DataFrame, styles: Mapping[str, Style], chance: float) -> None:
     axes.axhline(chance, color=CHANCE.color, linestyle=CHANCE.linestyle, linewidth=0.8)
-    for name, style in looks.items():
+    for name, style in styles.items():
         of_shots = rows[rows["line"] == name].groupby("shots")["value"]
         mean, low, high = of_shots.mean(), of_shots.min(), of_shots.max()
-        shots, is_main = mean.index.to_numpy(float), name != BEST
-        axes.vlines(shots, low, high, color=style.color, linewidth=0.8, alpha=0.5)
-        _plot(axes, shots, mean.to_numpy(float), style, is_main, scale=0.65)
+        shots = mean.index.to_numpy(float)
+        axes.vlines(shots, low, high, color=style.look.color, linewidth=0.8, alpha=0.5)
+        _plot(axes, shots, mean.to_numpy(float), style, scale=0.65)
         axes.lines[-1].set_label(name)

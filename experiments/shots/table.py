@@ -155,8 +155,9 @@ def pairs(finished: Table) -> pd.DataFrame:
 
     Columns are over, metric, shots, line, minus, difference, low and high (95 % over sets and
     draws, both lines on the same rows of each), sets. A backbone's channel is compared with the
-    best single Markov order, with `auto`, with the first backbone's channel and with its direct
-    readout; swapped demonstrations with the mirror image, where there are two classes.
+    best single Markov order, with `auto`, with the first backbone's channel, with its own direct
+    readout and with nearest neighbours; swapped demonstrations with the mirror image, where there
+    are two classes.
     """
     two_classes = {
         str(task) for (task, *_), runs in finished.items() if len(runs[0].report.setup.labels) == 2
@@ -202,6 +203,8 @@ def _compared(values: Values, shots: int, sets: Sequence[str]) -> Iterator[tuple
             Line("markov", order=AUTO),
             channels[0] if line != channels[0] else None,
             Line("direct", line.backbone),
+            Line("kmer_knn"),
+            Line("embedding_knn", line.backbone),
         )
         yield from ((line, other) for other in others if other is not None and other in values)
         swapped = Line("channel", line.backbone, control=SWAPPED)
