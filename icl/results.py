@@ -10,7 +10,7 @@ from backbone.common.errors import InputError
 from icl.reporting.report import TYPES, find_reports, read_report
 from tasks.metrics.bootstrap import Estimate
 
-_WHOLE = ("k", "prompt_tokens", "shots", "tuning_samples", "n_clean")
+_WHOLE = ("k", "prompt_tokens", "shots", "tuning_samples", "n_clean", "n_scored")
 _REAL = ("full_vocabulary_accuracy", "best_accuracy")
 _FIRST = ("accuracy", "balanced_accuracy", "mcc", "macro_f1", "auroc", "ece")
 

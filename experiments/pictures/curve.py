@@ -67,7 +67,8 @@ def facts(frame: pd.DataFrame, metric: str) -> Facts:
         metric: Metric of the picture, on which the reference lines depend.
     """
     classes = len(frame["labels"].iloc[0])
-    scored = frame["n_test"].where(frame["evaluated_on"] == "test", frame["n_val"])
+    whole = frame["n_test"].where(frame["evaluated_on"] == "test", frame["n_val"])
+    scored = frame["n_scored"].fillna(whole)  # old reports scored all
     best = frame["best_accuracy"].dropna()
     prompted = frame[frame["prompt_tokens"].notna()]
     backbones = (prompted if len(prompted) else frame)["backbone"].dropna().unique()

@@ -183,6 +183,8 @@ def test_facts_name_rows_split_and_reference_lines(runs):
     assert (facts.backbone, facts.rows, facts.split) == ("bundled", "1,200", "test")
     assert (facts.best, facts.chance) == (0.95, 0.5)
     assert (curve.facts(frame, "mcc").best, curve.facts(frame, "mcc").chance) == (None, None)
+    some = load_results(runs(report(tokens=2, n_scored=300, task="some")))
+    assert curve.facts(rows(some, task="some"), "accuracy").rows == "300"
     on_validation = load_results(runs(report(tokens=8, evaluated_on="val", task="other")))
     facts = curve.facts(rows(on_validation, task="other"), "accuracy")
     assert (facts.rows, facts.split) == ("100", "val")

@@ -97,7 +97,7 @@ def test_the_command_runs_draws_and_does_not_repeat(tiny, backbones, tmp_path, c
 
 def test_all_lines_of_a_draw_have_the_same_demonstrations_and_test_rows(tiny, backbones, tmp_path):
     words = ["tasks=[tiny_rows]", f"backbones=[{','.join(backbones)}]", "draws=2", "shots=[1]"]
-    run_cells(cells(*read_words(Options, [*words, "test_rows=20", f"out={tmp_path}"])))
+    run_cells(cells(*read_words(Options, [*words, "test_rows=20", "threads=1", f"out={tmp_path}"])))
     rows: dict[int, set[str]] = {}
     labels: dict[int, set[str]] = {}
     for path in find_reports(tmp_path):
@@ -118,12 +118,17 @@ def test_the_context_of_a_class_is_encoded_once(tiny, backbones, tmp_path, monke
         ChannelScorer, "context", lambda *a, **named: calls.append(1) or encode(*a, **named)
     )
     words = ["tasks=[tiny_rows]", f"backbones=[{backbones[0]}]", "lines=[channel]", "controls=[]"]
-    run_cells(cells(*read_words(Options, [*words, "draws=1", "shots=[4]", f"out={tmp_path}"])))
+    run_cells(
+        cells(
+            *read_words(Options, [*words, "draws=1", "shots=[4]", "threads=1", f"out={tmp_path}"])
+        )
+    )
     assert len(calls) == 2  # nulls, validation and test rows, both strands
 
 
 def test_when_the_time_is_up_finished_runs_are_read_and_no_other_starts(tiny, tmp_path):
-    words = ["tasks=[tiny_rows]", "lines=[markov]", "shots=[2]", "draws=1", f"out={tmp_path}"]
+    words = ["tasks=[tiny_rows]", "lines=[markov]", "shots=[2]", "draws=1", "threads=1"]
+    words += [f"out={tmp_path}"]
     planned = cells(*read_words(Options, words))
     said: list[str] = []
     first = run_cells(planned[:2], said.append, minutes=1e-9)
@@ -134,7 +139,8 @@ def test_when_the_time_is_up_finished_runs_are_read_and_no_other_starts(tiny, tm
 
 
 def test_without_a_place_for_it_what_does_not_fit_is_an_error(tiny, tmp_path):
-    words = ["tasks=[tiny_rows]", "lines=[markov]", "shots=[32]", "draws=1", f"out={tmp_path}"]
+    words = ["tasks=[tiny_rows]", "lines=[markov]", "shots=[32]", "draws=1", "threads=1"]
+    words += [f"out={tmp_path}"]
     planned = cells(*read_words(Options, words))
     with pytest.raises(DoesNotFit, match="class 0 has"):
         run_cells(planned)
