@@ -53,12 +53,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def listing() -> str:
-    """Return the page that lists the files of results, by folder."""
-    lines = ["# Tables and pictures", "", "| folder | files |", "|---|---|"]
+    """Return the page that lists the files of results: a line each, a link for every form of it."""
+    lines = ["# Tables and pictures", "", "| folder | file | as |", "|---|---|---|"]
     for folder in sorted(path for path in (ROOT / TABLES).iterdir() if path.is_dir()):
-        found = sorted(path for path in folder.rglob("*") if path.is_file())
-        links = [f"[{path.name}]({path.relative_to((ROOT / TABLES).parent)})" for path in found]
-        lines.append(f"| `{folder.name}` | {'<br>'.join(links)} |")
+        forms: dict[str, list[str]] = {}
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            link = f"[{path.suffix[1:]}]({path.relative_to((ROOT / TABLES).parent)})"
+            forms.setdefault(path.stem, []).append(link)
+        rows = [f"| `{folder.name}` | {name} | {', '.join(ls)} |" for name, ls in forms.items()]
+        lines += rows[:1] + [row.replace(f"`{folder.name}`", "", 1) for row in rows[1:]]
     return "\n".join(lines)
 
 
