@@ -60,6 +60,12 @@ def test_every_marked_block_is_run_here():
     assert set(BLOCKS) == {"method", "package", "task"}
 
 
+def test_every_page_is_in_the_navigation_of_the_site():
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
+    named = set(re.findall(r"[\w/-]+\.md$", (DOCS.parent / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert pages - named == set(), "name it below nav: in mkdocs.yml"
+
+
 def test_a_method_is_one_decorated_class(scratch, tmp_path):
     assert execute("method").count("@method(") == 1
     report = run_once("synthetic_easy", "purines_only", tmp_path)
