@@ -10,6 +10,9 @@ what differs alone:
 In the first layer, whose inputs are tokens, a substitution of n bases changes p at n + w - 1
 positions: the sum has so few terms, and needs neither projections nor transforms. Values equal
 those of the whole sequences up to rounding. Nothing here keeps gradients.
+
+A prompt's vectors behind the sequences are part of them: each has an id of its own, after those of
+the vocabulary.
 """
 
 from dataclasses import dataclass
@@ -104,10 +107,25 @@ class BranchEngine:
 
     `encode`, `encode_last` and `extend` do for branches what those of `PrefixEngine` do for
     segments.
+
+    Attributes:
+        vector_ids: (E,) the ids that stand for the vectors.
     """
 
-    def __init__(self, engine: PrefixEngine) -> None:
+    @torch.no_grad()
+    def __init__(
+        self,
+        engine: PrefixEngine,
+        vectors: Tensor | None = None,
+        additions: Tensor | None = None,
+    ) -> None:
         """Use a model by its prefix engine, whose filters are shared.
+
+        Args:
+            engine: The engine.
+            vectors: (E, D), inputs that sequences may hold besides tokens; None for none.
+            additions: (n_layer - 1, E, D), added to the input of every layer but the first where a
+                vector stands.
 
         Raises:
             InputError: If hooks would have to see whole sequences; see `supports`.
@@ -117,7 +135,16 @@ class BranchEngine:
                 "the model has hooks, which must see whole sequences: encode these as they are"
             )
         self.engine, self.model = engine, engine.model
-        self.layers = [_Layer(engine, i) for i in range(len(engine.blocks))]
+        tokens = engine.model.get_input_embeddings().num_embeddings
+        self.words = engine.model.embed(torch.arange(tokens, device=engine.model.device))
+        count = 0 if vectors is None else len(vectors)
+        self.vector_ids = torch.arange(tokens, tokens + count, device=engine.model.device)
+        if vectors is not None:
+            self.words = torch.cat([self.words, vectors.to(self.words)])
+        self.additions: Tensor | None = None
+        if additions is not None:
+            self.additions = F.pad(additions, (0, 0, tokens, 0))
+        self.layers = [_Layer(engine, i, self.words) for i in range(len(engine.blocks))]
 
     @staticmethod
     def supports(model: HyenaDNA) -> bool:
@@ -141,8 +168,9 @@ class BranchEngine:
             InputError: If context, sequence and room exceed the model's max_seq_len.
         """
         self.engine.check(state, ids.shape[1], room)
-        hidden, layers = self.model.embed(ids), []
+        hidden, layers = self.words[ids], []
         for i, layer in enumerate(self.layers):
+            hidden = self._added(hidden, ids, i)
             start = first if i == len(self.layers) - 1 else 0
             context = None if state is None else state.layers[i]
             hidden, kept = layer.base(hidden, ids, context, room, start)
@@ -161,8 +189,9 @@ class BranchEngine:
         self._check(base, branches, 0)
         found = []
         for part in self._parts(branches):
-            hidden = self.model.embed(part.ids)
-            for layer, kept in zip(self.layers, base.layers, strict=True):
+            hidden = self.words[part.ids]
+            for i, (layer, kept) in enumerate(zip(self.layers, base.layers, strict=True)):
+                hidden = self._added(hidden, part.ids, i)
                 hidden, _ = layer.branch(hidden, base, kept, part, 0)
             found.append(self.model.backbone.ln_f(hidden))
         return torch.cat(found)
@@ -177,9 +206,11 @@ class BranchEngine:
         self._check(base, branches, 0)
         found = []
         for part in self._parts(branches):
-            hidden = self.model.embed(part.ids)
-            for layer, kept in zip(self.layers[:-1], base.layers, strict=False):
+            hidden = self.words[part.ids]
+            for i, (layer, kept) in enumerate(zip(self.layers[:-1], base.layers, strict=False)):
+                hidden = self._added(hidden, part.ids, i)
                 hidden, _ = layer.branch(hidden, base, kept, part, 0)
+            hidden = self._added(hidden, part.ids, len(self.layers) - 1)
             hidden = self.layers[-1].last(hidden, base.layers[-1], part)
             found.append(self.model.backbone.ln_f(hidden)[:, 0])
         return torch.cat(found)
@@ -194,10 +225,12 @@ class BranchEngine:
         self._check(base, branches, room)
         found: list[list[LayerState]] = []
         for part in self._parts(branches):
-            hidden, states = self.model.embed(part.ids), []
-            for layer, kept in zip(self.layers[:-1], base.layers, strict=False):
+            hidden, states = self.words[part.ids], []
+            for i, (layer, kept) in enumerate(zip(self.layers[:-1], base.layers, strict=False)):
+                hidden = self._added(hidden, part.ids, i)
                 hidden, after = layer.branch(hidden, base, kept, part, room)
                 states.append(after)
+            hidden = self._added(hidden, part.ids, len(self.layers) - 1)
             states.append(self.layers[-1].ends(hidden, base, base.layers[-1], part, room))
             found.append(states)
         layers = tuple(
@@ -206,6 +239,11 @@ class BranchEngine:
         )
         length = base.before + int(branches.starts.max()) + branches.ids.shape[1]
         return PrefixState(layers, length, room)
+
+    def _added(self, hidden: Tensor, ids: Tensor, index: int) -> Tensor:
+        if self.additions is None or index == 0:
+            return hidden
+        return hidden + self.additions[index - 1][ids]
 
     def _parts(self, branches: Branches) -> list[Branches]:
         rows, length = branches.ids.shape
@@ -224,9 +262,12 @@ class BranchEngine:
 class _Layer:
     """One block on base sequences and branches."""
 
-    def __init__(self, engine: PrefixEngine, index: int) -> None:
+    def __init__(self, engine: PrefixEngine, index: int, words: Tensor) -> None:
         self.engine, self.index, self.block = engine, index, engine.blocks[index]
-        self.past = self.block.mixer.past
+        self.past, self.words = self.block.mixer.past, words
+        self.table: Tensor | None = None
+        if index == 0:
+            self.table = self.block.mixer.project(self.block.norm1(words[None]))
 
     def base(
         self, hidden: Tensor, ids: Tensor, state: LayerState | None, room: int, first: int
@@ -313,7 +354,7 @@ class _Layer:
         few = (changed >= 0) & (changed + self.past <= FEW)
         if few.all():
             return self._sparse(kept, branches, changed, room)
-        hidden = self.engine.model.embed(branches.ids)
+        hidden = self.words[branches.ids]
         if not few.any():
             return self._dense(hidden, base, kept, branches, room)
         index = torch.arange(len(few), device=few.device)
@@ -379,15 +420,12 @@ class _Layer:
 
     def _project(self, hidden: Tensor | None, ids: Tensor) -> Tensor:
         """Return projections (B, 3D, L); those of the first layer follow from the tokens."""
-        block = self.block
-        if self.index > 0:
+        if self.table is None:
             assert hidden is not None
-            return block.mixer.project(block.norm1(hidden))
-        words = self.engine.model.get_input_embeddings().weight[None]
-        table = block.mixer.project(block.norm1(words))
+            return self.block.mixer.project(self.block.norm1(hidden))
         # A product with indicators is exact, and faster than a look-up along the channels.
-        which = table.new_zeros(len(ids), len(words[0]), ids.shape[1]).scatter_(1, ids[:, None], 1)
-        return table @ which
+        shape = len(ids), len(self.words), ids.shape[1]
+        return self.table @ self.table.new_zeros(shape).scatter_(1, ids[:, None], 1)
 
     def _convolved(self, signal: Tensor, length: int) -> Tensor:
         """Convolve (B, D, L) with the layer's filter; return `length` positions."""

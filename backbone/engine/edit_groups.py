@@ -38,7 +38,10 @@ class EditGroup:
 
 
 def edit_groups(
-    sequences: Sequence[str], edits: Sequence[Edit], device: str | torch.device = "cpu"
+    sequences: Sequence[str],
+    edits: Sequence[Edit],
+    device: str | torch.device = "cpu",
+    after: Sequence[int] = (),
 ) -> Iterator[EditGroup]:
     """Yield all sequences, a few of one length at a time, with their edits.
 
@@ -46,6 +49,7 @@ def edit_groups(
         sequences: N sequences over ACGTN, none of them empty.
         edits: Edits that leave at least one base.
         device: Where the token ids are wanted.
+        after: Token ids that follow every sequence.
     """
     of_row = defaultdict(list)
     for number, edit in enumerate(edits):
@@ -57,7 +61,7 @@ def edit_groups(
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
             numbers = [number for row in some for number in of_row[row]]
-            yield _group(sequences, edits, some, numbers, device)
+            yield _group(sequences, edits, some, numbers, device, after)
 
 
 def _group(
@@ -66,8 +70,10 @@ def _group(
     rows: np.ndarray,
     numbers: list[int],
     device: str | torch.device,
+    after: Sequence[int],
 ) -> EditGroup:
-    encoded = np.stack([encode_dna(sequences[row]) for row in rows])
+    encoded = np.stack([np.append(encode_dna(sequences[row]), after) for row in rows])
+    encoded = encoded.astype(np.int64)
     place = {int(row): i for i, row in enumerate(rows)}
     alike: dict[tuple[int, int], list[tuple[int, int, np.ndarray]]] = defaultdict(list)
     room = 0

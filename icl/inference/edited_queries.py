@@ -6,15 +6,15 @@ available (see `can_share`) whole sequences give the same scores up to rounding.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from backbone.engine.branches import BranchEngine, Branches
+from backbone.engine.branches import BaseStates, BranchEngine, Branches
 from backbone.engine.edit_groups import EditGroup, edit_groups
 from backbone.engine.likelihood import branch_log_probabilities, is_base, log_probabilities
-from backbone.engine.prefix import PrefixEngine
 from backbone.hyena.model import HyenaDNA
 from backbone.sequence.edits import Edit, edits_of_both_strands
 from icl.inference.batches import both_strands
@@ -32,17 +32,17 @@ class EditedQueries(ABC):
     """Sequences and edits of them, on one strand or on both, and how a group of them is read."""
 
     def __init__(
-        self, engine: PrefixEngine, sequences: Sequence[str], edits: Sequence[Edit], strands: str
+        self, engine: BranchEngine, sequences: Sequence[str], edits: Sequence[Edit], strands: str
     ) -> None:
         """Keep the sequences.
 
         Args:
-            engine: The model's prefix engine.
+            engine: The model's branches; its vectors follow every sequence.
             sequences: N sequences over ACGTN.
             edits: E edits of them that leave at least one base.
             strands: "both", or "forward".
         """
-        self.engine = BranchEngine(engine)
+        self.engine = engine
         self.strands = 2 if strands == "both" else 1
         self.views, self.edits = list(sequences), list(edits)
         if self.strands == 2:
@@ -61,7 +61,8 @@ class EditedQueries(ABC):
         """Return values (N, C) of sequences and (E, C) of edits, averaged over the strands."""
         base: dict[int, np.ndarray] = {}
         edited: dict[int, np.ndarray] = {}
-        for group in edit_groups(self.views, self.edits, self.engine.model.device):
+        after = self.engine.vector_ids.tolist()
+        for group in edit_groups(self.views, self.edits, self.engine.model.device, after):
             own, others = self._read(group)
             base |= zip(group.rows.tolist(), own.double().cpu().numpy(), strict=True)
             for (numbers, _), found in zip(group.branches, others, strict=True):
@@ -79,39 +80,77 @@ class EditedQueries(ABC):
 
 
 class EditedPromptQueries(EditedQueries):
-    """Sequences and edits in a prompt, whose answer is a label word."""
+    """Sequences and edits in a prompt, whose answer is a label word of several letters."""
 
     def __init__(
         self, reader: PromptReader, sequences: Sequence[str], edits: Sequence[Edit], strands: str
     ) -> None:
         """Keep the sequences; see `EditedQueries`."""
-        super().__init__(reader.scorer.engine, sequences, edits, strands)
+        super().__init__(BranchEngine(reader.scorer.engine), sequences, edits, strands)
         self.reader = reader
         self.after = reader.scorer.room_after(reader.prompt)
         with torch.no_grad():
             self.prefix = reader.prefix(self.longest + self.after)
 
     def _read(self, group: EditGroup) -> tuple[Tensor, list[Tensor]]:
-        over_query = self.reader.readout == "mean"
         length = group.ids.shape[1]
-        first = 0 if over_query else length - 1
-        base = self.engine.base(self.prefix, group.ids, group.room + self.after, first)
-        parts = [branches for _, branches in group.branches]
-        if not over_query:
-            rows = torch.arange(len(group.rows), device=group.ids.device)
-            whole = Branches(rows, torch.full_like(rows, length - 1), group.ids[:, -1:])
-            states = [self.engine.extend(base, part, self.after) for part in (whole, *parts)]
-            own, *others = (self.reader.scorer.answer(self.reader.prompt, s)[0] for s in states)
-            return own, others
-        sums = [base.hidden[p.rows, : int(p.starts[0])].sum(dim=1) for p in parts]
-        hidden = [self.engine.encode(base, part) for part in parts]
-        means = [
-            (before + after.sum(dim=1)) / (int(part.starts[0]) + after.shape[1])
-            for before, after, part in zip(sums, hidden, parts, strict=True)
-        ]
-        score = self.reader.scorer.on_mean_state
-        found = [score(self.reader.prompt, m)[0] for m in (base.hidden.mean(dim=1), *means)]
-        return found[0], found[1:]
+        base = self.engine.base(self.prefix, group.ids, group.room + self.after, length - 1)
+        rows = torch.arange(len(group.rows), device=group.ids.device)
+        whole = Branches(rows, torch.full_like(rows, length - 1), group.ids[:, -1:])
+        parts = [whole, *(branches for _, branches in group.branches)]
+        own, *others = (self._answer(base, part) for part in parts)
+        return own, others
+
+    def _answer(self, base: BaseStates, part: Branches) -> Tensor:
+        states = self.engine.extend(base, part, self.after)
+        return self.reader.scorer.answer(self.reader.prompt, states)[0]
+
+
+class EditedQueriesAtEnd(EditedQueries):
+    """Sequences and edits in a prompt, whose answer of one letter is read at the last position.
+
+    What follows a query, [SEP] and learned vectors, counts as its end.
+    """
+
+    def __init__(
+        self, reader: PromptReader, sequences: Sequence[str], edits: Sequence[Edit], strands: str
+    ) -> None:
+        """Keep the sequences; see `EditedQueries`."""
+        scorer, prompt = reader.scorer, reader.prompt
+        with torch.no_grad():
+            vectors, additions = scorer.ending(prompt)
+            engine = BranchEngine(scorer.engine, vectors, additions)
+            super().__init__(engine, sequences, edits, strands)
+            self.prefix = reader.prefix(self.longest + len(vectors))
+        self.reader = reader
+
+    def _read(self, group: EditGroup) -> tuple[Tensor, list[Tensor]]:
+        base = self.engine.base(self.prefix, group.ids, group.room, group.ids.shape[1] - 1)
+        score = partial(self.reader.scorer.on_state, self.reader.prompt)
+        ends = (self.engine.encode_last(base, part) for _, part in group.branches)
+        return score(base.hidden[:, -1])[0], [score(end)[0] for end in ends]
+
+
+class EditedQueriesOverall(EditedQueries):
+    """Sequences and edits in a prompt, whose answer is read off the mean state of the query."""
+
+    def __init__(
+        self, reader: PromptReader, sequences: Sequence[str], edits: Sequence[Edit], strands: str
+    ) -> None:
+        """Keep the sequences; see `EditedQueries`."""
+        super().__init__(BranchEngine(reader.scorer.engine), sequences, edits, strands)
+        self.reader = reader
+        with torch.no_grad():
+            self.prefix = reader.prefix(self.longest)
+
+    def _read(self, group: EditGroup) -> tuple[Tensor, list[Tensor]]:
+        base = self.engine.base(self.prefix, group.ids, group.room)
+        means = (_mean_state(self.engine, base, part) for _, part in group.branches)
+        own, *others = (
+            self.reader.scorer.on_state(self.reader.prompt, mean.to(base.hidden))[0]
+            for mean in (base.hidden.mean(dim=1), *means)
+        )
+        return own, others
 
 
 class EditedChannelQueries(EditedQueries):
@@ -121,7 +160,7 @@ class EditedChannelQueries(EditedQueries):
         self, reader: ChannelReader, sequences: Sequence[str], edits: Sequence[Edit], strands: str
     ) -> None:
         """Keep the sequences; see `EditedQueries`."""
-        super().__init__(reader.scorer.engine, sequences, edits, strands)
+        super().__init__(BranchEngine(reader.scorer.engine), sequences, edits, strands)
         self.reader = reader
         with torch.no_grad():
             self.contexts = reader.contexts(self.longest)
@@ -164,7 +203,11 @@ def edited_queries(
     """Return sequences and their edits as queries of a reader."""
     if isinstance(reader, ChannelReader):
         return EditedChannelQueries(reader, sequences, edits, strands)
-    return EditedPromptQueries(reader, sequences, edits, strands)
+    if reader.readout == "mean":
+        return EditedQueriesOverall(reader, sequences, edits, strands)
+    at_end = reader.scorer.verbalizer.length == 1
+    queries = EditedQueriesAtEnd if at_end else EditedPromptQueries
+    return queries(reader, sequences, edits, strands)
 
 
 class EditedMeanStates(EditedQueries):
@@ -172,11 +215,13 @@ class EditedMeanStates(EditedQueries):
 
     def _read(self, group: EditGroup) -> tuple[Tensor, list[Tensor]]:
         base = self.engine.base(None, group.ids, group.room)
-        own, others = base.hidden.double().sum(dim=1), []
-        for _, part in group.branches:
-            start = int(part.starts[0])
-            hidden = self.engine.encode(base, part)
-            before = base.hidden[part.rows, :start].double().sum(dim=1)
-            total = before + hidden.double().sum(dim=1)
-            others.append(total / (start + hidden.shape[1]))
-        return own / group.ids.shape[1], others
+        means = [_mean_state(self.engine, base, part) for _, part in group.branches]
+        return base.hidden.double().mean(dim=1), means
+
+
+def _mean_state(engine: BranchEngine, base: BaseStates, part: Branches) -> Tensor:
+    """Return the mean final hidden states (N, D) of branches with one start, in float64."""
+    start = int(part.starts[0])
+    hidden = engine.encode(base, part)
+    before = base.hidden[part.rows, :start].double().sum(dim=1)
+    return (before + hidden.double().sum(dim=1)) / (start + hidden.shape[1])

@@ -81,20 +81,23 @@ class LabelWordScorer:
         room = self.room_after(prompt)
         return self.engine.extend(prefix, batch.ids, room, lengths=batch.lengths)
 
+    def ending(self, prompt: SoftPrompt) -> tuple[Tensor, Tensor | None]:
+        """Return what follows a query, [SEP] and vectors (1 + P, D), and their later additions."""
+        sep = self.model.embed(torch.full((1,), SEP, device=prompt.after.device))
+        return torch.cat([sep, prompt.after]), prompt.additions_after()
+
     def answer(self, prompt: SoftPrompt, contexts: PrefixState) -> tuple[Tensor, Tensor]:
         """Score the label words after [SEP] and the vectors after the query.
 
         Returns:
             Class scores (B, C), the offset included, and next-token logits (B, V) at the answer.
         """
-        rows = len(contexts.layers[0].tail)
-        sep = self.model.embed(torch.full((1,), SEP, device=prompt.after.device))
-        segment = torch.cat([sep, prompt.after]).expand(rows, -1, -1)
-        additions = prompt.additions_after()
+        ending, additions = self.ending(prompt)
+        segment = ending.expand(contexts.count, -1, -1)
         hidden = self.engine.encode_last(contexts, segment, additions=additions)
-        logits = _at_least_single(self.model.logits(hidden))
         if self.verbalizer.length == 1:
-            return logits[:, self.words[:, 0]] + prompt.offset, logits
+            return self.on_state(prompt, hidden)
+        logits = _at_least_single(self.model.logits(hidden))
         ended = self.engine.extend(
             contexts, segment, self.verbalizer.length - 1, additions=additions
         )
@@ -123,11 +126,15 @@ class LabelWordScorer:
         hidden = self.engine.encode(prefix, batch.ids)
         inside = torch.arange(hidden.shape[1], device=hidden.device) < batch.lengths[:, None]
         mean = (hidden * inside[..., None]).sum(dim=1) / batch.lengths[:, None]
-        return self.on_mean_state(prompt, mean)
+        return self.on_state(prompt, mean)
 
-    def on_mean_state(self, prompt: SoftPrompt, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """Score the label words on mean states (B, D); see `over_query`."""
-        logits = _at_least_single(self.model.logits(mean))
+    def on_state(self, prompt: SoftPrompt, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Score label words of one letter on final hidden states (B, D).
+
+        Returns:
+            Class scores (B, C), the offset included, and next-token logits (B, V).
+        """
+        logits = _at_least_single(self.model.logits(states))
         return logits[:, self.words[:, 0]] + prompt.offset, logits
 
 

@@ -35,13 +35,15 @@ class LinearProbe(FeatureRegression[LinearProbeConfig]):
         self, sequences: Sequence[str], edits: Sequence[Edit]
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Method.scores_of_edits`."""
+        from backbone.engine.branches import BranchEngine
         from backbone.engine.prefix import PrefixEngine
         from icl.inference.edited_queries import EditedMeanStates, can_share
 
         model = self.context.load_backbone()
         if not can_share(model, self.context):
             return super().scores_of_edits(sequences, edits)
-        found = EditedMeanStates(PrefixEngine(model), sequences, edits, "both").values()
+        engine = BranchEngine(PrefixEngine(model))
+        found = EditedMeanStates(engine, sequences, edits, "both").values()
         rows, edited = map(self._model.scores, found)
         return rows, edited
 

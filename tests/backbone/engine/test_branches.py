@@ -170,3 +170,30 @@ def test_a_model_with_hooks_is_refused() -> None:
         BranchEngine(PrefixEngine(model))
     handle.remove()
     assert BranchEngine.supports(model)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("start", [0, 18, 19])
+def test_vectors_with_additions_may_stand_behind_the_sequences(depth: int, start: int) -> None:
+    model = tiny(depth)
+    engine, ids, ending = PrefixEngine(model), bases(2, 20), vectors(4, seed=3)
+    additions = vectors(depth - 1, 4, seed=4)
+    branch_engine = BranchEngine(engine, ending, additions)
+    followed = torch.cat([ids, branch_engine.vector_ids.expand(2, -1)], dim=1)
+    base = branch_engine.base(None, followed, 3, first=followed.shape[1] - 1)
+    for count, suffix in ((1, followed[1, start:].clone()), (0, followed[1, start - 3 :].clone())):
+        if count:
+            suffix[0] = 7 + (suffix[0] - 6) % 4
+        elif start < 3:
+            continue
+        branches = Branches(torch.tensor([1]), torch.tensor([start]), suffix[None])
+        letters = model.embed(torch.cat([ids[1, :start], suffix[:-4]]))
+        nothing = vectors(depth - 1, len(letters), seed=0) * 0
+        whole = torch.cat([letters, ending])[None]
+        expected = reference.encode(model, whole, torch.cat([nothing, additions], dim=1))[0]
+        assert relative(branch_engine.encode_last(base, branches)[0], expected[-1]) < 1e-10
+        assert relative(branch_engine.encode(base, branches)[0], expected[start:]) < 1e-10
+    own = torch.cat([model.embed(ids[0]), ending])[None]
+    nothing = vectors(depth - 1, 20, seed=0) * 0
+    expected = reference.encode(model, own, torch.cat([nothing, additions], dim=1))[0]
+    assert relative(base.hidden[0, -1], expected[-1]) < 1e-10

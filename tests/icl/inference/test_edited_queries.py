@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backbone.engine.branches import BranchEngine
 from backbone.engine.prefix import PrefixEngine
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
@@ -93,7 +94,7 @@ def test_where_nothing_can_be_shared_whole_sequences_are_scored(model: HyenaDNA)
 
 
 def test_mean_states_equal_those_of_whole_sequences(model: HyenaDNA) -> None:
-    found = EditedMeanStates(PrefixEngine(model), SEQUENCES, EDITS, "both").values()
+    found = EditedMeanStates(BranchEngine(PrefixEngine(model)), SEQUENCES, EDITS, "both").values()
     whole = [edit.of(SEQUENCES[edit.row]) for edit in EDITS]
     states = partial(embed_sequences, model, device="cpu", precision="float32")
     np.testing.assert_allclose(np.concatenate(found), states([*SEQUENCES, *whole]), atol=1e-10)
