@@ -17,6 +17,7 @@ from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.streams import stream
+from backbone.engine.prefix import PrefixState
 from backbone.engine.streaming import OnlineModel
 from backbone.hyena import zoo
 from backbone.hyena.model import HyenaDNA
@@ -59,7 +60,14 @@ class Sampling:
             raise InputError("tokens is empty: name at least one token to draw from")
 
 
-def generate(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) -> Tensor:
+def generate(
+    model: HyenaDNA,
+    prompt: Tensor,
+    count: int,
+    sampling: Sampling,
+    context: PrefixState | None = None,
+    first_row: int = 0,
+) -> Tensor:
     """Draw tokens that continue prompts.
 
     Args:
@@ -68,6 +76,10 @@ def generate(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) ->
             is drawn uniformly from the allowed ones.
         count: How many tokens to draw.
         sampling: How to draw them.
+        context: What stands before the prompts, such as learned vectors, with room for them and the
+            drawn tokens; None for nothing.
+        first_row: Number of the first row, by which rows have their random streams: rows drawn in
+            groups are then those drawn at once.
 
     Returns:
         (B, count) token ids, without the prompt.
@@ -82,16 +94,23 @@ def generate(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) ->
             f"{prompt.shape[1]} prompt tokens and {count} to generate: must be at least one to "
             f"generate, and together at most this checkpoint's max_seq_len of {most}"
         )
-    steps = list(tokens_of(model, prompt, count, sampling))
+    steps = list(tokens_of(model, prompt, count, sampling, context, first_row))
     return torch.stack(steps, dim=1)
 
 
-def tokens_of(model: HyenaDNA, prompt: Tensor, count: int, sampling: Sampling) -> Iterator[Tensor]:
+def tokens_of(
+    model: HyenaDNA,
+    prompt: Tensor,
+    count: int,
+    sampling: Sampling,
+    context: PrefixState | None = None,
+    first_row: int = 0,
+) -> Iterator[Tensor]:
     """Yield the tokens (B,) of `generate` as they are drawn."""
     rows, device = len(prompt), prompt.device
-    streams = [stream(sampling.seed, "generated tokens", row) for row in range(rows)]
+    streams = [stream(sampling.seed, "generated tokens", first_row + row) for row in range(rows)]
     allowed = torch.tensor(sampling.tokens, device=device)
-    online = OnlineModel(model, prompt[:, :-1], room=count)
+    online = OnlineModel(model, prompt[:, :-1], room=count, context=context)
     if prompt.shape[1]:
         logits = online.step(prompt[:, -1])
     else:

@@ -4,6 +4,7 @@ Sources: Min et al. 2022 (arXiv 2108.04106) for prompts tuned under the channel 
 2025 (arXiv 2503.03499) for offsets of a recurrent model's state.
 """
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,6 +88,25 @@ class ChannelPrompt(nn.Module):
             embedded = model.embed(torch.from_numpy(letters).to(vectors.device))
             with torch.no_grad():
                 vectors.copy_(embedded)
+
+    def stacked(self) -> Tensor:
+        """Return the vectors of all classes, (C, P, D)."""
+        return self.vectors.detach()
+
+    def with_vectors(self, vectors: Tensor) -> "ChannelPrompt":
+        """Return a copy with other vectors (C, P, D); nothing is added in later layers."""
+        made = copy.deepcopy(self)
+        with torch.no_grad():
+            made.vectors.copy_(vectors)
+            made.deep.zero_()
+        return made
+
+    def keeping(self, places: Sequence[int]) -> "ChannelPrompt":
+        """Return a copy in which every class has only some of its vectors, by their places."""
+        made = copy.deepcopy(self)
+        made.vectors = nn.Parameter(self.vectors.detach()[:, list(places)])
+        made.deep = nn.Parameter(self.deep.detach()[:, :, list(places)])
+        return made
 
     def additions(self, label: int) -> Tensor | None:
         """Return what later layers add at a class's vectors, (layers, P, D); None without any."""

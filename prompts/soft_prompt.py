@@ -5,6 +5,8 @@ Sources: Lester et al. 2021 (arXiv 2104.08691) for vectors in front of the query
 2025 (arXiv 2503.03499) for offsets of a recurrent model's state.
 """
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,6 +104,32 @@ class SoftPrompt(nn.Module):
     def changes_queries(self) -> bool:
         """Whether the states of a query depend on what is learned."""
         return len(self.before) > 0 or self.state is not None
+
+    def stacked(self) -> Tensor:
+        """Return all vectors in the order in which they are read, (1, P, D)."""
+        return torch.cat([self.before, self.after])[None].detach()
+
+    def with_vectors(self, vectors: Tensor) -> "SoftPrompt":
+        """Return a copy with other vectors (1, P, D); nothing is added in later layers."""
+        made = copy.deepcopy(self)
+        with torch.no_grad():
+            made.before.copy_(vectors[0, : len(self.before)])
+            made.after.copy_(vectors[0, len(self.before) :])
+            made.deep_before.zero_()
+            made.deep_after.zero_()
+        return made
+
+    def keeping(self, places: Sequence[int]) -> "SoftPrompt":
+        """Return a copy that has only some vectors, by their places in `stacked`."""
+        count = len(self.before)
+        before = [place for place in places if place < count]
+        after = [place - count for place in places if place >= count]
+        made = copy.deepcopy(self)
+        made.before = nn.Parameter(self.before.detach()[before])
+        made.after = nn.Parameter(self.after.detach()[after])
+        made.deep_before = nn.Parameter(self.deep_before.detach()[:, before])
+        made.deep_after = nn.Parameter(self.deep_after.detach()[:, after])
+        return made
 
     def set_offset(self, offset: np.ndarray) -> None:
         """Set the offsets to the values of an array (C,)."""

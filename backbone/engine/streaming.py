@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.engine.layer import LayerState, run_block
-from backbone.engine.prefix import PrefixEngine
+from backbone.engine.prefix import PrefixEngine, PrefixState
 from backbone.hyena.model import Block, HyenaDNA
 
 
@@ -92,21 +92,24 @@ class OnlineModel:
     """A frozen model after a prompt; `step` returns the logits of a full pass, token by token."""
 
     @torch.no_grad()
-    def __init__(self, model: HyenaDNA, prompt: Tensor, room: int) -> None:
+    def __init__(
+        self, model: HyenaDNA, prompt: Tensor, room: int, context: PrefixState | None = None
+    ) -> None:
         """Encode the prompt in one pass.
 
         Args:
             model: The backbone; its weights must not change in the meantime.
             prompt: (B, P) token ids, which may be empty (P = 0).
             room: How many tokens may follow.
+            context: What stands before the prompt, shared by all rows; None for nothing.
 
         Raises:
-            InputError: If prompt and room exceed the model's max_seq_len.
+            InputError: If context, prompt and room exceed the model's max_seq_len.
         """
         rows = len(prompt)
         self.model, self.left = model, room
         engine = PrefixEngine(model)
-        state = engine.extend(None, prompt, room=room)
+        state = engine.extend(context, prompt, room=room)
         self.layers = [
             OnlineLayer(block, block.mixer.filter_fn(room), after, rows)
             for block, after in zip(engine.blocks, state.layers, strict=True)

@@ -88,6 +88,27 @@ class MarkovModel:
             scores[ends] = self._probabilities[k][words]  # a longer context overwrites a shorter
         return np.log(scores[~np.isnan(scores)])
 
+    def draw(self, count: int, length: int, random: np.random.Generator) -> list[str]:
+        """Draw sequences from the model.
+
+        Args:
+            count: How many.
+            length: Bases of each.
+            random: Source of the draws.
+        """
+        if not self._probabilities:
+            raise ValueError("fit the model first")
+        bases = np.zeros((count, length), dtype=np.int64)
+        context = np.zeros(count, dtype=np.int64)
+        for position in range(length):
+            k = min(position, self.order)
+            chances = self._probabilities[k].reshape(-1, 4)[context].cumsum(axis=1)
+            uniform = random.random(count)[:, None]
+            bases[:, position] = np.minimum((chances <= uniform).sum(axis=1), 3)
+            context = (4 * context + bases[:, position]) % 4 ** min(position + 1, self.order)
+        letters = np.frombuffer(b"ACGT", dtype=np.uint8)[bases]
+        return [row.tobytes().decode() for row in letters]
+
     def perplexity(self, sequences: Iterable[np.ndarray]) -> float:
         """Return exp of the mean negative log-probability of all known bases of the sequences.
 

@@ -1,51 +1,37 @@
 """What a finished run reads: `python -m icl.explain run=RUN_DIR [rows=20 | fasta=x.fa]`.
 
-Every base of some rows is replaced by the other three, and the change of the answer is written as
-tables, as bedGraph where coordinates are known, and as input for TF-MoDISco; words that recur among
-the most important stretches are listed. On tasks with a planted motif the explanation is scored.
+`bases`: every base of some rows is replaced by the other three, and the change of the answer is
+written as tables, as bedGraph where coordinates are known, and as input for TF-MoDISco; words that
+recur among the most important stretches are listed. On tasks with a planted motif the explanation
+is scored. `vectors`: what the vectors of a learned prompt are near, what each is worth, and how
+alike those of other runs are. `dna`: the prompt written as nucleotides, and the best such prompt
+that a search finds.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from omegaconf import MISSING
 
 from backbone.common.command import exit_code
 from backbone.common.errors import InputError
-from backbone.common.files import json_text, write_text
 from backbone.common.options import help_text, option, read_options
 from backbone.common.plugins import load_plugins
-from backbone.common.streams import stream
 from icl.environment import prepare_arithmetic
-from icl.explain.attribution import Attribution, attributions
-from icl.explain.motifs import recurring_motifs
-from icl.explain.planted import mean_over_rows, planted_scores
-from icl.explain.rows import Rows, output_of, rows_of_fasta, rows_of_task, task_of
-from icl.explain.tables import (
-    BASES,
-    MOTIFS,
-    ROWS,
-    SUMMARY,
-    TRACK,
-    base_table,
-    bedgraph,
-    row_table,
-    write_modisco,
-    write_table,
-)
+from icl.explain.bases import explain_rows, write_bases
+from icl.explain.dna_prompt import Search, prompt_table
+from icl.explain.rows import Rows, output_of, rows_of_fasta, rows_of_task, splits_of, task_of
+from icl.explain.tables import write_table
+from icl.explain.vectors import LearnedPrompt, similarity_table, vector_table
 from icl.method import Method
 from icl.predict import load_method
 from icl.reporting.report import Report
-from prompts.null_queries import dinucleotide_shuffle
-from tasks.metrics.bootstrap import Estimate
-from tasks.task import Example
+from tasks.task import Example, subset
 
-SHOWN = 5
-"""Words that are printed."""
+VECTORS, SIMILARITY, PROMPTS = "vectors.tsv", "similarity.tsv", "prompts.tsv"
 
 
 @dataclass
@@ -53,6 +39,11 @@ class Options:
     """Options of the command."""
 
     run: str = option(MISSING, "folder of a finished run")
+    parts: list[str] = option(
+        ["bases"],
+        "what is explained: bases of rows, vectors of a prompt, the prompt as DNA",
+        choices=("bases", "vectors", "dna"),
+    )
     task: str | None = option(None, "task whose test rows are explained; by default the run's own")
     data: str | None = option(None, "folder of tables; by default the run's own")
     rows: int = option(20, "test rows to explain, equally many of each class", least=1)
@@ -68,48 +59,14 @@ class Options:
         "explain shuffled rows too, to which words and planted motifs are compared",
         choices=("shuffled", "none"),
     )
-    seed: int = option(0, "seed of the choice of rows and of the shuffles", least=0)
+    others: list[str] = option([], "with vectors: runs to compare to, as of other seeds")
+    passes: int = option(3, "with dna: rounds of the search; 0 leaves it out", least=0)
+    starts: int = option(1, "with dna: searches, all but the first from random DNA", least=1)
+    search_rows: int = option(200, "with dna: training rows that a search looks at", least=2)
+    seed: int = option(0, "seed of the choice of rows, of shuffles and of searches", least=0)
     device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
     threads: int = option(2, "CPU threads", least=1)
     batch_size: int = option(64, "rows per forward pass, where whole rows are scored", least=1)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What was found about some rows.
-
-    Attributes:
-        report: Of the run.
-        rows: The rows.
-        found: Their explanations.
-        control: Those of their shuffles; empty without a control.
-    """
-
-    report: Report
-    rows: Rows
-    found: list[Attribution]
-    control: list[Attribution]
-
-
-def explain_rows(
-    method: Method, report: Report, rows: Rows, output: int | None, control: str, seed: int
-) -> Explanation:
-    """Explain rows, and their shuffles if a control is asked for.
-
-    Raises:
-        InputError: If the run cannot read a row.
-    """
-    method.check([Example(sequence, 0) for sequence in rows.sequences])
-    outputs = [output] * len(rows.sequences)
-    found = list(attributions(method, rows.sequences, outputs))
-    if control == "none":
-        return Explanation(report, rows, found, [])
-    shuffles = [
-        dinucleotide_shuffle(sequence, stream(seed, "shuffled rows", row))
-        for row, sequence in enumerate(rows.sequences)
-    ]
-    same = [one.output for one in found]
-    return Explanation(report, rows, found, list(attributions(method, shuffles, same)))
 
 
 def rows_of(options: Options, report: Report) -> Rows:
@@ -128,23 +85,6 @@ def rows_of(options: Options, report: Report) -> Rows:
     return rows_of_fasta(report, options.fasta, options.bed)
 
 
-def summary_of(explanation: Explanation, options: Options) -> dict[str, Any]:
-    """Return what is written into summary.json: settings, agreement and, where known, scores."""
-    found, rows = explanation.found, explanation.rows
-    summary: dict[str, Any] = {
-        "run": options.run,
-        "method": explanation.report.setup.method,
-        "task": explanation.report.setup.task,
-        "rows": rows.source,
-        "explained": options.class_,
-        "seed": options.seed,
-        "agreement": mean_over_rows(np.array([one.agreement for one in found])),
-    }
-    if rows.planted is not None:
-        summary["planted"] = planted_scores(found, rows.planted, explanation.control)
-    return summary
-
-
 def run(options: Options) -> Iterator[str]:
     """Explain, write the files, and yield lines about what was found.
 
@@ -154,63 +94,70 @@ def run(options: Options) -> Iterator[str]:
     out = Path(options.out).expanduser()
     if out.exists() and not out.is_dir():
         raise InputError(f"out={options.out}: is not a folder")
+    if not options.parts:
+        raise InputError("parts=[]: give at least one of bases, vectors, dna")
     prepare_arithmetic(options.threads, options.device)
-    method, report = load_method(
-        Path(options.run).expanduser(), device=options.device, batch_size=options.batch_size
-    )
-    output = output_of(report, options.class_)
-    rows = rows_of(options, report)
+    load = partial(load_method, device=options.device, batch_size=options.batch_size)
+    method, report = load(Path(options.run).expanduser())
+    steps: list[Iterator[str]] = []
+    if "bases" in options.parts:
+        output, rows = output_of(report, options.class_), rows_of(options, report)
+        method.check([Example(sequence, 0) for sequence in rows.sequences])
+        steps.append(_bases(options, method, report, rows, output, out))
+    if {"vectors", "dna"} & set(options.parts):
+        train, val, test = splits_of(report, options.data)
+        learned = LearnedPrompt.of(method, val, test)
+        others = [load(Path(folder).expanduser())[0] for folder in options.others]
+        compared = [learned, *(LearnedPrompt.of(other, val, test) for other in others)]
+        if "vectors" in options.parts:
+            steps.append(_vectors(options, compared, out))
+        if "dna" in options.parts:
+            fewer = subset(train, min(options.search_rows, len(train)), options.seed)
+            steps.append(_dna(options, learned, fewer, out))
+    for step in steps:
+        yield from step
+
+
+def _bases(
+    options: Options, method: Method, report: Report, rows: Rows, output: int | None, out: Path
+) -> Iterator[str]:
     explanation = explain_rows(method, report, rows, output, options.control, options.seed)
-    yield from write(explanation, options, out)
+    yield from write_bases(explanation, options.kmer, out)
 
 
-def write(explanation: Explanation, options: Options, out: Path) -> Iterator[str]:
-    """Write the files of an explanation and yield lines about what was found."""
-    found, rows = explanation.found, explanation.rows
-    written = [
-        write_table(out / ROWS, row_table(rows, found, explanation.report.setup.labels)),
-        write_table(out / BASES, base_table(rows, found)),
-        *write_modisco(out, found),
-    ]
-    summary = summary_of(explanation, options)
-    yield f"{rows.source}: gradient times input agrees with mutagenesis: {summary['agreement']}"
-    yield from _planted_lines(summary.get("planted", {}))
-    if explanation.control:
-        motifs = recurring_motifs(found, explanation.control, options.kmer)
-        written.append(write_table(out / MOTIFS, motifs))
-        for word in motifs.head(SHOWN).itertuples():
-            yield (
-                f"{word.motif}/{word.reverse_complement}: important in {word.important} of "
-                f"{word.places} places ({word.expected:.1f} expected), {word.rows} rows, "
-                f"q={word.q:.2g}"
-            )
-    if rows.intervals:
-        write_text(out / TRACK, bedgraph(rows, found))
-        written.append(out / TRACK)
-    write_text(out / SUMMARY, json_text(plain(summary)))
-    yield from map(str, [*written, out / SUMMARY])
-
-
-def plain(value: Any) -> Any:
-    """Return a summary as strict JSON has it: estimates as objects."""
-    if isinstance(value, Estimate):
-        return asdict(value)
-    return {name: plain(one) for name, one in value.items()} if isinstance(value, dict) else value
-
-
-def _planted_lines(scores: dict[str, Any]) -> Iterator[str]:
-    if not scores:
-        return
-    yield (
-        f"of the ten most important bases of {scores['rows_with']} rows with the motif, "
-        f"{scores['top_ten_with']} lie in it ({scores['chance']} by chance); of "
-        f"{scores['rows_without']} rows without it, {scores['top_ten_without']}"
+def _vectors(options: Options, compared: Sequence[LearnedPrompt], out: Path) -> Iterator[str]:
+    similar = similarity_table(
+        [options.run, *options.others], [one.prompt.stacked() for one in compared]
     )
-    if "precision" in scores:
+    table = vector_table(compared[0])
+    for group, rows in table.groupby("group", sort=False):
+        letters = "".join(rows["nucleotide"])
+        best = rows.loc[rows["contribution"].idxmax()]
         yield (
-            f"bases more important than 95 % of those of shuffled rows: precision "
-            f"{scores['precision']}, recall {scores['recall']}"
+            f"{group}: nearest nucleotides {letters}, mean cosine {rows['cosine'].mean():.2f}; "
+            f"{best['place']} is worth most: loss {best['contribution']:+.4f} without it"
         )
+    yield str(write_table(out / VECTORS, table))
+    if options.others:
+        for row in similar.itertuples():
+            yield (
+                f"{row.run} and {row.other}: mean cosine {row.in_place:.3f} in place, "
+                f"{row.matched:.3f} matched ({row.matched_by_chance:.3f} by chance)"
+            )
+        yield str(write_table(out / SIMILARITY, similar))
+
+
+def _dna(
+    options: Options, learned: LearnedPrompt, rows: Sequence[Example], out: Path
+) -> Iterator[str]:
+    search = Search(options.passes, options.starts, options.seed) if options.passes else None
+    table = prompt_table(learned, rows, search)
+    for row in table.itertuples():
+        yield (
+            f"{row.prompt:<9} accuracy {row.accuracy:.3f} [{row.accuracy_low:.3f}, "
+            f"{row.accuracy_high:.3f}], validation loss {row.validation_loss:.4f}  {row.letters}"
+        )
+    yield str(write_table(out / PROMPTS, table))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,11 +13,11 @@ from backbone.sequence.fasta import Genome, find_fasta
 from icl.config.options import from_dict
 from icl.predict import cut_of_run, interval_read
 from icl.reporting.report import Report
-from icl.rows import divided
+from icl.rows import divided, rows_of
 from tasks.kinds import kind_of
 from tasks.registry import build_task, default_options
 from tasks.sets.synthetic import planted_bases
-from tasks.task import Task, label_text, subset
+from tasks.task import Example, Task, label_text, subset
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,22 @@ def rows_of_task(report: Report, task: Task, data: str | None, count: int, seed:
         planted_bases(task, sequences),
         f"{len(test)} test rows of {task.name}",
     )
+
+
+def splits_of(
+    report: Report, data: str | None
+) -> tuple[Sequence[Example], Sequence[Example], Sequence[Example]]:
+    """Return the training, validation and scored rows of a run, as it reads them.
+
+    Raises:
+        InputError: If they cannot be had.
+    """
+    config = from_dict(report.setup.config)
+    config = replace(config, data=data or config.data)
+    rows, cut = rows_of(config, divided(config, build_task(config.task))), cut_of_run(report)
+    parts = (rows.train, rows.val, rows.evaluated)
+    train, val, test = parts if cut is None else map(cut.rows, parts)
+    return train, val, test
 
 
 def rows_of_fasta(report: Report, fasta: str, bed: str | None) -> Rows:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from backbone import generate as generation
 from backbone.common.errors import InputError
 from backbone.common.streams import stream
+from backbone.engine.prefix import PrefixEngine
 from backbone.engine.streaming import OnlineConvolution, OnlineModel
 from backbone.generate import Sampling, draw, generate, nucleus
 from backbone.hyena import reference
@@ -155,3 +156,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     captured = capsys.readouterr()
     assert captured.out == "" and words in captured.err
     assert len(captured.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("prompt", [0, 1, 4])
+def test_a_context_stands_in_front(prompt: int) -> None:
+    """Tokens behind a context's vectors are those behind the same tokens of the context."""
+    before, start, sampling = tokens(1, 6), tokens(2, prompt), Sampling(seed=3)
+    engine = PrefixEngine(MODEL)
+    context = engine.extend(None, MODEL.embed(before), room=prompt + 20)
+    found = generate(MODEL, start, 20, sampling, context)
+    if prompt:
+        whole = torch.cat([before.expand(2, -1), start], dim=1)
+        assert torch.equal(found, generate(MODEL, whole, 20, sampling))
+    else:  # the first token is drawn uniformly, the others follow it behind the context
+        first = torch.cat([before.expand(2, -1), found[:, :1]], dim=1)
+        online = OnlineModel(MODEL, first[:, :-1], room=5)
+        expected = online.step(first[:, -1])
+        again = OnlineModel(MODEL, start, room=5, context=context)
+        assert torch.allclose(again.step(found[:, 0]), expected, atol=1e-10)
+    with pytest.raises(InputError, match="room"):
+        generate(MODEL, start, 40, sampling, context)
+    alone = generate(MODEL, start[1:], 20, sampling, context, first_row=1)
+    assert torch.equal(alone[0], found[1])

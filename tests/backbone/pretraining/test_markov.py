@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from backbone.common.errors import InputError
+from backbone.pretraining import markov
 from backbone.pretraining.markov import MarkovModel, main
 
 
@@ -90,3 +91,22 @@ def test_without_arguments_the_command_prints_its_help(arguments, capsys) -> Non
     said = capsys.readouterr()
     assert said.out.startswith("python -m backbone.markov key=value ...") and not said.err
     assert "valid_fasta=" in said.out
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_drawn_sequences_follow_the_probabilities(order):
+    """Counted again, words of order + 1 bases have the probabilities that they were drawn with."""
+    text = np.frombuffer(b"ACGTTGCATTGACCAGTGCAAACCCGGT" * 5, dtype=np.uint8)
+    model = MarkovModel(order).fit([text])
+    drawn = model.draw(300, 200, np.random.default_rng(0))
+    assert {len(row) for row in drawn} == {200} and len(set(drawn)) == 300
+    counts = np.zeros(4 ** (order + 1))
+    for row in drawn:
+        codes = np.frombuffer(row.encode(), dtype=np.uint8)
+        for words, _ in list(markov._words(codes, order))[-1:]:
+            counts += np.bincount(words, minlength=4 ** (order + 1))
+    counts = counts.reshape(-1, 4)
+    seen = counts.sum(axis=1) > 500
+    shares = counts[seen] / counts[seen].sum(axis=1, keepdims=True)
+    assert seen.any()
+    np.testing.assert_allclose(shares, model._probabilities[order].reshape(-1, 4)[seen], atol=0.06)

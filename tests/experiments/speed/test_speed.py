@@ -210,3 +210,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     captured = capsys.readouterr()
     assert captured.out == "" and words in captured.err
     assert len(captured.err.splitlines()) == 1
+
+
+def test_mutants_score_alike_whole_and_from_shared_states(tmp_path, capsys):
+    words = ["rows=3", "length=20", "prompt_tokens=2", "passes=40", "rounds=2", "threads=1"]
+    assert speed.main(["mutagenesis", *words, "batch=7", f"out={tmp_path}"]) == 0
+    table = pd.read_csv(tmp_path / "speed_mutagenesis.csv")
+    assert list(table["way"]) == ["published", "modules", "engine", "shared"]
+    assert list(table["mutants"]) == [40, 40, 40, 3 * 3 * 20]
+    assert table["difference"].max() < 1e-5 and (table["ratio"] > 0).all()
+    assert "(target: 8)" in capsys.readouterr().out

@@ -1,0 +1,134 @@
+"""Pictures of what runs read: `python -m experiments.explain explained=[DIR,DIR] out=PICTURES`.
+
+Each folder is one that `icl.explain` has written, all for the same rows: what a prompt sees stands
+above what a probe, counts and a network see. Drawn are, for some rows, the importance of each base
+as a logo and the effect of every replacement as a heat map, and for rows of one length the mean
+importance at each position, class by class.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from backbone.common.errors import InputError
+from backbone.common.options import option
+from experiments.common.command import run_command
+from experiments.pictures.logos import (
+    Track,
+    draw_effects,
+    draw_logos,
+    draw_profiles,
+    most_important_stretch,
+    profiles,
+)
+from experiments.pictures.style import save
+from icl.explain.tables import BASES, ROWS, SUMMARY
+
+
+@dataclass
+class Options:
+    """Options of the command."""
+
+    explained: list[str] = option([], "folders that icl.explain has written, for the same rows")
+    names: list[str] = option([], "names of the runs in the pictures; by default their methods")
+    rows: list[int] = option([0], "numbers of the rows to draw, as in rows.tsv", least=0)
+    bases: int = option(160, "most bases of a logo: the most important stretch of the row", least=1)
+    out: str = option("runs-explain", "folder of the pictures")
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A folder that `icl.explain` has written: its summary, rows and bases."""
+
+    summary: dict[str, Any]
+    rows: pd.DataFrame
+    bases: pd.DataFrame
+
+    @classmethod
+    def read(cls, folder: str) -> Explained:
+        """Read a folder.
+
+        Raises:
+            InputError: If a file is missing or damaged.
+        """
+        path = Path(folder).expanduser()
+        try:
+            summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+            tables = [pd.read_csv(path / name, sep="\t") for name in (ROWS, BASES)]
+        except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{folder}: cannot be read ({reason}); run icl.explain") from error
+        return cls(summary, *tables)
+
+
+def draw(options: Options) -> list[Path]:
+    """Draw what the options ask for and return the paths of the files.
+
+    Raises:
+        InputError: If the folders cannot be read, or are not about the same rows.
+    """
+    if not options.explained:
+        raise InputError("explained=[]: give at least one folder that icl.explain has written")
+    found = [Explained.read(folder) for folder in options.explained]
+    names = options.names or [str(one.summary["method"]) for one in found]
+    if len(names) != len(found):
+        raise InputError(f"names: {len(names)} names for {len(found)} folders; give one for each")
+    first, out = found[0], Path(options.out).expanduser()
+    for folder, one in zip(options.explained, found, strict=True):
+        if list(one.rows["sequence"]) != list(first.rows["sequence"]):
+            raise InputError(f"{folder}: is about other rows than {options.explained[0]}")
+    for row in options.rows:
+        if row >= len(first.rows):
+            raise InputError(f"rows: there is no row {row}; there are {len(first.rows)}, from 0 on")
+    tracks = [Track(name, one.bases) for name, one in zip(names, found, strict=True)]
+    written: list[Path] = []
+    for row in options.rows:
+        written += _draw_row(first, tracks, row, options.bases, out)
+    if first.rows["sequence"].str.len().nunique() == 1:
+        groups = _groups(first.rows)
+        table = profiles(tracks, groups)
+        facts = f"{first.summary['rows']} · bands: 95 % over rows"
+        figure = draw_profiles(table, "mean importance at each position", facts)
+        written += save(figure, table, "profile", out)
+    return written
+
+
+def _draw_row(
+    first: Explained, tracks: Sequence[Track], row: int, most: int, out: Path
+) -> list[Path]:
+    of_row = [Track(one.name, one.bases[one.bases["row"] == row]) for one in tracks]
+    stretch = most_important_stretch(of_row[0].bases, most)
+    about = first.rows.iloc[row]
+    facts = f"row {about['name']} of {first.summary['task']}"
+    if "label" in about:
+        facts += f", {about['label']}"
+    facts += f" · explained: log-odds of {about['explained']}"
+    table = pd.concat(
+        [one.bases.iloc[stretch].assign(run=one.name) for one in of_row], ignore_index=True
+    )
+    logos = draw_logos(of_row, stretch, "importance of each base", facts)
+    effects = draw_effects(of_row, stretch, "effect of every replacement", facts)
+    written = save(logos, table, f"logo_row_{row}", out)
+    return written + save(effects, table, f"effects_row_{row}", out)
+
+
+def _groups(rows: pd.DataFrame) -> dict[str, list[int]]:
+    if "label" not in rows:
+        return {"all": rows["row"].tolist()}
+    return {str(name): part["row"].tolist() for name, part in rows.groupby("label")}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 after one line about a mistake."""
+    return run_command("python -m experiments.explain", Options, draw, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
