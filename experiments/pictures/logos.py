@@ -166,10 +166,12 @@ def draw_profiles(table: pd.DataFrame, title: str, facts: str) -> Figure:
 def _stack(panels: int, bases: int, height: float) -> tuple[Figure, list[Axes]]:
     """Return a figure of panels below each other, as wide as the bases need."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     width = min(MOST_WIDTH, max(LEAST_WIDTH, 1.2 + INCHES_A_BASE * bases))
-    figure = Figure(figsize=(width, 1.1 + height * panels), layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.75 / figure.get_figheight()))  # type: ignore[union-attr]
+    total = 1.1 + height * panels
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - 0.75 / total))
+    figure = Figure(figsize=(width, total), layout=layout)
     axes = figure.subplots(panels, 1, sharex=True, squeeze=False)
     return figure, list(axes[:, 0])
 

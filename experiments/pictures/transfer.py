@@ -24,14 +24,14 @@ def draw_transfer(table: pd.DataFrame, order: Sequence[str], facts: str) -> Figu
         facts: Below the title.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     wide = table.pivot(index="prompt", columns="task", values="auroc")
     values = wide.loc[list(order), list(order)].to_numpy(float)
     count = len(order)
-    figure = Figure(figsize=(3.6 + 0.72 * count, 2.6 + 0.5 * count), layout="constrained")
-    figure.get_layout_engine().set(  # type: ignore[union-attr]
-        rect=(0, 0, 1, 1 - 0.75 / figure.get_figheight())
-    )
+    height = 2.6 + 0.5 * count
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - 0.75 / height))
+    figure = Figure(figsize=(3.6 + 0.72 * count, height), layout=layout)
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
     for (y, x), cell in np.ndenumerate(values):

@@ -132,7 +132,7 @@ def _vectors(options: Options, compared: Sequence[LearnedPrompt], out: Path) -> 
     table = vector_table(compared[0])
     for group, rows in table.groupby("group", sort=False):
         letters = "".join(rows["nucleotide"])
-        best = rows.loc[rows["contribution"].idxmax()]
+        best = rows.nlargest(1, "contribution").iloc[0]
         yield (
             f"{group}: nearest nucleotides {letters}, mean cosine {rows['cosine'].mean():.2f}; "
             f"{best['place']} is worth most: loss {best['contribution']:+.4f} without it"
