@@ -37,9 +37,9 @@ def test_pictures_and_their_tables(explained, tmp_path, capsys):
     assert len(logo) == 2 * 40 and list(logo["run"].unique()) == ["2-mers", "3-mers"]
     profile = pd.read_csv(tmp_path / "profile.csv")
     assert len(profile) == 2 * 2 * 160 and set(profile["group"]) == {"background", "motif"}
-    rounding = 1e-9  # resamples of one row are sums in another order
-    assert (profile["low"] <= profile["mean"] + rounding).all()
-    assert (profile["mean"] <= profile["high"] + rounding).all()
+    known = profile.dropna(subset="low")  # a figure that is the same in every row has no interval
+    assert len(known) and (known["low"] <= known["mean"]).all()
+    assert (known["mean"] <= known["high"]).all()
 
 
 def test_the_most_important_stretch():
