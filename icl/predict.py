@@ -51,7 +51,7 @@ class PredictConfig:
     columns: list[str] = option([], "further columns of the table", choices=("sequence",))
     window: int | None = option(None, "scan in windows of this many bases", least=1)
     step: int | None = option(None, "bases from window to window; by default half", least=1)
-    target: str | None = option(None, "class or label in the track; by default the last")
+    class_: str | None = option(None, "class or label in the track; by default the last")
     track: str | None = option(
         None, "track of a scan, .bedgraph or .bw; by default beside the table"
     )
@@ -247,9 +247,9 @@ def _check(config: PredictConfig) -> None:
     folder = Path(config.out).expanduser().parent
     if not folder.is_dir():
         raise InputError(f"out={config.out}: there is no folder {folder}")
-    for name in ("step", "target", "track"):
+    for name in ("step", "class_", "track"):
         if config.window is None and getattr(config, name) is not None:
-            raise InputError(f"{name}= is for a scan: give window= too")
+            raise InputError(f"{name.rstrip('_')}= is for a scan: give window= too")
     if config.track is not None:
         check_track(config.track)
 
@@ -306,9 +306,9 @@ def _scan(
     """
     assert config.window is not None
     labels, out = report.setup.labels, Path(config.out).expanduser()
-    target = labels[-1] if config.target is None else config.target
-    if target not in labels:
-        raise unknown("class", target, labels)
+    shown = labels[-1] if config.class_ is None else config.class_
+    if shown not in labels:
+        raise unknown("class", shown, labels)
     try:
         method.check([Example("A" * config.window, 0)])
     except InputError as error:
@@ -333,11 +333,11 @@ def _scan(
         ),
         answers.lines,
         answers.header(),
-        labels.index(target),
+        labels.index(shown),
         out,
         track.expanduser(),
     )
-    print(f"{count} windows: {out}; {target} along the sequences: {track}")
+    print(f"{count} windows: {out}; {shown} along the sequences: {track}")
 
 
 def help_text(words: Sequence[str]) -> str:

@@ -170,7 +170,9 @@ def _prepare(command: Command, words: list[str]) -> list[str]:
     if sum(bool(getattr(args, mode)) for mode in modes) > 1:
         raise InputError("only one of --run, --multirun, --cfg and --info can be given")
     sweeping = args.multirun or "hydra.mode=MULTIRUN" in words
-    pairs = [_split(word) for word in args.overrides]
+    # No field of a dataclass can be called `class`.
+    fields_of = {one.name.removesuffix("_"): one.name for one in fields(command.schema)}
+    pairs = [(fields_of.get(key, key), value) for key, value in map(_split, args.overrides)]
     chosen: dict[str, list[str]] = {}
     for key, value in pairs:
         if key in command.groups:

@@ -86,7 +86,7 @@ class Options:
         None, "backbone of likelihood and states; by default the run's, or bundled; none for none"
     )
     run: str | None = option(None, "folder of a finished run whose log-odds are compared")
-    target: str | None = option(None, "class or label of the run; by default its last")
+    class_: str | None = option(None, "class or label of the run; by default its last")
     label: str | None = option(None, "INFO key, or column of the table, with labels")
     positive: list[str] = option([], "labels that are positive; by default 1")
     negative: list[str] = option([], "labels that are negative; by default all others")
@@ -151,8 +151,8 @@ def check(options: Options) -> None:
         raise InputError("give vcf=FILE and fasta=GENOME, or table=FILE with columns ref and alt")
     if options.vcf is not None and options.fasta is None:
         raise InputError("vcf= needs fasta=, the genome that its coordinates are of")
-    if options.run is None and options.target is not None:
-        raise InputError(f"target={options.target}: is a class of a run; give run= too")
+    if options.run is None and options.class_ is not None:
+        raise InputError(f"class={options.class_}: is a class of a run; give run= too")
     if options.run is None and options.backbone == "none":
         raise InputError("backbone=none leaves nothing to score with: give run=")
     if options.label is None and (options.positive or options.negative):
@@ -184,16 +184,16 @@ def scorer_of(options: Options) -> Scorer:
                 f"run={options.run} is a regression: variants change the log-odds of a class or "
                 "a label, and it has none"
             )
-        target = labels[-1] if options.target is None else options.target
-        if target not in labels:
-            raise unknown("class", target, labels)
-        of_run = RunScorer(method, kind, labels.index(target))
+        name_of_class = labels[-1] if options.class_ is None else options.class_
+        if name_of_class not in labels:
+            raise unknown("class", name_of_class, labels)
+        of_run = RunScorer(method, kind, labels.index(name_of_class))
         if name is None and report.setup.backbone is not None:
             name = report.setup.backbone
         most = longest_of(method, UNLIMITED)
         if (cut := cut_of_run(report)) is not None:
             most = min(most, cut.most)
-        of = f"of {target} under {report.setup.method} trained on {report.setup.task}"
+        of = f"of {name_of_class} under {report.setup.method} trained on {report.setup.task}"
         described |= {
             REFERENCE: f"Log-odds {of} for REF",
             CHANGE: f"Change of the log-odds {of}, ALT minus REF",

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 
 from backbone.common.errors import InputError
 from backbone.engine.branches import BaseStates, BranchEngine, Branches
@@ -15,7 +14,8 @@ from backbone.sequence.dna import reverse_complement
 from backbone.sequence.edits import Edit
 from icl.method import Method
 from icl.variants.alleles import Allele
-from tasks.task import Kind
+from tasks.kinds import TASK_KINDS
+from tasks.task import Example, Kind
 
 LIKELIHOOD, DISTANCE, COSINE = "delta_log_likelihood", "state_distance", "state_cosine_distance"
 ZERO_SHOT = (LIKELIHOOD, DISTANCE, COSINE)
@@ -107,19 +107,6 @@ def _compared(
     return torch.stack([own - before, distance, cosine], dim=1).cpu().numpy()
 
 
-def log_odds(kind: Kind, scores: np.ndarray, column: int) -> np.ndarray:
-    """Return the log-odds (N,) of a class against all others, or of a label.
-
-    Args:
-        kind: Kind of the task.
-        scores: (N, C) of a method.
-        column: Of the class or label.
-    """
-    if kind == "multi_label":
-        return scores[:, column]
-    return scores[:, column] - logsumexp(np.delete(scores, column, axis=1), axis=1)
-
-
 @dataclass(frozen=True)
 class RunScorer:
     """The change of a class's log-odds under what a run has learned.
@@ -144,7 +131,9 @@ class RunScorer:
         found = []
         for texts, changes in strands:
             scores = self.method.scores_of_edits(texts, changes)
-            reference, edited = (log_odds(self.kind, one, self.column) for one in scores)
+            reference, edited = (
+                TASK_KINDS[self.kind].log_odds(one)[:, self.column] for one in scores
+            )
             before = reference[[edit.row for edit in changes]]
             found.append(np.stack([before, edited - before], axis=1))
         return np.mean(found, axis=0)
@@ -156,7 +145,6 @@ def longest_of(method: Method, most: int) -> int:
     Raises:
         InputError: If it reads none.
     """
-    from tasks.task import Example
 
     def reads(length: int) -> bool:
         try:

@@ -89,7 +89,7 @@ def test_a_scan_says_what_the_run_says_of_every_window(ask, method):
 
 def test_the_track_may_show_another_class_and_parts_of_records(ask, tmp_path):
     (tmp_path / "x.bed").write_text("chr1\t50\t90\tlate\nchr1\t0\t30\tearly\n")
-    rows, track, _ = ask("method=gc_only", "window=20", "target=poor", f"bed={tmp_path / 'x.bed'}")
+    rows, track, _ = ask("method=gc_only", "window=20", "class=poor", f"bed={tmp_path / 'x.bed'}")
     assert [row["name"] for row in rows] == ["early"] * 2 + ["late"] * 3
     for row, values in zip(rows, track, strict=True):
         assert float(values[3]) == pytest.approx(float(row["p_poor"]), rel=1e-4)
@@ -116,7 +116,7 @@ def test_a_scan_can_be_a_bigwig(ask, tmp_path):
     [
         (["window=2000000"], "window=2000000: 2000000 nucleotides exceed"),
         (["step=9"], "step= is for a scan: give window= too"),
-        (["window=20", "target=rch"], "did you mean rich"),
+        (["window=20", "class=rch"], "did you mean rich"),
         (["window=20", "track=x.wig"], "must end in .bedgraph or .bw"),
         (["window=20", "columns=[label]"], "columns=[label]: must be"),
     ],

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backbone.engine.branches import BranchEngine
@@ -101,7 +101,7 @@ def test_mean_states_equal_those_of_whole_sequences(model: HyenaDNA) -> None:
 
 
 @given(st.text("ACGTN", min_size=1, max_size=20), st.text("ACGTN", max_size=5), st.data())
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_an_edit_of_the_other_strand_gives_the_other_strand(
     sequence: str, letters: str, data: st.DataObject
 ) -> None:

@@ -287,7 +287,7 @@ def test_a_runs_log_odds_are_those_of_its_predictions(
         odds = np.log(answers / (1 - answers))
         assert float(row["log_odds_ref"]) == pytest.approx(odds[0], abs=1e-4)
         assert float(row["delta_log_odds"]) == pytest.approx(odds[1] - odds[0], abs=1e-4)
-    assert score(f"run={run}", "window=30", "target=poor", "backbone=none", "out=p") == 0
+    assert score(f"run={run}", "window=30", "class=poor", "backbone=none", "out=p") == 0
     for one, other in zip(table("o/variants.tsv"), table("p/variants.tsv"), strict=True):
         opposite = -float(other["delta_log_odds"])
         assert float(one["delta_log_odds"]) == pytest.approx(opposite, abs=1e-4)
@@ -333,7 +333,7 @@ def test_mistakes_are_one_line(
         (["window=71"], "window=71: exceeds the 70 bases that can be read at a time"),
         ([f"run={other}"], "is a regression"),
         (["vcf=bare.vcf"], "bare.vcf: it has no VCF header"),
-        ([f"run={run}", "target=rch"], "unknown class 'rch'; did you mean rich"),
+        ([f"run={run}", "class=rch"], "unknown class 'rch'; did you mean rich"),
         (["vcf=no.vcf"], "no VCF file at 'no.vcf'"),
         (["fasta=no.fa"], "no FASTA file at 'no.fa'"),
         (["vcf=damaged.vcf.gz"], "damaged"),
@@ -341,7 +341,7 @@ def test_mistakes_are_one_line(
         (["label=CLNSIG"], "label=CLNSIG: the INFO keys of x.vcf are AC, AD"),
         (["label=SET"], "the labels are bad, good: say which are positive"),
         (["label=SET", "positive=[worse]"], "no allele has the label 'worse'"),
-        (["target=rich"], "target=rich: is a class of a run; give run= too"),
+        (["class=rich"], "class=rich: is a class of a run; give run= too"),
         (["backbone=none"], "backbone=none leaves nothing to score with"),
         (["positive=[bad]"], "are values of label="),
         (["table=x.csv"], "give vcf=FILE and fasta=GENOME, or table=FILE"),
