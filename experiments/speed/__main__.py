@@ -7,6 +7,7 @@ Usage:
     python -m experiments.speed channel [key=value ...]
     python -m experiments.speed mutagenesis [key=value ...]
     python -m experiments.speed pretrain [key=value ...]
+    python -m experiments.speed variants [key=value ...]
 
 `prompt` measures the cost of a shared prompt: a training step and the evaluation of a batch, on the
 plain path (prompt and query concatenated, the whole sequence through all layers, as published) and
@@ -17,6 +18,7 @@ and a training step of learned vectors, next to that of vectors that are read di
 `mutagenesis` measures the scores of all mutants of some rows under a prompt, whole and shared.
 `pretrain` measures a training step against its length, up to a million tokens, next to the operator
 as published and a Transformer. A length that is in the table is not measured again.
+`variants` measures the scores of variants on both strands, next to whole passes over both alleles.
 """
 
 import sys
@@ -29,6 +31,7 @@ from experiments.speed import k_shot as speed_k_shot
 from experiments.speed import mutagenesis as speed_mutagenesis
 from experiments.speed import pretrain as speed_pretrain
 from experiments.speed import prompt as speed_prompt
+from experiments.speed import variants as speed_variants
 
 COMMANDS: dict[str, tuple[type, Callable[..., Path]]] = {
     "prompt": (speed_prompt.Options, speed_prompt.measure_all),
@@ -36,6 +39,7 @@ COMMANDS: dict[str, tuple[type, Callable[..., Path]]] = {
     "channel": (speed_channel.Options, speed_channel.measure_all),
     "mutagenesis": (speed_mutagenesis.Options, speed_mutagenesis.measure_all),
     "pretrain": (speed_pretrain.Options, speed_pretrain.measure_all),
+    "variants": (speed_variants.Options, speed_variants.measure_all),
 }
 """Subcommands: the options of each, and the function that returns its table's path."""
 

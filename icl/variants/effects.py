@@ -12,6 +12,7 @@ from backbone.engine.edit_groups import edit_groups
 from backbone.engine.likelihood import branch_log_probabilities, log_probabilities
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.edits import Edit
+from icl.inference.label_word_method import LabelWordMethod
 from icl.method import Method
 from icl.variants.alleles import Allele
 from tasks.kinds import TASK_KINDS
@@ -142,8 +143,7 @@ class RunScorer:
 def longest_of(method: Method, most: int) -> int:
     """Return the longest sequence that a method reads, `most` at the most.
 
-    Raises:
-        InputError: If it reads none.
+    Behind demonstrations that all queries share there is less room than `Method.check` knows of.
     """
 
     def reads(length: int) -> bool:
@@ -153,7 +153,10 @@ def longest_of(method: Method, most: int) -> int:
             return False
         return True
 
-    return largest(reads, most)
+    found = largest(reads, most)
+    if isinstance(method, LabelWordMethod) and method.shares_edits:
+        found = min(found, method.reader().longest_query)
+    return found
 
 
 def largest(holds: Callable[[int], bool], most: int) -> int:
