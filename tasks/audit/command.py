@@ -23,6 +23,7 @@ from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.files import json_text, write_text
 from backbone.common.options import help_text, option, read_options
+from backbone.common.plugins import load_plugins
 from tasks.audit.exposure import BUNDLED
 from tasks.audit.findings import Audit, audit
 from tasks.audit.kinship import NONE, kinship
@@ -188,9 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
     def work() -> None:
-        if "=" in words[0]:
-            raise InputError(f"expected a task name, got {words[0]!r}: {COMMAND} ...")
-        check(words[0], words[1:])
+        name, *rest = load_plugins(words) or [words[0]]
+        if "=" in name:
+            raise InputError(f"expected a task name, got {name!r}: {COMMAND} ...")
+        check(name, rest)
 
     return exit_code(work)
 

@@ -84,3 +84,25 @@ def test_check_is_the_audit(monkeypatch):
     monkeypatch.setitem(sys.modules, "tasks.audit.command", SimpleNamespace(main=main))
     assert command.main(["check", "enhancer_cohn", "data=x"]) == 2
     assert given == [["enhancer_cohn", "data=x"]]
+
+
+MOTIF = """
+from tasks.own.function import task
+
+
+@task("lab_rows", labels=("no", "yes"))
+def rows():
+    for row in range(80):
+        yield "".join("AC"[row >> bit & 1] for bit in range(8)) * 5, ("no", "yes")[row % 2]
+"""
+
+
+@pytest.mark.parametrize("name", ["show", "check"])
+def test_a_task_of_a_plugin_is_shown_and_checked(capsys, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(TASKS, "_values", dict(TASKS._values))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, f"lab_{name}", raising=False)
+    (tmp_path / f"lab_{name}.py").write_text(MOTIF)
+    code, out, err = run(capsys, name, "lab_rows", f"plugins=[lab_{name}]")
+    assert (code, err) == (0, "") and "lab_rows" in out
