@@ -97,7 +97,9 @@ def source_of(uri: str) -> str | None:
 def tables() -> dict[str, str]:
     """Return the pages made of tables that commands write as Markdown."""
     found = sorted((ROOT / TABLES).rglob("*.md"))
-    return {str(PurePosixPath(path.relative_to(ROOT))): f"results/{path.name}" for path in found}
+    return {
+        str(PurePosixPath(path.relative_to(ROOT))): f"results/tables/{path.name}" for path in found
+    }
 
 
 def place(path: str, files: Files, config: MkDocsConfig) -> str | None:
