@@ -13,7 +13,7 @@ import numpy as np
 from icl.config.options import RunConfig
 from icl.controls import controlled_backbone
 from icl.reporting.report import Report
-from tasks.audit.coordinates import Place, places_of, published
+from tasks.audit.coordinates import HasTables, Place, places_of, published
 from tasks.audit.exposure import exposure
 from tasks.audit.kinship import NONE, counted, kinship
 from tasks.kinds import TASK_KINDS, kind_of
@@ -100,15 +100,20 @@ def exposure_details(
     return details
 
 
-_PLACES: dict[str, dict[str, Place]] = {}
-"""Coordinates of the rows of the last division, by its hash: the runs of a sweep share it."""
+_PLACES: dict[tuple[object, ...], dict[str, Place]] = {}
+"""Coordinates of the rows of the last division, which the runs of a sweep share.
+
+The hash of the rows does not name them: two tables may hold the same sequences at other places.
+"""
 
 
 def _places(task: Task, splits: Splits, data: Path | None) -> dict[str, Place]:
-    if splits.sha256 not in _PLACES:
+    tables = task.source.tables(data) if isinstance(task.source, HasTables) else ()
+    key = (splits.sha256, type(task.source), *tables)
+    if key not in _PLACES:
         _PLACES.clear()
-        _PLACES[splits.sha256] = places_of(published(task, data))
-    return _PLACES[splits.sha256]
+        _PLACES[key] = places_of(published(task, data))
+    return _PLACES[key]
 
 
 def leak_lines(reports: Sequence[Report]) -> list[str]:
