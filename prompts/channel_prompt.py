@@ -110,7 +110,7 @@ class ChannelPrompt(nn.Module):
 
     def additions(self, label: int) -> Tensor | None:
         """Return what later layers add at a class's vectors, (layers, P, D); None without any."""
-        return self.deep[:, label] if len(self.deep) else None
+        return self.deep[:, label] if self.deep.numel() else None
 
     def state_offsets(self, label: int) -> Tensor | None:
         """Return a class's state offsets (n_layer, D); None without any."""

@@ -53,8 +53,8 @@ NORMALISATION = (
 CHOOSING = 256
 """Most rows that choose a normalisation."""
 
-LEAST_SCALE = 0.1
-"""Least scale that tuning starts from, as a share of that of Bayes' rule."""
+LEAST_SCALE = 1.0
+"""Least scale that tuning starts from, in units of that of Bayes' rule."""
 
 BUCKET = 8
 """Queries are padded to a multiple of this length: every position of theirs is computed."""
@@ -308,8 +308,8 @@ class ChannelReader:
         """Fit scale and offsets before tuning.
 
         Scores that do not tell the classes apart yet would have a scale near 0, from which tuning
-        takes long to return: it starts at no less than `LEAST_SCALE` of Bayes' rule, under which
-        the log-likelihoods of all bases are summed.
+        takes long to return: it starts at no less than `LEAST_SCALE` times that of Bayes' rule,
+        under which the log-likelihoods of all bases are summed.
         """
         bases = torch.tensor([[len(row) for row in queries.queries.encoded]]).double().mean()
         rule = normalise(torch.ones(1, 1), bases[None], self.normalisation)

@@ -12,6 +12,7 @@ from backbone.hyena.model import random_model
 from backbone.hyena.tokenizer import SEP, encode_dna
 from icl.inference.channel import NORMALISATIONS, ChannelQuerySet, fitted
 from icl.method import Context
+from icl.methods.deep_prompt import DeepPrompt
 from icl.methods.few_shot import FewShot, FewShotConfig
 from icl.methods.lora import Lora, LoraOptions
 from icl.methods.soft_prompt import SoftPromptConfig, SoftPromptMethod
@@ -75,12 +76,12 @@ def test_vectors_behind_the_query_are_refused(model):
         build(model, placement="split")
 
 
-def test_tuning_starts_at_no_less_than_a_tenth_of_bayes_rule(model):
+def test_tuning_starts_at_no_less_than_bayes_rule(model):
     made = build(model, init="nucleotides")  # so that all classes say the same
     made.prepare(rows(40, 1), rows(30, 2))
     reader = made.reader()
     reader.begin(made.query_set(rows(40, 1)))
-    assert reader.details()["scale"] == pytest.approx(0.1 * 30**0.5, rel=1e-5)
+    assert reader.details()["scale"] == pytest.approx(30**0.5, rel=1e-5)
     assert reader.details()["offset"] == pytest.approx([0, 0], abs=1e-6)
 
 
@@ -182,3 +183,14 @@ def test_the_channel_compares_classes_and_nothing_else(model):
     context = Context(("height",), 0, lambda: model, kind="regression")
     with pytest.raises(InputError, match="compares classes"):
         Lora(LoraOptions(readout="channel"), context)
+
+
+def test_deep_prompts_without_vectors_are_demonstrations_alone(model):
+    context = Context(("poor", "rich"), 0, lambda: model, prompt_tokens=0, shots=2)
+    config = {"readout": "channel", "epochs": 1, "rows": 16}
+    scores = []
+    for cls in (DeepPrompt, SoftPromptMethod):
+        made = cls(SoftPromptConfig(**config), context)
+        made.prepare(rows(20, 1), rows(6, 2))
+        scores.append(made.query_set(rows(6, 2)).scores())
+    np.testing.assert_array_equal(*scores)
