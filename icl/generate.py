@@ -27,6 +27,7 @@ from backbone.sequence.dna import normalise
 from icl.environment import prepare_arithmetic
 from icl.inference.channel import ChannelReader
 from icl.inference.label_word_method import LabelWordMethod
+from icl.inference.memory import MemoryReader
 from icl.method import Method
 from icl.predict import load_method
 
@@ -73,7 +74,7 @@ class ClassPrompt:
         if name not in labels:
             raise unknown("class", name, labels)
         reader = method.reader() if isinstance(method, LabelWordMethod) else None
-        if not isinstance(reader, ChannelReader):
+        if not isinstance(reader, ChannelReader) or isinstance(reader, MemoryReader):
             raise InputError(
                 f"the run of {method.name} has no prompt of a class in front of its queries: give "
                 f"a run of soft_prompt, deep_prompt, state_prompt or few_shot with "

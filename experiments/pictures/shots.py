@@ -33,6 +33,8 @@ NAMES = {"auroc": "AUROC", "mcc": "Matthews correlation coefficient"}
 CHANCES = {"auroc": 0.5, "mcc": 0.0}
 PANELS = {"each": "every set that fits at these shots", "all": "the sets that fit at all shots"}
 BEST = "markov, best order"
+PROMPTED = ("channel", "direct", "memory")
+LIKELIHOODS = ("channel", "memory")
 COLUMNS = 5
 """Panels side by side in the grid."""
 
@@ -95,17 +97,17 @@ class Style:
 def styles_of(lines: pd.DataFrame) -> dict[str, Style]:
     """Return the style of each line by its name.
 
-    Few-shot prompting comes first, the channel before the direct readout. A control has the colour
+    Few-shot prompting comes first, the channel before the other readouts. A control has the colour
     of its plain line, dotted. All else is drawn as a baseline.
 
     Args:
         lines: With the columns line, kind, backbone and control, in the order of the lines.
     """
     known = lines.drop_duplicates("line")
-    plain = known["kind"].isin(["channel", "direct"]) & known["control"].isna()
+    plain = known["kind"].isin(PROMPTED) & known["control"].isna()
     prompted = known[plain].sort_values("kind", kind="stable")
     found = {
-        line: Style(look(number), True, line.startswith("channel"))
+        line: Style(look(number), True, line.startswith(LIKELIHOODS))
         for number, line in enumerate(prompted["line"])
     }
     others = known[~plain]
@@ -201,14 +203,14 @@ def draw_sets(runs: pd.DataFrame, mean: pd.DataFrame, metric: str) -> Figure:
 
 
 def _of_sets(runs: pd.DataFrame, mean: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the runs that are drawn: by either readout, and Markov chains of the best order."""
+    """Return the runs that are drawn: by each readout, and Markov chains of the best order."""
     done = runs[runs["left_out"] == ""].copy()
     done["value"] = done[metric].astype(float)
     best = mean[(mean["line"] == BEST) & (mean["over"] == "each") & (mean["metric"] == metric)]
     order = dict(zip(best["shots"], best["order"], strict=True))
     is_best = (done["kind"] == "markov") & (done["order"] == done["shots"].map(order))
     chains = done[is_best].assign(line=BEST)
-    prompted = done[done["kind"].isin(["channel", "direct"])]
+    prompted = done[done["kind"].isin(PROMPTED)]
     return pd.concat([prompted, chains])
 
 

@@ -17,10 +17,13 @@ from icl.rows import Divisions
 from tasks.catalog import TASKS
 from tasks.registry import TaskConfig, build_task, default_options
 
-LINES = ("channel", "direct", "markov", "kmer_knn", "embedding_knn")
-"""few_shot by either readout, Markov chains of each order and `auto`, nearest neighbours."""
+LINES = ("channel", "memory", "direct", "markov", "kmer_knn", "embedding_knn")
+"""few_shot by each readout, Markov chains of each order and `auto`, nearest neighbours."""
 
-METHODS_OF = {"channel": "few_shot", "direct": "few_shot"}
+LIKELIHOODS = ("channel", "memory")
+"""Lines that compare the likelihoods of a query: of these controls and random weights are drawn."""
+
+METHODS_OF = {"channel": "few_shot", "memory": "few_shot", "direct": "few_shot"}
 """The method of a kind of line, where it has another name."""
 
 SWAPPED = "demo_labels_flipped"
@@ -102,7 +105,7 @@ class Line:
 
 
 def lines_of(options: Options) -> list[Line]:
-    """Return the lines; of random weights the channel alone, since they know nothing.
+    """Return the lines; of random weights the likelihoods alone, since they know no label word.
 
     Raises:
         InputError: If there is none.
@@ -111,7 +114,7 @@ def lines_of(options: Options) -> list[Line]:
     for backbone in options.backbones:
         is_random = backbone.startswith("random:")
         for kind in options.lines:
-            if kind == "channel":
+            if kind in LIKELIHOODS:
                 controls = [None, *([] if is_random else options.controls)]
                 found += [Line(kind, backbone, control=control) for control in controls]
             elif kind in ("direct", "embedding_knn") and not is_random:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.common.cells import Key, Table
-from experiments.shots.lines import AUTO, SWAPPED, Line
+from experiments.shots.lines import AUTO, LIKELIHOODS, SWAPPED, Line
 from icl.reporting.report import Report
 from tasks.metrics.bootstrap import Estimate, nested_bootstrap
 from tasks.metrics.classification import ONE_PREDICTION
@@ -151,13 +151,13 @@ def best_order(values: Values, shots: int, sets: Sequence[str]) -> Line | None:
 
 
 def pairs(finished: Table) -> pd.DataFrame:
-    """Return paired differences of the channel, a row for each of OVERS, metric and shots.
+    """Return paired differences of the likelihoods, a row for each of OVERS, metric and shots.
 
     Columns are over, metric, shots, line, minus, difference, low and high (95 % over sets and
-    draws, both lines on the same rows of each), sets. A backbone's channel is compared with the
-    best single Markov order, with `auto`, with the first backbone's channel, with its own direct
-    readout and with nearest neighbours; swapped demonstrations with the mirror image, where there
-    are two classes.
+    draws, both lines on the same rows of each), sets. A backbone's channel or memory is compared
+    with the best single Markov order, with `auto`, with that of the first backbone, with its own
+    other readouts and with nearest neighbours; swapped demonstrations with the mirror image, where
+    there are two classes.
     """
     two_classes = {
         str(task) for (task, *_), runs in finished.items() if len(runs[0].report.setup.labels) == 2
@@ -195,18 +195,21 @@ def _paired(a: Mapping[int, float], b: Mapping[int, float], mirrored: bool) -> n
 
 def _compared(values: Values, shots: int, sets: Sequence[str]) -> Iterator[tuple[Line, Line]]:
     """Yield the lines that are compared, and with what."""
-    channels = [line for line in values if line.kind == "channel" and line.control is None]
+    plain = [line for line in values if line.kind in LIKELIHOODS and line.control is None]
     best = best_order(values, shots, sets)
-    for line in channels:
+    for line in plain:
+        first = next(one for one in plain if one.kind == line.kind)
+        channel = Line("channel", line.backbone)
         others = (
             best,
             Line("markov", order=AUTO),
-            channels[0] if line != channels[0] else None,
+            first if line != first else None,
+            channel if line != channel else None,
             Line("direct", line.backbone),
             Line("kmer_knn"),
             Line("embedding_knn", line.backbone),
         )
         yield from ((line, other) for other in others if other is not None and other in values)
-        swapped = Line("channel", line.backbone, control=SWAPPED)
+        swapped = Line(line.kind, line.backbone, control=SWAPPED)
         if swapped in values:
             yield swapped, line

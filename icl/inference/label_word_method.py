@@ -39,17 +39,17 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         self.demonstrations = DemonstrationSet(
             options or DemonstrationConfig(),
             context if options else replace(context, shots=0),
-            lambda: self.max_seq_len - (self.prompt_tokens or 0),
+            lambda: self.demonstration_tokens,
             ClassTemplate if self.reads_channel else Template,
         )
         if self.reads_channel and self.demonstrations.per_query:
             raise InputError(
-                "method.readout=channel needs one set of demonstrations for all queries: give "
+                "a readout of likelihoods needs one set of demonstrations for all queries: give "
                 "method.demonstrations=fixed"
             )
         if self.reads_channel and context.label_words is not None:
             raise InputError(
-                "method.readout=channel reads no label word: leave out verbalizer.words"
+                "a readout of likelihoods reads no label word: leave out verbalizer.words"
             )
 
     def demonstration_options(self) -> DemonstrationConfig | None:
@@ -71,6 +71,11 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
     def max_seq_len(self) -> int:
         """Longest row of the backbone, in tokens."""
         return self.context.load_backbone().config.max_seq_len
+
+    @property
+    def demonstration_tokens(self) -> int:
+        """Tokens that demonstrations, a query and its answer may have together."""
+        return self.max_seq_len - (self.prompt_tokens or 0)
 
     @abstractmethod
     def reader(self) -> PromptReader | ChannelReader:

@@ -9,18 +9,36 @@ from dataclasses import dataclass
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.common.options import option
 from icl.inference.channel import ChannelReader, ChannelScorer, ReadoutConfig
 from icl.inference.demonstrations import DemonstrationConfig
+from icl.inference.memory import MemoryReader
 from icl.inference.reader import PromptReader
 from icl.method import Context, method
 from icl.methods.zero_shot import LabelWords, ZeroShot, ZeroShotConfig
 from prompts.channel_prompt import ChannelPrompt
 from tasks.task import Example
 
+UNLIMITED = 1 << 62
+"""Tokens, where the backbone's context limits nothing."""
+
 
 @dataclass
 class FewShotConfig(ZeroShotConfig, DemonstrationConfig, ReadoutConfig):
     """Which demonstrations precede the query, and how the answer is read and calibrated."""
+
+    readout: str = option(
+        "direct",
+        "direct: the label words after the query; channel: the query behind each class's "
+        "demonstrations; memory: the query under each class's memory of demonstrations",
+        choices=("direct", "channel", "memory"),
+    )
+    bandwidth: float = option(
+        0.2, "readout=memory: how unlike states may be that still count", above=0
+    )
+    prior: float = option(
+        5.0, "readout=memory: weight of the backbone's own prediction, in states", above=0
+    )
 
 
 @method("few_shot", config=FewShotConfig, budget="shots", default_budget=4, version=2)
@@ -29,7 +47,9 @@ class FewShot(ZeroShot):
 
     Learned is an offset per class, by default from null queries after the same demonstrations. With
     `readout=channel` the demonstrations of one class at a time stand before the query, without
-    label words, and the class whose demonstrations make the query likeliest is the answer.
+    label words, and the class whose demonstrations make the query likeliest is the answer. With
+    `readout=memory` they stand in a memory that the backbone's states look up; see
+    `icl.inference.memory`.
     """
 
     config: FewShotConfig
@@ -38,7 +58,9 @@ class FewShot(ZeroShot):
         """Check the options; `prepare` draws the demonstrations."""
         super().__init__(config, context)
         if self.reads_channel and config.words_used != "given":
-            raise InputError("method.words_used is about label words: readout=channel has none")
+            raise InputError(
+                f"method.words_used is about label words: readout={config.readout} has none"
+            )
         empty = config.calibration == "contextual" and config.nulls == "empty"
         if empty and self.demonstrations.per_query:
             raise InputError(
@@ -48,20 +70,40 @@ class FewShot(ZeroShot):
 
     @property
     def reads_channel(self) -> bool:
-        """Whether the query is read behind the demonstrations of each class."""
-        return self.config.readout == "channel"
+        """Whether the likelihood of the query is read, given the demonstrations of each class."""
+        return self.config.readout != "direct"
+
+    @property
+    def reads_memory(self) -> bool:
+        """Whether demonstrations are kept in a memory, and do not stand before the query."""
+        return self.config.readout == "memory"
+
+    @property
+    def shares_edits(self) -> bool:
+        """Not from a memory, which is looked up for whole sequences."""
+        return not self.reads_memory and super().shares_edits
+
+    @property
+    def demonstration_tokens(self) -> int:
+        """Tokens for demonstrations and a query; a memory holds any number."""
+        return UNLIMITED if self.reads_memory else super().demonstration_tokens
 
     def _reader(self, words: LabelWords) -> PromptReader | ChannelReader:
         if not self.reads_channel:
             return super()._reader(words)
         model, classes = self.context.load_backbone(), len(self.context.labels)
-        nothing = ChannelPrompt(model, classes, 0).requires_grad_(False)
-        return ChannelReader(
-            ChannelScorer(model),
-            nothing.to(self.context.device),
+        nothing = ChannelPrompt(model, classes, 0).requires_grad_(False).to(self.context.device)
+        scorer, normalisation = ChannelScorer(model), self.config.normalisation
+        if not self.reads_memory:
+            return ChannelReader(scorer, nothing, self.demonstrations, self.context, normalisation)
+        return MemoryReader(
+            scorer,
+            nothing,
             self.demonstrations,
             self.context,
-            self.config.normalisation,
+            normalisation,
+            bandwidth=self.config.bandwidth,
+            prior=self.config.prior,
         )
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:

@@ -71,6 +71,11 @@ class Markov(FewShot):
         return True
 
     @property
+    def reads_memory(self) -> bool:
+        """Never: what a prompt of these demonstrations would hold is counted."""
+        return False
+
+    @property
     def shares_edits(self) -> bool:
         """Never: chains are quick to score whole sequences."""
         return False

@@ -152,13 +152,15 @@ def test_the_lines_and_their_options():
     words = ["backbones=[a,random:a]", "method.few_shot.strands=forward", "control_shots=[8]"]
     options, own = read_words(Options, [*words, "shots=[8,1]", "draws=1"])
     assert [str(line) for line in lines_of(options)] == [
-        "channel, a", "channel, a, swapped", "direct, a", "embedding_knn, a", "channel, random:a",
+        "channel, a", "channel, a, swapped", "memory, a", "memory, a, swapped", "direct, a",
+        "embedding_knn, a", "channel, random:a", "memory, random:a",
         *(f"markov, order {order}" for order in ("0", "1", "2", "3", "4", "5", "auto")), "kmer_knn",
     ]  # fmt: skip
     planned = cells(options, own)
-    assert [k for _, line, k in (one.key for one in planned) if line.control] == [8]
+    assert [k for _, line, k in (one.key for one in planned) if line.control] == [8, 8]
     by_line = {str(one.key[1]): one.config for one in planned}
     assert by_line["channel, a"].method.readout == "channel"
+    assert by_line["memory, a"].method.readout == "memory"
     assert by_line["channel, a"].method.strands == by_line["direct, a"].method.strands == "forward"
     assert by_line["markov, order 3"].backbone == by_line["kmer_knn"].backbone == "a"
     assert by_line["kmer_knn"].method.temperature == "demonstrations"  # no label of validation

@@ -10,6 +10,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from backbone.hyena.zoo import weights_sha256
 from backbone.sequence.dna import gc_content, reverse_complement
+from backbone.sequence.edits import Edit
 from icl.inference.demonstrations import PREFIX
 from icl.method import Context
 from icl.methods.catalog import METHODS
@@ -329,10 +330,16 @@ def test_it_runs_is_reported_and_predicts(call, tiny, tmp_path):
     assert context.shots == 2
 
 
-@pytest.mark.parametrize("name", ["few_shot", "markov"])
-def test_demonstrations_swapped_between_classes_mirror_the_channel(model, name):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("few_shot", {"readout": "channel"}),
+        ("few_shot", {"readout": "memory"}),
+        ("markov", {}),
+    ],
+)
+def test_demonstrations_swapped_between_classes_mirror_the_channel(model, name, options):
     """What stands for one class then stands for the other: their scores change places."""
-    options = {} if name == "markov" else {"readout": "channel"}
     plain, swapped = (
         fitted(model, name, shots=3, control=control, **options).scores(TEST)
         for control in (None, "demo_labels_flipped")
@@ -352,6 +359,26 @@ def test_demonstrations_swapped_between_classes_mirror_the_channel(model, name):
 def test_options_that_the_channel_cannot_use_are_refused(model, options, says):
     with pytest.raises(InputError, match=says):
         build(model, readout="channel", **options)
+
+
+def test_a_memory_holds_more_demonstrations_than_the_context(model):
+    long = rows(40, seed=4, shortest=40)
+    made = fitted(model, shots=20, readout="memory", train=long)
+    assert made.demonstrations.details([], made.reader().template)["demonstrations_shown"] == 40
+
+
+def test_a_memory_is_saved_and_edited_rows_are_scored_whole(model):
+    made, again = (build(model, shots=3, readout="memory") for _ in range(2))
+    made.fit(TRAIN, VAL)
+    again.load_state(made.state())
+    found = made.scores(TEST)
+    np.testing.assert_array_equal(again.scores(TEST), found)
+    sequences = [TEST[0].sequence]
+    edited = Edit(0, 3, 4, "A")
+    changed = sequences[0][:3] + "A" + sequences[0][4:]
+    whole, edits = made.scores_of_edits(sequences, [edited])
+    np.testing.assert_allclose(whole[0], found[0], atol=1e-6)
+    np.testing.assert_allclose(edits[0], made.scores([Example(changed, 0)])[0], atol=1e-6)
 
 
 def test_each_class_has_the_whole_context_to_itself(model):
