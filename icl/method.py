@@ -42,6 +42,11 @@ class MethodConfig:
 
     name: str = ""
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The options that change nothing beside the others; they do not count for a run's name."""
+        return ()
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -367,10 +367,13 @@ def identity(config: RunConfig) -> dict[str, Any]:
     That is the version of the code and every setting but these: where things are kept (`out`,
     `data`, `backbone`, paths of the task: their contents count, by their sha256), how often
     (`seeds`, `force`), how many rows at once (`batch_size`), what is said of them (`columns`), what
-    else is run (`controls`), what is refused (`strict`), the official division and, for a method
-    that reads the sequence alone, everything about the backbone.
+    else is run (`controls`), what is refused (`strict`), the official division, options of the
+    method that its others make idle and, for a method that reads the sequence alone, everything
+    about the backbone.
     """
-    settings = asdict(config) | {"task": result_options(config.task)}
+    own = asdict(config.method)
+    own = {name: value for name, value in own.items() if name not in config.method.unused}
+    settings = asdict(config) | {"task": result_options(config.task), "method": own}
     left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict", "plugins"]
     left_out += ["batch_size", "columns"]
     if config.split == "official":

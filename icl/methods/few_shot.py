@@ -40,6 +40,11 @@ class FewShotConfig(ZeroShotConfig, DemonstrationConfig, ReadoutConfig):
         5.0, "readout=memory: weight of the backbone's own prediction, in states", above=0
     )
 
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The options of the memory, for the other readouts."""
+        return () if self.readout == "memory" else ("bandwidth", "prior")
+
 
 @method("few_shot", config=FewShotConfig, budget="shots", default_budget=4, version=2)
 class FewShot(ZeroShot):

@@ -152,6 +152,15 @@ def test_the_version_of_the_channel_changes_the_hash_of_its_runs_alone(monkeypat
     assert [options.RESULT_VERSION, entry(channel).version, options.CHANNEL_VERSION - 1] in numbers
 
 
+def test_options_of_the_memory_count_for_the_memory_alone():
+    def named(readout, bandwidth):
+        given = {"method.readout": readout, "method.bandwidth": bandwidth}
+        return hashed(resolve(configure("synthetic_hard", "few_shot", given)))
+
+    assert named("channel", 0.2) == named("channel", 0.3)
+    assert named("memory", 0.2) != named("memory", 0.3)
+
+
 def test_earlier_identities_are_those_that_earlier_versions_gave(monkeypatch):
     made = resolve(config())
     monkeypatch.setattr(options, "RESULT_VERSION", 2)
