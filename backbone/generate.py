@@ -6,23 +6,25 @@ tokens, at a temperature, restricted to its nucleus (Holtzman et al. 2020, arXiv
 3.1).
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.streams import stream
-from backbone.engine.prefix import PrefixState
-from backbone.engine.streaming import OnlineModel
-from backbone.hyena import zoo
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, encode_dna
+from backbone.hyena.vocabulary import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, encode_dna
 from backbone.sequence.dna import normalise
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from backbone.engine.prefix import PrefixState
+    from backbone.hyena.model import HyenaDNA
 
 LINE = 80
 """Bases in a line of FASTA."""
@@ -87,6 +89,8 @@ def generate(
     Raises:
         InputError: If a setting is out of range, or prompt and tokens exceed max_seq_len.
     """
+    import torch
+
     sampling.check()
     most = model.config.max_seq_len
     if count < 1 or prompt.shape[1] + count > most:
@@ -107,6 +111,10 @@ def tokens_of(
     first_row: int = 0,
 ) -> Iterator[Tensor]:
     """Yield the tokens (B,) of `generate` as they are drawn."""
+    import torch
+
+    from backbone.engine.streaming import OnlineModel
+
     rows, device = len(prompt), prompt.device
     streams = [stream(sampling.seed, "generated tokens", first_row + row) for row in range(rows)]
     allowed = torch.tensor(sampling.tokens, device=device)
@@ -125,6 +133,8 @@ def tokens_of(
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
     """Draw an index for each row of logits (B, V) by its number (B,), uniform on [0, 1)."""
+    import torch
+
     if temperature == 0:
         return logits.argmax(1)
     probabilities, order = nucleus(logits, temperature, top_p)
@@ -168,6 +178,10 @@ def run(options: Options) -> Iterator[str]:
     Raises:
         InputError: If an option cannot be used.
     """
+    import torch
+
+    from backbone.hyena import zoo
+
     for name in options.tokens:
         if name not in TOKEN_ID:
             raise InputError(f"tokens: {name!r} is not one of {', '.join(TOKENS)}")

@@ -20,22 +20,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import rich.progress
-import torch
 from rich.console import Console
-from torch import Tensor
 
 from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import help_text, option, read_options
-from backbone.engine.likelihood import is_base, log_probabilities
-from backbone.engine.prefix import PrefixEngine
-from backbone.hyena import zoo
-from backbone.hyena.tokenizer import PAD, encode_dna
+from backbone.hyena.vocabulary import PAD, encode_dna
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.fasta import Genome, find_fasta
@@ -47,6 +42,11 @@ from backbone.sequence.tracks import (
     sorted_apart,
     write_bigwig,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from backbone.engine.prefix import PrefixEngine
 
 VERSION = 1
 """Part of a journal's identity; goes up when its numbers would be other ones."""
@@ -99,7 +99,7 @@ class Sums:
 
 
 def read_stretches(
-    engine: PrefixEngine, texts: Sequence[tuple[str, int]]
+    engine: "PrefixEngine", texts: Sequence[tuple[str, int]]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the log-probability of every base of stretches, and which bases count.
 
@@ -111,6 +111,10 @@ def read_stretches(
     Returns:
         For each stretch (L,) float64 and (L,) booleans; where no base counts the first are 0.
     """
+    import torch
+
+    from backbone.engine.likelihood import is_base, log_probabilities
+
     longest = max(len(text) for text, _ in texts)
     ids = torch.full((len(texts), longest), PAD)
     for row, (text, _) in zip(ids, texts, strict=True):
@@ -128,7 +132,7 @@ def read_stretches(
     ]
 
 
-def _cut(values: Tensor, text: str, before: int) -> np.ndarray:
+def _cut(values: "Tensor", text: str, before: int) -> np.ndarray:
     return values[before : len(text)].cpu().numpy()
 
 
@@ -142,7 +146,7 @@ class Scan:
 
     def __init__(
         self,
-        engine: PrefixEngine,
+        engine: "PrefixEngine",
         genome: Genome,
         intervals: Sequence[Interval],
         options: Options,
@@ -281,7 +285,6 @@ def run(options: Options) -> Iterator[str]:
     if options.track is not None:
         check_track(options.track)
     track = None if options.track is None else Path(options.track).expanduser()
-    torch.set_num_threads(options.threads)
     files = find_fasta(options.fasta)
     genome = Genome(files)
     if options.bed is None:
@@ -291,6 +294,12 @@ def run(options: Options) -> Iterator[str]:
         intervals = read_bed(Path(options.bed).expanduser())
     for interval in intervals:
         genome.check(interval)
+    import torch  # a mistake is answered without it
+
+    from backbone.engine.prefix import PrefixEngine
+    from backbone.hyena import zoo
+
+    torch.set_num_threads(options.threads)
     model = zoo.load(options.backbone, options.device)
     scan = Scan(PrefixEngine(model), genome, intervals, options)
     journal = Journal(out, _identity(scan, files, zoo.weights_sha256(model)), track)
@@ -336,6 +345,8 @@ def _score(scan: Scan, journal: Journal, at_once: int) -> None:
 
 def _identity(scan: Scan, files: Sequence[Path], weights: str) -> str:
     """Return a hash of everything that changes a stretch's numbers."""
+    import torch
+
     stamps = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
     places = [str(interval) for interval in scan.intervals]
     settings = (VERSION, weights, scan.context, scan.overlap, scan.both, torch.get_num_threads())

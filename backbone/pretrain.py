@@ -10,26 +10,25 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
 from rich.console import Console
-from transformers.utils.logging import disable_progress_bar
 
 from backbone.common.command import exit_code, fail
-from backbone.common.errors import InputError
+from backbone.common.errors import InputError, NonFiniteLossError
 from backbone.common.options import Sources, help_text, read_options
 from backbone.pretraining import recipes
 from backbone.pretraining.config import PretrainConfig, check_pretraining
 from backbone.pretraining.data import GenomeSource, MixedSource, Source
 from backbone.pretraining.progress import Status, View
-from backbone.pretraining.related.context_gain import watched_gains
 from backbone.pretraining.related.genomes import read_genomes
 from backbone.pretraining.related.source import RelatedSource
 from backbone.pretraining.related.stream import read_mixture
-from backbone.pretraining.trainer import NonFiniteLossError, Trainer
 from backbone.pretraining.windows import divide
 from backbone.sequence.dna import ALPHABETS
+
+if TYPE_CHECKING:
+    from backbone.pretraining.trainer import Trainer
 
 T = TypeVar("T")
 
@@ -108,8 +107,13 @@ def pretrain(config: PretrainConfig, show: Callable[[Status], None] = show_nothi
         NonFiniteLossError: If training diverges.
     """
     check_pretraining(config)
-    torch.set_num_threads(config.threads)
     source = source_of(config)
+    import torch  # a mistake is answered without it
+
+    from backbone.pretraining.related.context_gain import watched_gains
+    from backbone.pretraining.trainer import Trainer
+
+    torch.set_num_threads(config.threads)
     measure = partial(watched_gains, source) if isinstance(source, RelatedSource) else None
     trainer = Trainer(config, source, measure=measure)
     warn_of_few_steps(trainer)
@@ -121,7 +125,7 @@ def pretrain(config: PretrainConfig, show: Callable[[Status], None] = show_nothi
     return trainer.out / "model"
 
 
-def warn_of_few_steps(trainer: Trainer) -> None:
+def warn_of_few_steps(trainer: "Trainer") -> None:
     """Warn on standard error of a budget that no model can learn much in."""
     config = trainer.config
     if config.tokens is None or not trainer.processes.is_first:
@@ -136,7 +140,7 @@ def warn_of_few_steps(trainer: Trainer) -> None:
         )
 
 
-def warn_of_no_gain(trainer: Trainer, letters: int) -> None:
+def warn_of_no_gain(trainer: "Trainer", letters: int) -> None:
     """Warn on standard error of a model that predicts worse than one that gives all letters alike.
 
     Args:
@@ -153,7 +157,7 @@ def warn_of_no_gain(trainer: Trainer, letters: int) -> None:
         )
 
 
-def train(trainer: Trainer, show: Callable[[Status], None]) -> Path:
+def train(trainer: "Trainer", show: Callable[[Status], None]) -> Path:
     """Run a trainer to its end, and return the folder of the exported model; see `pretrain`.
 
     Raises:
@@ -165,13 +169,16 @@ def train(trainer: Trainer, show: Callable[[Status], None]) -> Path:
     return trainer.out / "model"
 
 
-def _run(trainer: Trainer, show: Callable[[Status], None]) -> None:
+def _run(trainer: "Trainer", show: Callable[[Status], None]) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     for status in trainer.run():
         if trainer.processes.is_first:
             show(status)
 
 
-def _score_each(trainer: Trainer, source: MixedSource) -> None:
+def _score_each(trainer: "Trainer", source: MixedSource) -> None:
     """Log the perplexity on everything that is held out of each genome."""
     length = trainer.config.valid_length or trainer.config.max_seq_len
     found = {name: one.held_out(length, sys.maxsize) for name, one in source.sources.items()}
@@ -202,7 +209,6 @@ def command(
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         return exit_code(lambda: [help_text(options, name) + more_help])
-    disable_progress_bar()
     is_first = os.environ.get("RANK", "0") == "0"  # of several processes that a launcher started
 
     def work() -> list[str]:

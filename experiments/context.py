@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
-from backbone.hyena import zoo
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import encode_dna
+from backbone.hyena.vocabulary import encode_dna
 from backbone.pretraining.markov import ORDERS, MarkovModel
 from backbone.sequence.fasta import Genome, find_fasta
 from experiments.common.command import run_command
@@ -43,6 +40,8 @@ from tasks.metrics.bootstrap import Estimate, bootstrap_weights, percentile_inte
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from backbone.hyena.model import HyenaDNA
 
 SHORTEST, FACTOR = 256, 4
 """Contexts are SHORTEST, FACTOR times that, and so on, and the longest that fits."""
@@ -77,6 +76,8 @@ def measure(options: Options) -> Path:
     if not options.fasta:
         raise InputError("fasta= is missing; give the files whose bases are scored")
     prepare_arithmetic(options.threads, options.device)
+    from backbone.hyena import zoo
+
     model = zoo.load(options.backbone, options.device)
     files = find_fasta(options.fasta)
     lengths = contexts(model.config.max_seq_len, options.scored)
@@ -148,20 +149,22 @@ def cut(genome: Genome, length: int, scored: int, most: int) -> np.ndarray:
     return windows[np.linspace(0, len(windows) - 1, min(most, len(windows))).round().astype(int)]
 
 
-@torch.inference_mode()
 def model_bits(
     model: HyenaDNA, windows: np.ndarray, lengths: Sequence[int], scored: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield each context length and the bits (windows, scored) of the scored bases."""
+    import torch
+
     device = model.lm_head.weight.device
     ids = torch.from_numpy(np.stack([encode_dna(row.tobytes().decode()) for row in windows]))
     for context in lengths:
         found = []
-        for row in ids.to(device):  # one by one, so that nothing depends on the others
-            seen = row[-(context + scored) :]
-            hidden = model.encode(model.embed(seen[None, :-1]))[0, -scored:]
-            logs = model.logits(hidden).float().log_softmax(-1)
-            found.append(-logs.gather(1, seen[-scored:, None])[:, 0].cpu() / log(2))
+        with torch.inference_mode():
+            for row in ids.to(device):  # one by one, so that nothing depends on the others
+                seen = row[-(context + scored) :]
+                hidden = model.encode(model.embed(seen[None, :-1]))[0, -scored:]
+                logs = model.logits(hidden).float().log_softmax(-1)
+                found.append(-logs.gather(1, seen[-scored:, None])[:, 0].cpu() / log(2))
         yield context, torch.stack(found).double().numpy()
 
 

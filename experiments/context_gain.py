@@ -16,7 +16,6 @@ import pandas as pd
 
 from backbone.common.errors import InputError
 from backbone.common.options import Sources, option
-from backbone.hyena.zoo import load
 from backbone.pretraining.related.context_gain import COUNTS, ContextGain, context_gain
 from backbone.pretraining.related.genomes import Genomes, read_genomes
 from backbone.pretraining.related.source import STREAMS
@@ -56,6 +55,8 @@ def measure(options: Options) -> pd.DataFrame:
     Raises:
         InputError: If backbones, genomes or streams cannot be used.
     """
+    from backbone.hyena.zoo import load
+
     streams = list(read_mixture(options.streams))
     if not options.counts or not options.backbones:
         raise InputError("give at least one of counts and backbones")

@@ -13,19 +13,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import aligned, option
 from backbone.common.streams import stream
-from backbone.engine.prefix import PrefixEngine
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import TOKEN_ID, encode_dna
-from backbone.hyena.zoo import load
+from backbone.hyena.vocabulary import TOKEN_ID, encode_dna
 from experiments.common.command import run_command, wants_help
 from icl.environment import prepare_arithmetic
 from prompts.demonstrations import Demonstration
@@ -34,6 +31,9 @@ from prompts.verbalizer import Verbalizer
 from tasks.catalog import PROBES
 from tasks.metrics.bootstrap import Estimate, as_figure, proportion
 from tasks.probes.probe import Episode, Pair, Passage, Probe, flipped
+
+if TYPE_CHECKING:
+    from backbone.hyena.model import HyenaDNA
 
 DEFAULT_PROBES = ["recall", "recall_long", "copy", "copy_reverse_complement", "boolean"]
 
@@ -73,7 +73,6 @@ class Writer:
         return [Demonstration(p.sequence, self.label[p.answer], i) for i, p in enumerate(pairs)]
 
 
-@torch.inference_mode()
 def continuations(
     model: HyenaDNA, ids: np.ndarray, letters: str, length: int, batch_size: int = 64
 ) -> list[str]:
@@ -89,15 +88,20 @@ def continuations(
     Raises:
         InputError: If row and continuation exceed the model's max_seq_len.
     """
+    import torch
+
+    from backbone.engine.prefix import PrefixEngine
+
     engine = PrefixEngine(model)
     device = model.get_input_embeddings().weight.device
     choices = torch.tensor([TOKEN_ID[letter] for letter in letters], device=device)
     written: list[str] = []
     for start in range(0, len(ids), batch_size):
         rows = torch.from_numpy(ids[start : start + batch_size]).to(device)
-        for _ in range(length):
-            logits = model.logits(engine.encode_last(None, model.embed(rows)))[:, choices]
-            rows = torch.cat([rows, choices[logits.argmax(dim=1)][:, None]], dim=1)
+        with torch.inference_mode():
+            for _ in range(length):
+                logits = model.logits(engine.encode_last(None, model.embed(rows)))[:, choices]
+                rows = torch.cat([rows, choices[logits.argmax(dim=1)][:, None]], dim=1)
         of_id = {int(choice): letter for choice, letter in zip(choices, letters, strict=True)}
         written += ["".join(of_id[i] for i in row) for row in rows[:, ids.shape[1] :].tolist()]
     return written
@@ -189,6 +193,8 @@ def probe_all(options: Options) -> None:
         raise InputError(f"out={options.out}: there is no folder {Path(options.out).parent}")
     probes = [PROBES.get(name) for name in options.probe]
     prepare_arithmetic(options.threads, options.device)
+    from backbone.hyena.zoo import load
+
     model = load(options.backbone, options.device)
     print(_HEADER)
     results = []

@@ -14,18 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from omegaconf import MISSING
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.common.streams import stream
-from backbone.hyena.tokenizer import PAD
+from backbone.hyena.vocabulary import PAD
 from backbone.pretrain import command, train
 from backbone.pretraining.config import TrainerConfig, check
 from backbone.pretraining.data import IGNORED, Batch
 from backbone.pretraining.progress import Status
-from backbone.pretraining.trainer import Trainer
 from experiments.probe import Writer
 from tasks.catalog import PROBES
 from tasks.probes.boolean import BitFunction
@@ -116,8 +114,12 @@ def train_on_episodes(options: Options, show: Callable[[Status], None]) -> Path:
         NonFiniteLossError: If training diverges.
     """
     check(options)
-    torch.set_num_threads(options.threads)
     source = EpisodeSource(PROBES.get(options.probe), options.shots)
+    import torch  # a mistake is answered without it
+
+    from backbone.pretraining.trainer import Trainer
+
+    torch.set_num_threads(options.threads)
     return train(Trainer(options, source), show)
 
 

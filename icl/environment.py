@@ -8,6 +8,10 @@ import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
+
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from wrapt import register_post_import_hook
 
 from backbone.common.errors import InputError
 
@@ -24,13 +28,27 @@ LIBRARIES = (
 )
 
 
+_threads: int | None = None
+"""Threads of the arithmetic of this process, once a run has fixed them."""
+
+
 def prepare_arithmetic(threads: int, device: str) -> None:
     """Fix the number of threads of PyTorch and BLAS, and choose deterministic algorithms.
+
+    What is not loaded yet is prepared as soon as it is, so that a run without torch loads none.
 
     Raises:
         InputError: If the machine has no such device.
     """
+    global _threads
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
+    if device != "cpu":
+        _check_device(device)
+    _threads = threads
+    _prepare_loaded()
+
+
+def _check_device(device: str) -> None:
     import torch
 
     available = {
@@ -41,13 +59,21 @@ def prepare_arithmetic(threads: int, device: str) -> None:
     if not available[device]:
         there = ", ".join(name for name, is_there in available.items() if is_there)
         raise InputError(f"device={device}: not on this machine, which has {there}")
-    torch.set_num_threads(threads)
-    # Limits reach only libraries that are loaded: scikit-learn brings NumPy's and SciPy's BLAS.
-    import sklearn.linear_model  # noqa: F401
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    threadpool_limits(limits=threads)
-    torch.use_deterministic_algorithms(True)
+
+def _prepare_loaded(_: ModuleType | None = None) -> None:
+    """Limit the threads of all libraries that are loaded now."""
+    if _threads is None:
+        return
+    threadpool_limits(limits=_threads)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(_threads)
+        torch.use_deterministic_algorithms(True)
+
+
+# Each of these brings a pool of threads of its own: SciPy's BLAS is not NumPy's.
+for _library in ("torch", "scipy.linalg", "sklearn.linear_model"):
+    register_post_import_hook(_prepare_loaded, _library)
 
 
 def peak_memory_bytes(device: str) -> int:

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from omegaconf import MISSING
 
 from backbone.common.command import exit_code
@@ -19,17 +19,18 @@ from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import help_text, option, read_options
 from backbone.common.plugins import load_plugins
-from backbone.engine.prefix import PrefixState
 from backbone.generate import LINE, Sampling, generate
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import decode_dna, encode_dna
+from backbone.hyena.vocabulary import decode_dna, encode_dna
 from backbone.sequence.dna import normalise
 from icl.environment import prepare_arithmetic
-from icl.inference.channel import ChannelReader
 from icl.inference.label_word_method import LabelWordMethod
-from icl.inference.memory import MemoryReader
 from icl.method import Method
 from icl.predict import load_method
+
+if TYPE_CHECKING:
+    from backbone.engine.prefix import PrefixState
+    from backbone.hyena.model import HyenaDNA
+    from icl.inference.channel import ChannelReader
 
 ROWS = 64
 """Sequences that are drawn together."""
@@ -60,7 +61,7 @@ class ClassPrompt:
         label: The class.
     """
 
-    reader: ChannelReader
+    reader: "ChannelReader"
     label: int
 
     @classmethod
@@ -70,11 +71,13 @@ class ClassPrompt:
         Raises:
             InputError: If there is no such class, or the run has no prompt in front of its queries.
         """
+        from icl.inference.memory import MemoryReader
+
         labels = method.context.labels
         if name not in labels:
             raise unknown("class", name, labels)
-        reader = method.reader() if isinstance(method, LabelWordMethod) else None
-        if not isinstance(reader, ChannelReader) or isinstance(reader, MemoryReader):
+        reader = method.channel_reader() if isinstance(method, LabelWordMethod) else None
+        if reader is None or isinstance(reader, MemoryReader):
             raise InputError(
                 f"the run of {method.name} has no prompt of a class in front of its queries: give "
                 f"a run of soft_prompt, deep_prompt, state_prompt or few_shot with "
@@ -83,29 +86,31 @@ class ClassPrompt:
         return cls(reader, labels.index(name))
 
     @property
-    def model(self) -> HyenaDNA:
+    def model(self) -> "HyenaDNA":
         """The backbone."""
         return self.reader.scorer.model
 
-    @torch.no_grad()
-    def context(self, room: int) -> PrefixState | None:
+    def context(self, room: int) -> "PrefixState | None":
         """Return the state behind the class's prompt, with room for so many bases.
 
         Raises:
             InputError: If prompt and bases exceed the backbone's context.
         """
+        import torch
+
         most = self.reader.longest_query
         if room > most:
             raise InputError(
                 f"{room} bases exceed the {most} that fit behind the prompt in the backbone's "
                 f"max_seq_len"
             )
-        return self.reader.contexts(room)[self.label]
+        with torch.no_grad():
+            return self.reader.contexts(room)[self.label]
 
 
 def draw_sequences(
-    model: HyenaDNA,
-    context: PrefixState | None,
+    model: "HyenaDNA",
+    context: "PrefixState | None",
     count: int,
     bases: int,
     sampling: Sampling,
@@ -124,6 +129,8 @@ def draw_sequences(
     Raises:
         InputError: If a setting is out of range, or the bases do not fit.
     """
+    import torch
+
     found: list[str] = []
     ids = torch.from_numpy(encode_dna(prompt)).to(model.device)
     while len(found) < count:

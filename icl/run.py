@@ -19,6 +19,7 @@ from rich.console import Console
 
 from backbone.common.errors import InputError
 from backbone.common.files import save_arrays, write_text
+from backbone.hyena.digests import weights_digest
 from icl.config import options
 from icl.config.help import help_text
 from icl.config.hydra_cli import Command, Group, launch
@@ -130,7 +131,6 @@ def _run_once(
         train, val, evaluated = map(cut.rows, parts)
         rows = replace(rows, train=train, val=val, evaluated=evaluated)
     method = _method(config, task, load_backbone, rows)
-    method.check([*rows.train, *rows.val, *rows.evaluated])
     weights = _weights_sha256(config, load_backbone)
     named = functools.partial(
         run_hash,
@@ -156,6 +156,7 @@ def _run_once(
                         f"differ; the run is done again in {runs / name}"
                     )
         watch.start()
+        method.check([*rows.train, *rows.val, *rows.evaluated])
         if weights:
             _check_backbone(config, load_backbone, rows.train[0].sequence)
         method.prepare(rows.train, rows.val)
@@ -294,7 +295,7 @@ def shared_backbone(name: str, device: str) -> "HyenaDNA":
     Raises:
         InputError: If it cannot be loaded, or reads another alphabet.
     """
-    from backbone.hyena.tokenizer import TOKENS
+    from backbone.hyena.vocabulary import TOKENS
     from backbone.hyena.zoo import load, weights_sha256
 
     model = load(name, device)
@@ -332,9 +333,13 @@ def _check_backbone(
 def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") -> str | None:
     if not options.entry(config).uses_backbone:
         return None
-    from backbone.hyena.zoo import weights_sha256
 
-    return weights_sha256(load_backbone())
+    def compute() -> str:
+        from backbone.hyena.zoo import weights_sha256
+
+        return weights_sha256(load_backbone())
+
+    return weights_digest(controlled_backbone(config.backbone, config.control), compute)
 
 
 def other_rows(config: RunConfig) -> Callable[[], Sequence[Example]] | None:

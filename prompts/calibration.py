@@ -6,8 +6,7 @@ labelled rows, or on unlabelled rows with a known prior.
 """
 
 import numpy as np
-from scipy.optimize import minimize, root
-from scipy.special import log_softmax, logsumexp, softmax
+import scipy
 
 CALIBRATIONS = ("none", "contextual", "offset", "prior")
 """No offset; from null queries; from labelled rows; from unlabelled rows and a known prior."""
@@ -29,7 +28,7 @@ LEAST_DEVIATION = 1e-6
 
 def calibrate(scores: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Return the log-probabilities (N, C) of scores (N, C) plus an offset (C,)."""
-    return log_softmax(np.asarray(scores, dtype=np.float64) + offset, axis=1)
+    return scipy.special.log_softmax(np.asarray(scores, dtype=np.float64) + offset, axis=1)
 
 
 def contextual_offset(null_scores: np.ndarray) -> np.ndarray:
@@ -47,8 +46,8 @@ def contextual_offset(null_scores: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: If there are no rows, or a score is not finite.
     """
-    log_p = log_softmax(_checked(null_scores), axis=1)
-    return _centred(-logsumexp(log_p, axis=0))
+    log_p = scipy.special.log_softmax(_checked(null_scores), axis=1)
+    return _centred(-scipy.special.logsumexp(log_p, axis=0))
 
 
 def fit_offset(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -112,13 +111,13 @@ def fit_scale_and_offset(
     def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         scale, offset = parameters[0], parameters[1:]
         scaled = scale * scores + offset
-        p = softmax(scaled, axis=1)
-        loss = logsumexp(scaled, axis=1).mean() - scale * chosen - target @ offset
+        p = scipy.special.softmax(scaled, axis=1)
+        loss = scipy.special.logsumexp(scaled, axis=1).mean() - scale * chosen - target @ offset
         penalty = L2 / 2 * (offset @ offset) + SCALE_L2 / (2 * rows) * scale**2
         by_scale = (p * scores).sum(axis=1).mean() - chosen + SCALE_L2 / rows * scale
         return float(loss + penalty), np.append(by_scale, p.mean(axis=0) - target + L2 * offset)
 
-    found = minimize(
+    found = scipy.optimize.minimize(
         objective,
         np.append(max(1.0, lowest), np.zeros(classes)),
         jac=True,
@@ -128,6 +127,15 @@ def fit_scale_and_offset(
     ).x
     scale = float(found[0]) / unit
     return scale, _centred(found[1:] - scale * mean)
+
+
+def fitted(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return scores (N, C) with the scale and offsets that fit their own labels (N,) best.
+
+    So prompts are compared by what they say, and not by how well their scale has been tuned yet.
+    """
+    scale, offset = fit_scale_and_offset(scores, labels)
+    return calibrate(scale * scores, offset)
 
 
 def prior_offset(scores: np.ndarray, prior: np.ndarray) -> np.ndarray:
@@ -161,7 +169,9 @@ def average_views(scores: np.ndarray) -> np.ndarray:
     Returns:
         (N, C) normalised log-probabilities.
     """
-    return log_softmax(log_softmax(np.asarray(scores, dtype=np.float64), axis=2).mean(0), axis=1)
+    return scipy.special.log_softmax(
+        scipy.special.log_softmax(np.asarray(scores, dtype=np.float64), axis=2).mean(0), axis=1
+    )
 
 
 def _match(scores: np.ndarray, target: np.ndarray, l2: float) -> np.ndarray:
@@ -174,26 +184,26 @@ def _match(scores: np.ndarray, target: np.ndarray, l2: float) -> np.ndarray:
     rows, classes = scores.shape
 
     def objective(offset: np.ndarray) -> float:
-        fit = logsumexp(scores + offset, axis=1).mean() - target @ offset
+        fit = scipy.special.logsumexp(scores + offset, axis=1).mean() - target @ offset
         return float(fit + (l2 * offset @ offset + offset.sum() ** 2 / classes) / 2)
 
     def gradient(offset: np.ndarray) -> np.ndarray:
-        mean = softmax(scores + offset, axis=1).mean(axis=0)
+        mean = scipy.special.softmax(scores + offset, axis=1).mean(axis=0)
         return mean - target + l2 * offset + offset.sum() / classes
 
     def hessian(offset: np.ndarray) -> np.ndarray:
-        p = softmax(scores + offset, axis=1)
+        p = scipy.special.softmax(scores + offset, axis=1)
         return np.diag(p.mean(axis=0) + l2) - p.T @ p / rows + 1 / classes
 
     # From where the classes have equal mean scores: near the optimum, however far apart they are.
     start = _centred(-scores.mean(axis=0))
     if objective(start) > objective(np.zeros(classes)):
         start = np.zeros(classes)
-    found = minimize(
+    found = scipy.optimize.minimize(
         objective, start, jac=gradient, hess=hessian, method="trust-exact", options={"gtol": 1e-8}
     ).x
     # The objective cannot tell offsets apart whose gradients are below 1e-8; the gradient can.
-    exact = root(gradient, found, jac=hessian, tol=1e-13).x
+    exact = scipy.optimize.root(gradient, found, jac=hessian, tol=1e-13).x
     closer = np.abs(gradient(exact)).max() < np.abs(gradient(found)).max()
     return _centred(exact if closer else found)
 

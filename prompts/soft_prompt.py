@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from backbone.common.streams import stream_seed
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import NUCLEOTIDES, encode_dna
+from backbone.hyena.vocabulary import NUCLEOTIDES, encode_dna
 
 Placement = Literal["before", "after", "split"]
 Init = Literal["nucleotides", "normal"]

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from backbone.common.errors import DoesNotFit, InputError
-from backbone.hyena.tokenizer import SEP, encode_dna
+from backbone.hyena.vocabulary import SEP, encode_dna
 from backbone.sequence.dna import reverse_complement
 from prompts.demonstrations import Demonstration
 from prompts.verbalizer import Verbalizer

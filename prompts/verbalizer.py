@@ -8,11 +8,10 @@ import math
 from dataclasses import dataclass
 from itertools import islice, product
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from backbone.common.errors import InputError
-from backbone.hyena.tokenizer import TOKEN_ID
+from backbone.hyena.vocabulary import TOKEN_ID
 from backbone.sequence.dna import ALPHABET
 
 # N is rare in genomes and A is not, so as label words they start out far apart (as in HyenaDNA's
@@ -32,9 +31,9 @@ class Verbalizer:
         return len(self.words[0])
 
     @property
-    def ids(self) -> Tensor:
-        """Token ids of the words, (C, W)."""
-        return torch.tensor([[TOKEN_ID[letter] for letter in word] for word in self.words])
+    def ids(self) -> np.ndarray:
+        """Token ids of the words, (C, W) int64."""
+        return np.array([[TOKEN_ID[letter] for letter in word] for word in self.words])
 
 
 def default_words(classes: int) -> tuple[str, ...]:

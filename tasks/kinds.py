@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from tasks.metrics.bootstrap import Estimate
 from tasks.metrics.classification import Ranking, evaluate, gc_matched_accuracy, mean_of_defined
@@ -190,7 +190,7 @@ class Classes(TaskKind):
         if scores.shape[-1] == 2:
             return scores - scores[..., ::-1]
         others = np.where(np.eye(scores.shape[-1], dtype=bool), -np.inf, scores[..., None, :])
-        return scores - logsumexp(others, axis=-1)
+        return scores - scipy.special.logsumexp(others, axis=-1)
 
     def score_columns(self, labels: Sequence[str]) -> list[str]:
         """Return the predicted class and every class's log-probability."""

@@ -9,11 +9,12 @@ SHARED = Path(os.environ.get("ICL_SHARED", Path(__file__).resolve().parents[2] /
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_old_kinship(tmp_path_factory):
-    """What an earlier version of the code found about the same rows is not taken from the cache."""
+def empty_cache(tmp_path_factory):
+    """What an earlier version of the code found is not taken from the user's cache."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.audit.kinship.cache_folder", lambda kind: folder)
+        patch.setattr("backbone.hyena.digests.cache_folder", lambda kind: folder)
         yield
 
 

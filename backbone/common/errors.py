@@ -1,4 +1,4 @@
-"""The error that reports a user's mistake rather than a bug."""
+"""Errors of our own: a mistake of the user, and training that diverges."""
 
 
 class InputError(ValueError):
@@ -14,3 +14,7 @@ class DoesNotFit(InputError):
 
     Many runs go on without the one that does not fit.
     """
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or its gradient is not finite; the weights are those before the step."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from backbone.engine.branches import Branches
 from backbone.engine.prefix import POSITIONS
-from backbone.hyena.tokenizer import encode_dna
+from backbone.hyena.vocabulary import encode_dna
 from backbone.sequence.edits import Edit
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from backbone.engine.branches import BaseStates, Branches
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import NUCLEOTIDES
+from backbone.hyena.vocabulary import NUCLEOTIDES
 
 LETTERS = torch.tensor(NUCLEOTIDES)
 

@@ -22,17 +22,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from backbone.common.errors import InputError
+from backbone.hyena.checkpoints import INDEX, SUFFIXES, WHOLE
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import SPECIALS, TOKENS
-
-WHOLE = ("model.safetensors", "pytorch_model.bin", "weights.ckpt")
-"""Names of files that hold all weights, the preferred one first."""
-
-INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-"""Names of index files, which map tensors to shards."""
-
-SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+from backbone.hyena.vocabulary import SPECIALS, TOKENS
 
 # Settings that Lightning pickles with the weights; they are given inert stand-ins.
 _INERT = re.compile(r"(omegaconf\.|typing\.Any$|collections\.defaultdict$|builtins\.(dict|list)$)")

@@ -1,15 +1,17 @@
 """The options of the trainer."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
 from backbone.common.errors import InputError
 from backbone.common.options import Sources, check_options, option
-from backbone.hyena.config import HyenaDNAConfig
-from backbone.hyena.tokenizer import TOKENIZERS, DNATokenizer, SequenceTokenizer
 from backbone.sequence.dna import ALPHABETS
+
+if TYPE_CHECKING:
+    from backbone.hyena.config import HyenaDNAConfig
+    from backbone.hyena.tokenizer import SequenceTokenizer
 
 MIXTURE = (
     *("neighbourhood:3", "enriched:3", "genome:1", "relatives:0.5", "plain:1"),
@@ -94,8 +96,10 @@ class TrainerConfig:
     )
     threads: int = option(2, "CPU threads", above=0)
 
-    def model_config(self) -> HyenaDNAConfig:
+    def model_config(self) -> "HyenaDNAConfig":
         """Return the shape of the model."""
+        from backbone.hyena.config import HyenaDNAConfig
+
         return HyenaDNAConfig(
             d_model=self.d_model,
             n_layer=self.n_layer,
@@ -111,8 +115,10 @@ class TrainerConfig:
             vocab_size=self.tokenizer().vocab_size,
         )
 
-    def tokenizer(self) -> SequenceTokenizer:
+    def tokenizer(self) -> "SequenceTokenizer":
         """Return the tokenizer to export with the model."""
+        from backbone.hyena.tokenizer import DNATokenizer
+
         return DNATokenizer(model_max_length=self.max_seq_len)
 
 
@@ -161,8 +167,10 @@ class PretrainConfig(TrainerConfig, Sources):
         None, "reverse-complement half of the windows; by default true for dna"
     )
 
-    def tokenizer(self) -> SequenceTokenizer:
+    def tokenizer(self) -> "SequenceTokenizer":
         """Return the tokenizer of the alphabet."""
+        from backbone.hyena.tokenizer import TOKENIZERS
+
         return TOKENIZERS[self.alphabet](model_max_length=self.max_seq_len)
 
     @property

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from backbone.hyena.tokenizer import SPECIALS
+from backbone.hyena.vocabulary import SPECIALS
 from backbone.pretraining.windows import Division, Windows
 from backbone.sequence.dna import DNA, Alphabet
 from backbone.sequence.fasta import Region

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backbone.common.names import unknown
-from backbone.hyena.zoo import CHECKPOINTS
+from backbone.hyena.checkpoints import CHECKPOINTS
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backbone.common.errors import InputError
+from backbone.common.errors import InputError, NonFiniteLossError
 from backbone.common.schedule import learning_rate
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.pretraining import checkpoint
@@ -40,10 +40,6 @@ from backbone.pretraining.progress import Status, perplexity_of
 
 RECENT = 50
 """Steps from which the time left is estimated."""
-
-
-class NonFiniteLossError(ArithmeticError):
-    """The loss or its gradient is not finite; the weights are those before the step."""
 
 
 class Trainer:

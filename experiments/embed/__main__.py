@@ -23,7 +23,6 @@ from backbone.common.errors import InputError
 from backbone.common.files import save_arrays, write_text
 from backbone.common.names import unknown
 from backbone.common.options import option, read_options
-from backbone.hyena.zoo import load
 from backbone.sequence.dna import gc_content
 from experiments.common.command import MethodOptions, run_with_methods
 from experiments.embed.classifiers import (
@@ -38,10 +37,8 @@ from experiments.embed.classifiers import (
 )
 from experiments.embed.picture import draw_f1, draw_map
 from experiments.embed.projection import PROJECTIONS, project
-from experiments.embed.unlabelled import embed_unlabelled
 from experiments.pictures.style import save
 from icl.environment import prepare_arithmetic
-from icl.inference.embedding import Precision, Strands, embed, layer_names
 from tasks.catalog import TASKS
 from tasks.registry import build_task, options_class
 from tasks.task import Task, data_folder
@@ -97,6 +94,10 @@ def run(options: Options, words: MethodOptions) -> list[Path]:
     if not options.classifiers:
         raise InputError(f"classifiers=[]: give some of {', '.join(CLASSIFIERS)}")
     prepare_arithmetic(options.threads, options.device)
+    from backbone.hyena.zoo import load
+    from experiments.embed.unlabelled import embed_unlabelled
+    from icl.inference.embedding import Precision, Strands, embed, layer_names
+
     out = Path(options.out).expanduser()
     if options.fasta:
         return embed_unlabelled(

@@ -22,36 +22,40 @@ as published and a Transformer. A length that is in the table is not measured ag
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from importlib import import_module
 
-from experiments.common.command import run_one_of
-from experiments.speed import channel as speed_channel
-from experiments.speed import k_shot as speed_k_shot
-from experiments.speed import mutagenesis as speed_mutagenesis
-from experiments.speed import pretrain as speed_pretrain
-from experiments.speed import prompt as speed_prompt
-from experiments.speed import variants as speed_variants
+from experiments.common.command import Work, run_one_of
+from experiments.speed.options import (
+    ChannelOptions,
+    KShotOptions,
+    MutagenesisOptions,
+    PretrainOptions,
+    PromptOptions,
+    VariantsOptions,
+)
 
-COMMANDS: dict[str, tuple[type, Callable[..., Path]]] = {
-    "prompt": (speed_prompt.Options, speed_prompt.measure_all),
-    "k_shot": (speed_k_shot.Options, speed_k_shot.measure_all),
-    "channel": (speed_channel.Options, speed_channel.measure_all),
-    "mutagenesis": (speed_mutagenesis.Options, speed_mutagenesis.measure_all),
-    "pretrain": (speed_pretrain.Options, speed_pretrain.measure_all),
-    "variants": (speed_variants.Options, speed_variants.measure_all),
+
+def work_of(name: str) -> Work:
+    """Return the work of a subcommand: `measure_all` in the module of its name."""
+    return lambda options: [import_module(f"experiments.speed.{name}").measure_all(options)]
+
+
+COMMANDS: dict[str, tuple[type, Work]] = {
+    "prompt": (PromptOptions, work_of("prompt")),
+    "k_shot": (KShotOptions, work_of("k_shot")),
+    "channel": (ChannelOptions, work_of("channel")),
+    "mutagenesis": (MutagenesisOptions, work_of("mutagenesis")),
+    "pretrain": (PretrainOptions, work_of("pretrain")),
+    "variants": (VariantsOptions, work_of("variants")),
 }
-"""Subcommands: the options of each, and the function that returns its table's path."""
+"""Options and work of each subcommand."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
-    works = {
-        name: (options, lambda given, measure_all=measure_all: [measure_all(given)])
-        for name, (options, measure_all) in COMMANDS.items()
-    }
     return run_one_of(
-        "python -m experiments.speed", __doc__, works, arguments, without_arguments="work"
+        "python -m experiments.speed", __doc__, COMMANDS, arguments, without_arguments="work"
     )
 
 

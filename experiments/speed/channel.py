@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbone.common.options import option
 from backbone.engine.prefix import PrefixState, Targets
 from backbone.hyena import reference
-from backbone.hyena.tokenizer import NUCLEOTIDES, SEP
+from backbone.hyena.vocabulary import NUCLEOTIDES, SEP
 from experiments.speed.floor import seconds
+from experiments.speed.options import ChannelOptions
 from experiments.speed.paths import LAYERS, PHASES, Paths, Phase, Shape, Way
 from experiments.speed.prompt import (
     EVALUATED,
@@ -40,21 +40,6 @@ BAR = 8.0
 WIDTH = 128
 
 ChannelWay = Literal["plain", "engine", "direct"]
-
-
-@dataclass
-class Options:
-    """Options of the subcommand."""
-
-    out: str = option("runs-speed", "folder of the table")
-    context: int = option(4096, "tokens before the queries of an evaluation, per class", least=1)
-    prompt_tokens: int = option(64, "learned vectors of a training step, per class", least=1)
-    classes: int = option(2, "classes", least=1)
-    length: int = option(500, "bases of a query", least=2)
-    batch: int = option(32, "queries per batch and per training step", least=1)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
-    repeats: int = option(5, "repetitions; the median is reported", least=1)
 
 
 @dataclass(frozen=True)
@@ -152,7 +137,7 @@ class ChannelPaths(Paths):
         self.direct_optimizer.step()
 
 
-def measure_all(options: Options) -> Path:
+def measure_all(options: ChannelOptions) -> Path:
     """Measure the two cases, write their table and return its path.
 
     Raises:
@@ -164,13 +149,13 @@ def measure_all(options: Options) -> Path:
     return table
 
 
-def measurements(options: Options) -> Iterator[Row]:
+def measurements(options: ChannelOptions) -> Iterator[Row]:
     """Yield a row for the training step and for the evaluation."""
     for phase in PHASES:
         yield row_of(phase, options)
 
 
-def row_of(phase: Phase, options: Options) -> Row:
+def row_of(phase: Phase, options: ChannelOptions) -> Row:
     """Measure one case; the ways take turns, so that a change of load affects all."""
     before = options.prompt_tokens if phase == "train" else options.context
     shape = Shape(WIDTH, LAYERS[WIDTH], before, options.batch, options.length)

@@ -4,10 +4,10 @@ Every query follows the same demonstrations, on a model of two layers whose cont
 tokens. The engine encodes them once for all queries, and each query bears its share of that time.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from backbone.common.options import option
+from experiments.speed.options import KShotOptions
 from experiments.speed.paths import LAYERS, Shape
 from experiments.speed.prompt import line, prepare, rows_of, write_as_measured
 
@@ -17,21 +17,7 @@ BAR = 20.0
 WIDTH = 128
 
 
-@dataclass
-class Options:
-    """Options of the subcommand."""
-
-    out: str = option("runs-speed", "folder of the table")
-    shots: int = option(16, "demonstrations per class", least=1)
-    classes: int = option(2, "classes", least=1)
-    length: int = option(500, "bases of a demonstration and of a query", least=1)
-    batch: int = option(8, "queries per batch; 256 share one encoding of the prompt", least=1)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
-    repeats: int = option(3, "repetitions; the median is reported", least=1)
-
-
-def measure_all(options: Options) -> Path:
+def measure_all(options: KShotOptions) -> Path:
     """Measure the case, write its table and return the table's path.
 
     Raises:

@@ -23,14 +23,14 @@ import torch
 from torch import Tensor
 
 from backbone.common.files import write_text
-from backbone.common.options import option
 from backbone.common.streams import stream
 from backbone.hyena import reference
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import encode_dna
+from backbone.hyena.vocabulary import encode_dna
 from backbone.hyena.zoo import load
 from backbone.sequence.edits import Edit, substitutions
 from experiments.speed.floor import seconds
+from experiments.speed.options import MutagenesisOptions
 from experiments.speed.prompt import device_name, prepare
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.edited_queries import edited_queries
@@ -43,24 +43,6 @@ BAR = 8.0
 """Ratio of whole passes to shared states to reach on two cores, with rows of 500 bases."""
 
 CLASSES = ("first", "second")
-
-
-@dataclass
-class Options:
-    """Options of the subcommand."""
-
-    out: str = option("runs-speed", "folder of the table")
-    backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
-    rows: int = option(20, "rows to mutate", least=1)
-    length: int = option(500, "bases of a row", least=1)
-    prompt_tokens: int = option(16, "vectors after the query", least=0)
-    passes: int | None = option(
-        600, "mutants that are passed whole, drawn at random; null for all", least=1
-    )
-    batch: int = option(32, "whole mutants per forward pass", least=1)
-    rounds: int = option(4, "turns that each way takes; medians are reported", least=1)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
 
 
 @dataclass(frozen=True)
@@ -91,7 +73,7 @@ class Row:
 class Mutagenesis:
     """A prompt, some rows, and the ways to score their mutants."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: MutagenesisOptions) -> None:
         """Draw the rows and the prompt, always the same for the same options."""
         self.batch = options.batch
         draw = stream(0, "mutated rows")
@@ -136,7 +118,7 @@ class Mutagenesis:
         return reference.encode(self.model, vectors)
 
 
-def measure_all(options: Options) -> Path:
+def measure_all(options: MutagenesisOptions) -> Path:
     """Measure all ways, write their table and return the table's path.
 
     Raises:
@@ -152,7 +134,7 @@ def measure_all(options: Options) -> Path:
     return table
 
 
-def measurements(options: Options) -> Iterator[Row]:
+def measurements(options: MutagenesisOptions) -> Iterator[Row]:
     """Time the ways in turns, a share of the mutants a round, and compare their scores."""
     case = Mutagenesis(options)
     every = len(case.edits)

@@ -14,7 +14,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal, get_args
 
 import pandas as pd
 import torch
@@ -22,46 +21,24 @@ import torch.nn.functional as F
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
-from backbone.common.options import option
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.tokenizer import NUCLEOTIDES
+from backbone.hyena.vocabulary import NUCLEOTIDES
 from experiments.pictures.style import save_png
 from experiments.speed.fits import fits, report
 from experiments.speed.floor import seconds
+from experiments.speed.options import FORMS, Form, PretrainOptions
 from experiments.speed.peak import apart
 from experiments.speed.pictures import draw_pretraining
 from experiments.speed.prompt import device_name, memory_of, prepare
 from experiments.speed.transformer import Transformer
-
-Form = Literal["ours", "published", "transformer"]
-FORMS: tuple[Form, ...] = get_args(Form)
-DTYPES = ("float32", "bf16")
 
 ONCE = {"ours": 1 << 18, "published": 1 << 18, "transformer": 1 << 16}
 """Lengths from which on a step is done once, in a process of its own."""
 
 MEMORY_SHARE = 0.9
 """Share of the free memory that a step may be expected to take."""
-
-
-@dataclass
-class Options:
-    """Options of the subcommand."""
-
-    out: str = option("runs-speed", "folder of tables and picture; finished rows are kept")
-    lengths: list[int] = option(
-        [1 << i for i in range(10, 21, 2)], "row lengths in tokens", least=2
-    )
-    paths: list[str] = option(list(FORMS), "what to measure", choices=FORMS)
-    width: int = option(128, "width of the model", least=1)
-    layers: int = option(2, "layers of the model", least=1)
-    longest_transformer: int = option(1 << 16, "longest row for the Transformer")
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
-    dtype: str = option("float32", "arithmetic, with transforms in float32", choices=DTYPES)
-    repeats: int = option(3, "repetitions after a warm-up; the median is reported", least=1)
 
 
 @dataclass(frozen=True)
@@ -124,7 +101,7 @@ def once(path: Form, shape: tuple[int, int, int], device: str, dtype: str) -> fl
     return seconds(Step(path, shape, device, dtype), device)
 
 
-def measure_all(options: Options) -> Path:
+def measure_all(options: PretrainOptions) -> Path:
     """Measure all cases, write table, fits and picture, and return the table's path.
 
     Raises:
@@ -155,7 +132,7 @@ def measure_all(options: Options) -> Path:
     return table
 
 
-def measurements(options: Options, kept: pd.DataFrame) -> Iterator[Row]:
+def measurements(options: PretrainOptions, kept: pd.DataFrame) -> Iterator[Row]:
     """Yield a row for each length and path not measured yet; in short steps, paths take turns."""
     device, threads = options.device, options.threads
     name = device_name(device)

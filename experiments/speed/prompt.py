@@ -19,9 +19,9 @@ import torch
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
-from backbone.common.options import option
 from experiments.pictures.style import save_png
 from experiments.speed.floor import arithmetic, matmul_rate, seconds
+from experiments.speed.options import PromptOptions
 from experiments.speed.paths import LAYERS, PHASES, Paths, Phase, Shape, Way, plain_bytes
 from experiments.speed.peak import peak_of
 from experiments.speed.pictures import draw_prompt
@@ -56,20 +56,6 @@ BARS: dict[tuple[int, int, int, Phase], float] = {
 """Ratios to reach on two cores, by width, prompt tokens, batch and phase."""
 
 
-@dataclass
-class Options:
-    """Options of the subcommand."""
-
-    out: str = option("runs-speed", "folder of the table and the picture")
-    prompt_tokens: list[int] = option([16, 128, 512, 4096, 32768], "prompt lengths", least=1)
-    widths: list[int] = option([128, 256], "128 (2 layers) and 256 (8 layers)")
-    batch: int = option(32, "rows per step; halved until the plain path fits in memory", least=1)
-    query_length: int = option(500, "bases of a query", least=1)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
-    repeats: int = option(3, "repetitions; the median is reported", least=1)
-
-
 @dataclass(frozen=True)
 class Row:
     """A row of the table, without figures of a plain path that would not fit in memory.
@@ -102,7 +88,7 @@ class Row:
     bar: float | None
 
 
-def measure_all(options: Options) -> Path:
+def measure_all(options: PromptOptions) -> Path:
     """Measure all cases, write table and picture after each row, and return the table's path.
 
     Raises:
@@ -154,7 +140,7 @@ def write_as_measured(
         raise InputError(f"cannot write to {table.parent}: {error.strerror}") from error
 
 
-def check(options: Options) -> None:
+def check(options: PromptOptions) -> None:
     """Refuse widths without a number of layers.
 
     Raises:
@@ -165,7 +151,7 @@ def check(options: Options) -> None:
             raise InputError(f"widths: {width} is not one of {', '.join(map(str, LAYERS))}")
 
 
-def measurements(options: Options) -> Iterator[Row]:
+def measurements(options: PromptOptions) -> Iterator[Row]:
     """Yield a row for each case; print which plain paths are left out."""
     memory = memory_of(options.device)
     for width in options.widths:

@@ -18,17 +18,17 @@ import pandas as pd
 import torch
 
 from backbone.common.files import write_text
-from backbone.common.options import option
 from backbone.common.streams import stream
 from backbone.engine.branches import BranchEngine
 from backbone.engine.likelihood import log_probabilities
 from backbone.engine.prefix import PrefixEngine
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import encode_dna
+from backbone.hyena.vocabulary import encode_dna
 from backbone.hyena.zoo import load
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.edits import Edit
 from backbone.sequence.variants import Variant
+from experiments.speed.options import VariantsOptions
 from experiments.speed.prompt import prepare
 from icl.variants.alleles import Allele
 from icl.variants.effects import zero_shot
@@ -41,19 +41,6 @@ AT_ONCE = 16
 
 CHUNK = 256
 """Variants that branch at a time."""
-
-
-@dataclass
-class Options:
-    """Options of the subcommand."""
-
-    out: str = option("runs-speed", "folder of the table")
-    backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
-    count: int = option(1000, "variants", least=1)
-    window: int = option(1000, "bases of a window", least=2)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
-    seed: int = option(0, "seed of windows and alleles", least=0)
 
 
 @dataclass(frozen=True)
@@ -79,7 +66,7 @@ class Row:
     load: float
 
 
-def measure_all(options: Options) -> Path:
+def measure_all(options: VariantsOptions) -> Path:
     """Measure, write the table and return its path.
 
     Raises:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import softmax
+import scipy
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
@@ -194,6 +194,8 @@ def vote(
         classes: C.
         temperature: Difference in similarity that counts by a factor of e.
     """
-    votes = len(labels) * softmax(similarities / temperature) if len(labels) else similarities
+    votes = similarities
+    if len(labels):
+        votes = len(labels) * scipy.special.softmax(similarities / temperature)
     counts = 1 + np.bincount(labels, weights=votes, minlength=classes)
     return np.log(counts / counts.sum())

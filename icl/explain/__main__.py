@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
 
@@ -22,14 +23,15 @@ from backbone.common.options import help_text, option, read_options
 from backbone.common.plugins import load_plugins
 from icl.environment import prepare_arithmetic
 from icl.explain.bases import explain_rows, write_bases
-from icl.explain.dna_prompt import Search, prompt_table
 from icl.explain.rows import Rows, output_of, rows_of_fasta, rows_of_task, splits_of, task_of
 from icl.explain.tables import write_table
-from icl.explain.vectors import LearnedPrompt, similarity_table, vector_table
 from icl.method import Method
 from icl.predict import load_method
 from icl.reporting.report import Report
 from tasks.task import Example, subset
+
+if TYPE_CHECKING:
+    from icl.explain.vectors import LearnedPrompt
 
 VECTORS, SIMILARITY, PROMPTS = "vectors.tsv", "similarity.tsv", "prompts.tsv"
 
@@ -105,6 +107,8 @@ def run(options: Options) -> Iterator[str]:
         method.check([Example(sequence, 0) for sequence in rows.sequences])
         steps.append(_bases(options, method, report, rows, output, out))
     if {"vectors", "dna"} & set(options.parts):
+        from icl.explain.vectors import LearnedPrompt
+
         train, val, test = splits_of(report, options.data)
         learned = LearnedPrompt.of(method, val, test)
         others = [load(Path(folder).expanduser())[0] for folder in options.others]
@@ -125,7 +129,9 @@ def _bases(
     yield from write_bases(explanation, options.kmer, out)
 
 
-def _vectors(options: Options, compared: Sequence[LearnedPrompt], out: Path) -> Iterator[str]:
+def _vectors(options: Options, compared: "Sequence[LearnedPrompt]", out: Path) -> Iterator[str]:
+    from icl.explain.vectors import similarity_table, vector_table
+
     similar = similarity_table(
         [options.run, *options.others], [one.prompt.stacked() for one in compared]
     )
@@ -148,8 +154,10 @@ def _vectors(options: Options, compared: Sequence[LearnedPrompt], out: Path) -> 
 
 
 def _dna(
-    options: Options, learned: LearnedPrompt, rows: Sequence[Example], out: Path
+    options: Options, learned: "LearnedPrompt", rows: Sequence[Example], out: Path
 ) -> Iterator[str]:
+    from icl.explain.dna_prompt import Search, prompt_table
+
     search = Search(options.passes, options.starts, options.seed) if options.passes else None
     table = prompt_table(learned, rows, search)
     for row in table.itertuples():

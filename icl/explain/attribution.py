@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-import torch
 
 from backbone.sequence.dna import DNA
 from backbone.sequence.edits import NUCLEOTIDES, Edit, substitutions
@@ -119,6 +118,8 @@ def grids(
 
 def gradients_of(method: Method, sequence: str, output: int) -> np.ndarray | None:
     """Return the first-order changes (L, 4) of an output's log-odds, or None; see `Attribution`."""
+    import torch
+
     codes = torch.tensor([DNA.letters.index(letter) for letter in sequence])
     letters = torch.nn.functional.one_hot(codes, len(DNA.letters)).float().requires_grad_()
     scores = method.relaxed_scores(letters)

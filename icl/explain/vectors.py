@@ -16,7 +16,7 @@ from torch import Tensor
 from backbone.common.errors import InputError
 from backbone.common.streams import stream
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import NUCLEOTIDES, TOKENS
+from backbone.hyena.vocabulary import NUCLEOTIDES, TOKENS
 from icl.inference.channel import ChannelReader
 from icl.inference.reader import PromptReader
 from icl.method import Method

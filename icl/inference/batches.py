@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from backbone.common.errors import DoesNotFit, InputError
-from backbone.hyena.tokenizer import PAD, encode_dna
+from backbone.hyena.vocabulary import PAD, encode_dna
 from backbone.sequence.dna import reverse_complement
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BUCKET = 64
 """Rows are padded to a multiple of this length, which no other row of the batch decides. Rows whose
@@ -27,8 +29,8 @@ class Batch:
     """
 
     rows: np.ndarray
-    ids: Tensor
-    lengths: Tensor
+    ids: "Tensor"
+    lengths: "Tensor"
 
     def to(self, device: str) -> "Batch":
         """Return the batch with its tensors on a device."""
@@ -81,6 +83,8 @@ class EncodedSequences:
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Return a batch of rows, padded to the longest padded length."""
+        import torch
+
         length = int(self.padded[rows].max())
         ids = np.full((len(rows), length), PAD, dtype=np.int64)
         for i, row in enumerate(rows):

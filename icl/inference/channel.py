@@ -25,30 +25,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.common.errors import InputError
-from backbone.common.options import option
 from backbone.engine.prefix import PrefixEngine, PrefixState, Targets
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import NUCLEOTIDES, encode_dna
+from backbone.hyena.vocabulary import NUCLEOTIDES, encode_dna
 from icl.inference.batches import Batch
 from icl.inference.demonstrations import DemonstrationSet
 from icl.inference.query_set import QuerySet, number_format
 from icl.inference.reader import ROOM, relaxed_embeddings
+from icl.inference.readout import NORMALISATIONS
 from icl.method import Context
-from prompts.calibration import calibrate, fit_scale_and_offset
+from prompts.calibration import calibrate, fit_scale_and_offset, fitted
 from prompts.channel_prompt import ChannelPrompt
 from prompts.template import ClassTemplate
 from prompts.verbalizer import Verbalizer
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example, subset
-
-NORMALISATIONS = ("sqrt", "base", "sum")
-"""Divisors of a log-likelihood: the square root of the number of counted bases, that number, 1."""
-
-NORMALISATION = (
-    "with readout=channel, divide the log-likelihood by the bases' square root, count, or 1; auto: "
-    "what fits the validation rows best"
-)
-"""Help of the option."""
 
 CHOOSING = 256
 """Most rows that choose a normalisation."""
@@ -58,18 +49,6 @@ LEAST_SCALE = 1.0
 
 BUCKET = 8
 """Queries are padded to a multiple of this length: every position of theirs is computed."""
-
-
-@dataclass
-class ReadoutConfig:
-    """How class scores are read off the backbone."""
-
-    readout: str = option(
-        "direct",
-        "direct: the label words after the query; channel: the query behind each class's prompt",
-        choices=("direct", "channel"),
-    )
-    normalisation: str = option("sqrt", NORMALISATION, choices=(*NORMALISATIONS, "auto"))
 
 
 class ChannelScorer:
@@ -321,15 +300,6 @@ class ChannelReader:
         scale, offset = fit_scale_and_offset(scores, labels)
         self.prompt.rescale(scale, offset)
         return calibrate(scale * scores, offset)
-
-
-def fitted(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return scores (N, C) with the scale and offsets that fit their own labels (N,) best.
-
-    So prompts are compared by what they say, and not by how well their scale has been tuned yet.
-    """
-    scale, offset = fit_scale_and_offset(scores, labels)
-    return calibrate(scale * scores, offset)
 
 
 def _counted(ids: np.ndarray) -> int:

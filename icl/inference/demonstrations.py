@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from typing import Any, cast, get_args
 
@@ -12,7 +11,6 @@ from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.common.streams import stream
 from icl.controls import controlled_demonstrations
-from icl.inference.embedding import embed_sequences
 from icl.method import Context
 from prompts.demonstrations import CHOOSERS, ORDERS, Demonstration, DemonstrationChooser
 from prompts.leakage import are_related
@@ -229,9 +227,14 @@ class DemonstrationSet:
         context = self._context
 
         def embed(sequences: Sequence[str]) -> np.ndarray:
-            model = context.load_backbone()
-            kind = partial(embed_sequences, device=context.device, precision=context.precision)
-            return kind(model, sequences)
+            from icl.inference.embedding import embed_sequences
+
+            return embed_sequences(
+                context.load_backbone(),
+                sequences,
+                device=context.device,
+                precision=context.precision,
+            )
 
         return DemonstrationChooser(
             pool,

@@ -3,21 +3,22 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backbone.common.errors import InputError
-from icl.inference.channel import ChannelReader
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
-from icl.inference.edited_queries import can_share
-from icl.inference.query_set import QuerySet
-from icl.inference.reader import PromptReader
 from icl.inference.strands import StrandConfigT, StrandMethod
 from icl.method import Context
 from prompts.template import ClassTemplate, Template
 from prompts.verbalizer import verbalizer
 from tasks.task import Example
+
+if TYPE_CHECKING:
+    from icl.inference.channel import ChannelReader
+    from icl.inference.query_set import QuerySet
+    from icl.inference.reader import PromptReader
 
 
 class LabelWordMethod(StrandMethod[StrandConfigT]):
@@ -64,6 +65,8 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
     @property
     def shares_edits(self) -> bool:
         """Whether what an edit leaves as it is can be encoded once; see `scores_of_edits`."""
+        from icl.inference.edited_queries import can_share
+
         alike = not self.demonstrations.per_query
         return alike and can_share(self.context.load_backbone(), self.context)
 
@@ -78,8 +81,15 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         return self.max_seq_len - (self.prompt_tokens or 0)
 
     @abstractmethod
-    def reader(self) -> PromptReader | ChannelReader:
+    def reader(self) -> "PromptReader | ChannelReader":
         """Return the reader of the state that is learned now."""
+
+    def channel_reader(self) -> "ChannelReader | None":
+        """Return the reader of the channel; None where something else is read."""
+        from icl.inference.channel import ChannelReader
+
+        reader = self.reader()
+        return reader if isinstance(reader, ChannelReader) else None
 
     def prepare(self, train: Sequence[Example], val: Sequence[Example]) -> None:
         """Draw the demonstrations, if there are any; `fit` uses the same ones."""
@@ -90,7 +100,7 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         longest = max(len(s) for s in (*(e.sequence for e in queries), *self.context.queries))
         self.demonstrations.draw(pool, self.verbalizer, longest)
 
-    def query_set(self, examples: Sequence[Example], strands: str | None = None) -> QuerySet:
+    def query_set(self, examples: Sequence[Example], strands: str | None = None) -> "QuerySet":
         """Return rows as queries of the present reader, on the method's strands by default."""
         return self.reader().queries(examples, strands or self.config.strands)
 
@@ -104,7 +114,7 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         if self.context.kind != "classes" or self.verbalizer.length > 1:
             return None
         tokens = self.query_set(examples, "forward").answers()[1]
-        return tokens, self.verbalizer.ids[:, 0].numpy()
+        return tokens, self.verbalizer.ids[:, 0]
 
     def describe_answers(self, scores: np.ndarray, advice: str) -> dict[str, Any]:
         """Return the report's advice if all rows were given one class; nothing otherwise.

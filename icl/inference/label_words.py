@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import PAD, SEP
+from backbone.hyena.vocabulary import PAD, SEP
 from icl.inference.batches import Batch
 
 

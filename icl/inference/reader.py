@@ -17,7 +17,7 @@ from torch import Tensor
 
 from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import SEP, TOKEN_ID
+from backbone.hyena.vocabulary import SEP, TOKEN_ID
 from backbone.sequence.dna import DNA
 from icl.inference.batches import Batch
 from icl.inference.demonstrations import DemonstrationSet
@@ -41,7 +41,7 @@ class LabelWordScorer:
         """Hold the frozen model and the label words."""
         self.model, self.verbalizer = model, verbalizer
         self.engine = PrefixEngine(model)
-        self.words = verbalizer.ids.to(model.device)
+        self.words = torch.from_numpy(verbalizer.ids).to(model.device)
 
     def room_after(self, prompt: SoftPrompt) -> int:
         """Return how many positions follow the query: [SEP], vectors, all but a word's last letter.

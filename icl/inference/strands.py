@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeVar
 
 from backbone.common.options import option
 from backbone.sequence.dna import DNA
 from icl.inference.batches import both_strands
 from icl.method import Method, MethodConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COMPLEMENTS = [DNA.letters.index(letter) for letter in DNA.complement]
 """The complement of each letter, by its place in ACGTN."""
@@ -47,7 +47,7 @@ class StrandMethod(Method[StrandConfigT]):
         return both_strands(sequences) if self.averages_strands else list(sequences)
 
 
-def over_strands(read: Callable[[Tensor], Tensor], letters: Tensor, strands: str) -> Tensor:
+def over_strands(read: "Callable[[Tensor], Tensor]", letters: "Tensor", strands: str) -> "Tensor":
     """Return what is read off a relaxed sequence, averaged over its strands.
 
     Args:
@@ -58,4 +58,4 @@ def over_strands(read: Callable[[Tensor], Tensor], letters: Tensor, strands: str
     if strands == "forward":
         return read(letters)
     opposite = letters.flip(0)[:, COMPLEMENTS]
-    return torch.stack([read(letters), read(opposite)]).mean(dim=0)
+    return (read(letters) + read(opposite)) / 2

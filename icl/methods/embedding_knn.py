@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from icl.baselines.neighbours import Neighbours, NeighboursConfig
-from icl.inference.embedding import embed_sequences
 from icl.method import method
 
 
@@ -15,6 +14,8 @@ class EmbeddingKNN(Neighbours):
 
     def vectors(self, sequences: Sequence[str]) -> np.ndarray:
         """Return the mean-pooled states that `chooser=nearest_embedding` uses too."""
+        from icl.inference.embedding import embed_sequences
+
         return embed_sequences(
             self.context.load_backbone(),
             sequences,

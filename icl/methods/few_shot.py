@@ -5,19 +5,21 @@ Brown et al. 2020 (arXiv 2005.14165) for language; the demonstrations come from 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
-from icl.inference.channel import ChannelReader, ChannelScorer, ReadoutConfig
 from icl.inference.demonstrations import DemonstrationConfig
-from icl.inference.memory import MemoryReader
-from icl.inference.reader import PromptReader
+from icl.inference.readout import ReadoutConfig
 from icl.method import Context, method
 from icl.methods.zero_shot import LabelWords, ZeroShot, ZeroShotConfig
-from prompts.channel_prompt import ChannelPrompt
 from tasks.task import Example
+
+if TYPE_CHECKING:
+    from icl.inference.channel import ChannelReader
+    from icl.inference.reader import PromptReader
 
 UNLIMITED = 1 << 62
 """Tokens, where the backbone's context limits nothing."""
@@ -93,9 +95,13 @@ class FewShot(ZeroShot):
         """Tokens for demonstrations and a query; a memory holds any number."""
         return UNLIMITED if self.reads_memory else super().demonstration_tokens
 
-    def _reader(self, words: LabelWords) -> PromptReader | ChannelReader:
+    def _reader(self, words: LabelWords) -> "PromptReader | ChannelReader":
         if not self.reads_channel:
             return super()._reader(words)
+        from icl.inference.channel import ChannelReader, ChannelScorer
+        from icl.inference.memory import MemoryReader
+        from prompts.channel_prompt import ChannelPrompt
+
         model, classes = self.context.load_backbone(), len(self.context.labels)
         nothing = ChannelPrompt(model, classes, 0).requires_grad_(False).to(self.context.device)
         scorer, normalisation = ChannelScorer(model), self.config.normalisation
@@ -114,8 +120,7 @@ class FewShot(ZeroShot):
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return log-probabilities over the classes, calibrated, (N, C)."""
         scores = super().scores(examples)
-        reader = self.reader()
-        if isinstance(reader, ChannelReader):
+        if reader := self.channel_reader():
             fitted = {"scale": self._fitted().scale, "offset": self._fitted().offset.tolist()}
             self.details |= reader.details() | fitted
         return scores
@@ -123,13 +128,13 @@ class FewShot(ZeroShot):
     @property
     def trainable_parameters(self) -> int:
         """Count the calibration's offsets, one per class, and the scale where it is fitted."""
-        scaled = self.config.calibration == "offset" and isinstance(self.reader(), ChannelReader)
+        scaled = self.config.calibration == "offset" and self.channel_reader() is not None
         return super().trainable_parameters + scaled
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the demonstrations, words and offset; normalisation and scale of the channel."""
-        reader = self.reader()
-        if not isinstance(reader, ChannelReader):
+        reader = self.channel_reader()
+        if reader is None:
             return super().state()
         return super().state() | reader.state() | {"scale": np.array(self._fitted().scale)}
 
@@ -139,8 +144,7 @@ class FewShot(ZeroShot):
         names = ("normalisation", "scale")
         found: dict[str, np.ndarray] = {name: own.pop(name) for name in names if name in own}
         super().load_state(own)
-        reader = self.reader()
-        if isinstance(reader, ChannelReader):
+        if reader := self.channel_reader():
             scale = np.array(reader.load_state(found).get("scale", 1.0))
             if scale.shape != ():
                 raise InputError("the saved scale is no number; run again")

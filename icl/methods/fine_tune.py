@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
 
 from backbone.common.options import option
 from icl.inference.batches import check_lengths
 from icl.method import KINDS, method
-from icl.tuning.adapters import trainable_copy
-from icl.tuning.loop import Step
-from icl.tuning.pooled_head import PooledHead, head_scores, head_steps
-from icl.tuning.tuned_method import TunedConfig, TunedMethod
+from icl.tuning.config import TunedConfig
+from icl.tuning.tuned_method import TunedMethod
 from tasks.task import Example
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from icl.tuning.loop import Step
 
 
 @dataclass
@@ -28,8 +31,11 @@ class FineTuneConfig(TunedConfig):
 class FineTune(TunedMethod[FineTuneConfig]):
     """All weights tuned under a linear head on mean-pooled states."""
 
-    def build(self) -> nn.Module:
+    def build(self) -> "nn.Module":
         """Copy the backbone and put a head on it."""
+        from icl.tuning.adapters import trainable_copy
+        from icl.tuning.pooled_head import PooledHead
+
         return PooledHead(trainable_copy(self.context.load_backbone()), len(self.context.labels))
 
     def check(self, examples: Sequence[Example]) -> None:
@@ -37,10 +43,14 @@ class FineTune(TunedMethod[FineTuneConfig]):
         most = self.context.load_backbone().config.max_seq_len
         check_lengths([e.sequence for e in examples], most)
 
-    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> Iterator[Step]:
+    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> "Iterator[Step]":
         """Yield an epoch's steps; see `icl.tuning.pooled_head.loss_of`."""
+        from icl.tuning.pooled_head import head_steps
+
         return head_steps(self, train, generator)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return scores averaged over the strands; see `Method.scores`."""
+        from icl.tuning.pooled_head import head_scores
+
         return head_scores(self, examples)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from backbone.common.options import option
 from icl.method import KINDS, method
 from icl.tuning.adapter_method import AdapterConfig, AdapterMethod
-from icl.tuning.adapters import ia3_config
 
 if TYPE_CHECKING:
     from peft import IA3Config
@@ -25,4 +24,6 @@ class Ia3(AdapterMethod[Ia3Options]):
 
     def adapter(self) -> "IA3Config":
         """Return IA3, one scale per activation."""
+        from icl.tuning.adapters import ia3_config
+
         return ia3_config()

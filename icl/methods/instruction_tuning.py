@@ -4,37 +4,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.common.streams import stream
-from backbone.hyena.model import HyenaDNA
 from icl.inference.batches import EncodedSequences
-from icl.inference.channel import ChannelReader, ChannelScorer, ReadoutConfig, fitted
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
-from icl.inference.label_words import word_scores
-from icl.inference.query_set import TOKENS
-from icl.inference.reader import PromptReader, reader_without_vectors
+from icl.inference.readout import ReadoutConfig
 from icl.method import Context, method
-from icl.tuning.adapters import (
-    backbone_of,
-    copy_with_adapter,
-    lora_config,
-    merge_adapter,
-    trainable_copy,
-)
+from icl.tuning.config import TunedConfig
 from icl.tuning.label_word_tuning import ADVICE, LabelWordTuning
-from icl.tuning.loop import Step
-from icl.tuning.peft_export import ADAPTER, save_adapter
-from icl.tuning.tuned_method import TunedConfig, in_parts
-from prompts.channel_prompt import ChannelPrompt
+from prompts.calibration import fitted
 from prompts.template import ClassTemplate
 from tasks.task import Example, subset
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from backbone.hyena.model import HyenaDNA
+    from icl.inference.channel import ChannelReader
+    from icl.inference.reader import PromptReader
+    from icl.tuning.loop import Step
 
 
 @dataclass
@@ -80,8 +73,10 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         """Whether the query is read behind the demonstrations of each class."""
         return self.config.readout == "channel"
 
-    def build(self) -> nn.Module:
+    def build(self) -> "nn.Module":
         """Copy the backbone."""
+        from icl.tuning.adapters import copy_with_adapter, lora_config, trainable_copy
+
         model = self.context.load_backbone()
         if self.config.adapter == "lora":
             config = lora_config(self.config.rank, self.config.alpha)
@@ -157,6 +152,10 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
 
     def start_scores(self, train: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
         """Return scores of the tuning prompts of a draw of their own."""
+        import torch
+
+        from icl.inference.query_set import TOKENS
+
         asked = subset(train, self.config.tuning_samples, self.context.seed)
         draw = stream(self.context.seed, "prompts before tuning")
         queries = self._prompts(asked, train, int(draw.integers(2**31)))
@@ -167,8 +166,13 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         labels = np.array([e.label for e in asked])
         return scores, np.tile(labels, len(queries) // len(asked))
 
-    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> Iterator[Step]:
+    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> "Iterator[Step]":
         """Yield an epoch's steps: cross-entropy of the label words against each other."""
+        import torch
+        import torch.nn.functional as F
+
+        from icl.tuning.loop import in_parts
+
         self._reader = None  # it holds states of the demonstrations under earlier weights
         if self.reads_channel:
             yield from self._channel_steps(train, generator)
@@ -177,7 +181,7 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         queries = self._prompts(asked, train, int(generator.integers(2**31)))
         labels = np.array([e.label for e in asked])
 
-        def loss(rows: np.ndarray) -> Tensor:
+        def loss(rows: np.ndarray) -> "Tensor":
             scores = self._word_scores(queries, rows)
             offset = torch.from_numpy(self.offset).to(scores.device, scores.dtype)
             expected = torch.from_numpy(labels[rows % len(labels)]).to(scores.device)
@@ -192,8 +196,8 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         self.details = self.demonstrations.details(
             [e.sequence for e in examples], reader.template
         ) | self.describe_answers(scores, ADVICE)
-        if isinstance(reader, ChannelReader):
-            self.details |= reader.details()
+        if channel := self.channel_reader():
+            self.details |= channel.details()
         return scores
 
     @property
@@ -203,8 +207,8 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return tuned weights, demonstrations and offset; scale and normalisation."""
-        reader = self.reader()
-        if not isinstance(reader, ChannelReader):
+        reader = self.channel_reader()
+        if reader is None:
             return super().state()
         return super().state() | reader.state() | {"scale": np.array(self._scale)}
 
@@ -222,12 +226,17 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter; PEFT has no form for tuned weights, nor for the channel."""
+        from icl.tuning.peft_export import ADAPTER, save_adapter
+
         if self.config.adapter == "lora" and not self.reads_channel:
             words, offset = self.verbalizer.words, self.offset.tolist()
             save_adapter(self.module, words, offset, folder / ADAPTER)
 
-    def reader(self) -> PromptReader | ChannelReader:
+    def reader(self) -> "PromptReader | ChannelReader":
         """Return a reader of the weights that the copy has now, kept until the next epoch."""
+        from icl.inference.reader import reader_without_vectors
+        from icl.tuning.adapters import merge_adapter
+
         if self._reader is None and self.reads_channel:
             self._reader = self._channel(self.demonstrations, merge_adapter(self.module))
         elif self._reader is None:
@@ -238,9 +247,13 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         return self._reader
 
     def _channel(
-        self, demonstrations: DemonstrationSet, model: HyenaDNA | None = None
-    ) -> ChannelReader:
+        self, demonstrations: DemonstrationSet, model: "HyenaDNA | None" = None
+    ) -> "ChannelReader":
         """Return a reader of the channel behind demonstrations; by default of what is tuned."""
+        from icl.inference.channel import ChannelReader, ChannelScorer
+        from icl.tuning.adapters import backbone_of
+        from prompts.channel_prompt import ChannelPrompt
+
         model = backbone_of(self.module) if model is None else model
         nothing = ChannelPrompt(model, len(self.context.labels), 0).requires_grad_(False)
         nothing.rescale(self._scale, self.offset)
@@ -252,21 +265,23 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
             self._normalisation,
         )
 
-    def _take(self, reader: ChannelReader) -> None:
+    def _take(self, reader: "ChannelReader") -> None:
         """Take over the scale and the offsets of a reader."""
         found = reader.details()
         self._scale, self.offset = found["scale"], np.array(found["offset"])
 
     def _channel_steps(
         self, train: Sequence[Example], generator: np.random.Generator
-    ) -> Iterator[Step]:
+    ) -> "Iterator[Step]":
         """Yield an epoch's steps: each with demonstrations of its own for all its queries."""
+        from icl.tuning.loop import Step
+
         asked = subset(train, self.config.tuning_samples, self.context.seed)
         views = self.views([e.sequence for e in asked])
         queries = [Example(view, asked[i % len(asked)].label) for i, view in enumerate(views)]
         lengths = EncodedSequences(views, self.max_seq_len)
 
-        def loss(rows: np.ndarray, seed: int) -> Tensor:
+        def loss(rows: np.ndarray, seed: int) -> "Tensor":
             own = [queries[row] for row in rows]
             reader = self._channel(self._demonstrations_for(own, train, seed))
             return reader.queries(own, "forward").loss(np.arange(len(own)))
@@ -289,10 +304,15 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         drawn.draw(train, self.verbalizer, max(map(len, sequences)))
         return drawn
 
-    def _word_scores(self, queries: EncodedSequences, rows: np.ndarray) -> Tensor:
+    def _word_scores(self, queries: EncodedSequences, rows: np.ndarray) -> "Tensor":
         """Return scores (B, C) of prompts under the present weights, without offset."""
+        import torch
+
+        from icl.inference.label_words import word_scores
+        from icl.tuning.adapters import backbone_of
+
         batch = queries.batch(rows).to(self.context.device)
-        words = self.verbalizer.ids.to(self.context.device)
+        words = torch.from_numpy(self.verbalizer.ids).to(self.context.device)
         with self.autocast():
             return word_scores(backbone_of(self.module), batch, words)
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from backbone.common.options import option
 from icl.method import KINDS, method
 from icl.tuning.adapter_method import AdapterConfig, AdapterMethod
-from icl.tuning.adapters import lora_config
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -27,4 +26,6 @@ class Lora(AdapterMethod[LoraOptions]):
 
     def adapter(self) -> "LoraConfig":
         """Return LoRA of the run's rank."""
+        from icl.tuning.adapters import lora_config
+
         return lora_config(self.config.rank, self.config.alpha)

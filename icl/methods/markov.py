@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-from scipy.special import log_softmax
+import scipy
 
 from backbone.common.options import option
 from backbone.pretraining.markov import MarkovModel
 from icl.inference.batches import both_strands
-from icl.inference.channel import NORMALISATIONS
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
+from icl.inference.readout import NORMALISATIONS
 from icl.method import method
 from icl.methods.few_shot import FewShot
 from icl.methods.zero_shot import LabelWords, ZeroShotConfig
@@ -153,7 +153,7 @@ class MarkovReader:
             for i, order in enumerate(ORDERS):
                 chains = [chain.up_to(order) for chain in rest]
                 scores = np.stack([self.likelihood(row, chains) for row in left_out])
-                losses[i] -= np.trace(log_softmax(scores, axis=1))
+                losses[i] -= np.trace(scipy.special.log_softmax(scores, axis=1))
         return ORDERS[int(np.argmin(losses))]
 
 
@@ -170,7 +170,7 @@ class MarkovQuerySet:
         reader = self._reader
         found = np.stack([reader.likelihood(_letters(s), reader.chains) for s in self._views])
         averaged = found.reshape(-1, self._count, found.shape[1]).mean(axis=0)
-        return log_softmax(averaged, axis=1), np.zeros(self._count, dtype=np.int64)
+        return scipy.special.log_softmax(averaged, axis=1), np.zeros(self._count, dtype=np.int64)
 
 
 def _letters(sequence: str) -> np.ndarray:

@@ -4,37 +4,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.common.streams import stream
 from backbone.sequence.edits import Edit
-from icl.inference.channel import (
-    NORMALISATION,
-    NORMALISATIONS,
-    ChannelReader,
-    ChannelScorer,
-    fitted,
-)
 from icl.inference.demonstrations import DemonstrationConfig
-from icl.inference.edited_queries import edited_queries
 from icl.inference.label_word_method import LabelWordMethod
-from icl.inference.query_set import QuerySet
-from icl.inference.reader import LabelWordScorer, PromptReader
+from icl.inference.readout import NORMALISATION, NORMALISATIONS
 from icl.inference.strands import StrandConfig, over_strands
 from icl.method import Context, method
+from icl.tuning.config import TuningConfig
 from icl.tuning.label_word_tuning import ADVICE
-from icl.tuning.loop import Step, TuningConfig, tune
-from icl.tuning.peft_export import ADAPTER, save_prompt
-from prompts.channel_prompt import ChannelPrompt
-from prompts.soft_prompt import Init, Placement, PromptShape, SoftPrompt
+from prompts.calibration import fitted
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example, subset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from icl.inference.channel import ChannelReader
+    from icl.inference.query_set import QuerySet
+    from icl.inference.reader import PromptReader
+    from icl.tuning.loop import Step
 
 
 @dataclass
@@ -135,6 +130,8 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         `validation_samples` rows start the scale and offsets, and as many choose the epoch, by
         their loss after scale and offsets are fitted to them.
         """
+        from icl.tuning.loop import Step, tune
+
         self.prepare(train, val)
         self._reader = None
         reader = self.reader()
@@ -142,12 +139,12 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         if self.config.init == "demonstrations":
             order = stream(self.context.seed, "rows of the first prompt").permutation(len(rows))
             reader.start_from([rows[i] for i in order])
-        if isinstance(reader, ChannelReader):
-            reader.choose_normalisation(val, self.config.strands)
+        if channel := self.channel_reader():
+            channel.choose_normalisation(val, self.config.strands)
         learning, held_out = self.query_set(rows), self.query_set(self._some(val))
         reader.begin(self.query_set(self._some(rows)) if self.reads_channel else learning)
 
-        def batches(epoch: int) -> Iterator[Step]:
+        def batches(epoch: int) -> "Iterator[Step]":
             generator = stream(self.context.seed, "tuning steps", epoch)
             for rows in learning.epoch(self.config.rows, generator):
                 yield Step(len(rows), partial(learning.loss, rows))
@@ -181,11 +178,10 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         """Return log-probabilities over the classes, (N, C)."""
         scores = self.query_set(examples).scores()
         self.details = self.describe_answers(scores, ADVICE)
-        reader = self.reader()
-        if isinstance(reader, ChannelReader):
-            self.details |= reader.details()
+        if channel := self.channel_reader():
+            self.details |= channel.details()
         if self.shots:
-            sequences, template = [e.sequence for e in examples], reader.template
+            sequences, template = [e.sequence for e in examples], self.reader().template
             self.details |= self.demonstrations.details(sequences, template)
         return scores
 
@@ -195,9 +191,11 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         """See `Method.scores_of_edits`."""
         if not self.shares_edits:
             return super().scores_of_edits(sequences, edits)
+        from icl.inference.edited_queries import edited_queries
+
         return edited_queries(self.reader(), sequences, edits, self.config.strands).scores()
 
-    def relaxed_scores(self, letters: Tensor) -> Tensor | None:
+    def relaxed_scores(self, letters: "Tensor") -> "Tensor | None":
         """See `Method.relaxed_scores`; None where each query has demonstrations of its own."""
         if self.demonstrations.per_query:
             return None
@@ -210,22 +208,22 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the prompt, and the demonstrations if there are any."""
-        reader = self.reader()
-        tensors = reader.prompt.state_dict()
+        tensors = self.reader().prompt.state_dict()
         learned = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-        if isinstance(reader, ChannelReader):
-            learned |= reader.state()
+        if channel := self.channel_reader():
+            learned |= channel.state()
         return learned | self.demonstrations.state()
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over a prompt and its demonstrations."""
+        import torch
+
         own, learned = self.demonstrations.split_state(state)
         self.demonstrations.load_state(own, self.verbalizer)
         self._reader = None
-        reader = self.reader()
-        prompt = reader.prompt
-        if isinstance(reader, ChannelReader):
-            learned = reader.load_state(learned)
+        prompt = self.reader().prompt
+        if channel := self.channel_reader():
+            learned = channel.load_state(learned)
         expected = {name: tuple(t.shape) for name, t in prompt.state_dict().items()}
         given = {name: array.shape for name, array in learned.items()}
         if expected != given:
@@ -236,19 +234,25 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
 
     def save_adapter(self, folder: Path) -> None:
         """Write vectors before everything else, the one form that PEFT has."""
+        from icl.inference.reader import PromptReader
+        from icl.tuning.peft_export import ADAPTER, save_prompt
+
         reader = self.reader()
         if self.config.readout in ("direct", "last") and isinstance(reader, PromptReader):
             words = self.verbalizer.words
             save_prompt(reader.scorer.model, reader.prompt, words, folder / ADAPTER)
 
-    def reader(self) -> PromptReader | ChannelReader:
+    def reader(self) -> "PromptReader | ChannelReader":
         """Return the reader of the prompt, made when it is first needed."""
         if self._reader is None:
-            make = self._channel_reader if self.reads_channel else self._prompt_reader
+            make = self._reader_of_channel if self.reads_channel else self._reader_of_words
             self._reader = make()
         return self._reader
 
-    def _channel_reader(self) -> ChannelReader:
+    def _reader_of_channel(self) -> "ChannelReader":
+        from icl.inference.channel import ChannelReader, ChannelScorer
+        from prompts.channel_prompt import ChannelPrompt
+
         model, config = self.context.load_backbone(), self.config
         prompt = ChannelPrompt(
             model,
@@ -267,7 +271,10 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
             config.normalisation,
         )
 
-    def _prompt_reader(self) -> PromptReader:
+    def _reader_of_words(self) -> "PromptReader":
+        from icl.inference.reader import LabelWordScorer, PromptReader
+        from prompts.soft_prompt import Init, Placement, PromptShape, SoftPrompt
+
         model, config = self.context.load_backbone(), self.config
         layers = model.config.n_layer - 1 if self.deep else 0
         placement, init = cast(Placement, config.placement), cast(Init, config.init)
@@ -282,7 +289,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
             config.readout,
         )
 
-    def query_set(self, examples: Sequence[Example], strands: str | None = None) -> QuerySet:
+    def query_set(self, examples: Sequence[Example], strands: str | None = None) -> "QuerySet":
         """Return rows as queries, encoded once where no learned vector precedes them."""
         return super().query_set(examples, strands).keep_states()
 

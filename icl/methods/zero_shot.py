@@ -8,19 +8,15 @@ it the likeliest nucleotide, and not the query, decides the class.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.sequence.edits import Edit
 from icl.inference.batches import check_lengths
-from icl.inference.channel import ChannelReader
-from icl.inference.edited_queries import edited_queries
 from icl.inference.label_word_method import LabelWordMethod
-from icl.inference.reader import PromptReader, reader_without_vectors
 from icl.inference.strands import StrandConfig, over_strands
 from icl.method import Context, method
 from prompts.calibration import (
@@ -36,6 +32,12 @@ from prompts.null_queries import NULLS, null_queries
 from prompts.verbalizer import Verbalizer
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from icl.inference.channel import ChannelReader
+    from icl.inference.reader import PromptReader
 
 LabelWords = tuple[str, ...]
 """One label word per class, in the order of the classes."""
@@ -120,6 +122,8 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         """See `Method.scores_of_edits`."""
         if not self.shares_edits:
             return super().scores_of_edits(sequences, edits)
+        from icl.inference.edited_queries import edited_queries
+
         ensemble, strands = self._fitted(), self.config.strands
         views = [edited_queries(r, sequences, edits, strands).scores() for r in ensemble.readers]
         rows, edited = (
@@ -128,10 +132,12 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         )
         return rows, edited
 
-    def relaxed_scores(self, letters: Tensor) -> Tensor | None:
+    def relaxed_scores(self, letters: "Tensor") -> "Tensor | None":
         """See `Method.relaxed_scores`; None where each query has demonstrations of its own."""
         if self.demonstrations.per_query:
             return None
+        import torch
+
         ensemble, strands = self._fitted(), self.config.strands
         views = [over_strands(r.relaxed_scores, letters, strands) for r in ensemble.readers]
         mean = torch.stack([view.log_softmax(-1) for view in views]).mean(dim=0)
@@ -149,7 +155,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         if self.verbalizer.length > 1 or len(ensemble.words) > 1:
             return None
         tokens = ensemble.likeliest([e.sequence for e in examples], self.config.strands)
-        return tokens, Verbalizer(ensemble.words[0]).ids[:, 0].numpy()
+        return tokens, Verbalizer(ensemble.words[0]).ids[:, 0]
 
     @property
     def trainable_parameters(self) -> int:
@@ -159,14 +165,14 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
     def state(self) -> dict[str, np.ndarray]:
         """Return the demonstrations, the words in every order that is read, and the offset."""
         ensemble = self._fitted()
-        words = np.array([Verbalizer(words).ids.numpy() for words in ensemble.words])
+        words = np.array([Verbalizer(words).ids for words in ensemble.words])
         return self.demonstrations.state() | {"words": words, "offset": ensemble.offset}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over demonstrations, words and offset."""
         shown, own = self.demonstrations.split_state(state)
         orders = word_orders(self.verbalizer.words)
-        of_ids = {Verbalizer(words).ids.numpy().tobytes(): words for words in orders}
+        of_ids = {Verbalizer(words).ids.tobytes(): words for words in orders}
         words = [of_ids.get(ids.tobytes()) for ids in own.get("words", np.zeros((0, 0, 0)))]
         known = [order for order in words if order is not None]
         if set(own) != {"words", "offset"} or known != words or not words:
@@ -180,7 +186,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         self._ensemble = self._with_words(known)
         self._ensemble.offset = own["offset"].astype(np.float64)
 
-    def reader(self) -> PromptReader | ChannelReader:
+    def reader(self) -> "PromptReader | ChannelReader":
         """Return the reader of the first order of the words."""
         return self._fitted().readers[0]
 
@@ -193,6 +199,8 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         self, train: Sequence[Example], val: Sequence[Example], words: list[LabelWords]
     ) -> tuple["_WordEnsemble", dict[str, float]]:
         """Return an ensemble of word orders with its offset, and its validation figures."""
+        from icl.inference.channel import ChannelReader
+
         ensemble, strands = self._with_words(words), self.config.strands
         sequences, labels = [e.sequence for e in val], np.array([e.label for e in val])
         channel = [one for one in ensemble.readers if isinstance(one, ChannelReader)]
@@ -217,8 +225,10 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         readers = [self._reader(order) for order in words]
         return _WordEnsemble(words, readers, np.zeros(len(self.context.labels)))
 
-    def _reader(self, words: LabelWords) -> PromptReader | ChannelReader:
+    def _reader(self, words: LabelWords) -> "PromptReader | ChannelReader":
         """Return a reader that learns nothing, with these label words."""
+        from icl.inference.reader import reader_without_vectors
+
         model = self.context.load_backbone()
         return reader_without_vectors(model, Verbalizer(words), self.demonstrations, self.context)
 
@@ -239,7 +249,7 @@ class _WordEnsemble:
     """
 
     words: list[LabelWords]
-    readers: list[PromptReader | ChannelReader]
+    readers: "list[PromptReader | ChannelReader]"
     offset: np.ndarray
     scale: float = 1.0
     _known: dict[tuple[str, str], tuple[np.ndarray, int]] = field(default_factory=dict)

@@ -15,7 +15,6 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
-import pandas as pd
 
 from backbone.common.errors import InputError
 from backbone.common.files import json_text, write_text
@@ -295,6 +294,8 @@ def correct_rows(folder: Path) -> np.ndarray:
     Raises:
         InputError: If its predictions cannot be read.
     """
+    import pandas as pd
+
     file = folder / PREDICTIONS
     try:
         table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)

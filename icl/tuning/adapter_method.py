@@ -11,26 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from torch import nn
 
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.common.streams import stream
 from icl.inference.batches import check_lengths
-from icl.inference.channel import ChannelReader, ReadoutConfig, fitted
-from icl.inference.reader import PromptReader, reader_without_vectors
+from icl.inference.readout import ReadoutConfig
 from icl.method import Context
-from icl.tuning.adapters import backbone_of, copy_with_adapter
-from icl.tuning.channel_copy import ChannelCopy
+from icl.tuning.config import TunedConfig
 from icl.tuning.label_word_tuning import ADVICE, LabelWordTuning
-from icl.tuning.loop import Step
-from icl.tuning.peft_export import ADAPTER, save_adapter
-from icl.tuning.pooled_head import PooledHead, head_scores, head_steps
-from icl.tuning.tuned_method import TunedConfig, in_parts
+from prompts.calibration import fitted
 from tasks.task import Example, subset
 
 if TYPE_CHECKING:
     from peft import IA3Config, LoraConfig
+    from torch import nn
+
+    from icl.inference.channel import ChannelReader
+    from icl.inference.reader import PromptReader
+    from icl.tuning.loop import Step
 
 
 @dataclass
@@ -76,8 +75,12 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
     def adapter(self) -> "LoraConfig | IA3Config":
         """Return the adapter's kind and size."""
 
-    def build(self) -> nn.Module:
+    def build(self) -> "nn.Module":
         """Copy the backbone and insert the adapter."""
+        from icl.tuning.adapters import copy_with_adapter
+        from icl.tuning.channel_copy import ChannelCopy
+        from icl.tuning.pooled_head import PooledHead
+
         copy = copy_with_adapter(self.context.load_backbone(), self.adapter(), self.context.seed)
         classes = len(self.context.labels)
         if self.reads_channel:
@@ -128,8 +131,11 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
         queries = self.query_set(train)
         return queries.scores(), queries.labels
 
-    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> Iterator[Step]:
+    def steps(self, train: Sequence[Example], generator: np.random.Generator) -> "Iterator[Step]":
         """Yield an epoch's steps: cross-entropy of the label words against each other."""
+        from icl.tuning.loop import in_parts
+        from icl.tuning.pooled_head import head_steps
+
         if self.has_head:
             yield from head_steps(self, train, generator)
             return
@@ -139,19 +145,20 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return scores; see `Method.scores`."""
+        from icl.tuning.pooled_head import head_scores
+
         if self.has_head:
             return head_scores(self, examples)
         scores = self.query_set(examples).scores()
         self.details = self.describe_answers(scores, ADVICE)
-        reader = self.reader()
-        if isinstance(reader, ChannelReader):
-            self.details |= reader.details()
+        if channel := self.channel_reader():
+            self.details |= channel.details()
         return scores
 
-    def _from_rows(self, train: Sequence[Example]) -> ChannelReader:
+    def _from_rows(self, train: Sequence[Example]) -> "ChannelReader":
         """Start the vectors of the classes from training rows; return their reader."""
-        reader = self.reader()
-        assert isinstance(reader, ChannelReader)
+        reader = self.channel_reader()
+        assert reader is not None
         order = stream(self.context.seed, "rows of the first prompt").permutation(len(train))
         reader.start_from([train[i] for i in order])
         return reader
@@ -165,21 +172,25 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the tuned weights and the offset; vectors and normalisation of the channel."""
-        reader = self.reader() if self.reads_channel else None
-        return super().state() | (reader.state() if isinstance(reader, ChannelReader) else {})
+        reader = self.channel_reader() if self.reads_channel else None
+        return super().state() | ({} if reader is None else reader.state())
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over what `state` returned."""
         rest = dict(state)
         if self.reads_channel:
-            reader = self.reader()
-            assert isinstance(reader, ChannelReader)
+            reader = self.channel_reader()
+            assert reader is not None
             rest = reader.load_state(rest)
             self._normalisation = reader.normalisation
         super().load_state(rest)
 
-    def reader(self) -> PromptReader | ChannelReader:
+    def reader(self) -> "PromptReader | ChannelReader":
         """Return the reader of the weights that the copy has now."""
+        from icl.inference.reader import reader_without_vectors
+        from icl.tuning.adapters import backbone_of
+        from icl.tuning.channel_copy import ChannelCopy
+
         module = self.module
         if isinstance(module, ChannelCopy):
             return module.reader(self.demonstrations, self.context, self._normalisation)
@@ -190,6 +201,8 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter with label words and offset; PEFT lacks heads and the channel."""
+        from icl.tuning.peft_export import ADAPTER, save_adapter
+
         if not self.has_head and not self.reads_channel:
             words, offset = self.verbalizer.words, self.offset.tolist()
             save_adapter(self.module, words, offset, folder / ADAPTER)

@@ -2,11 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -14,25 +15,15 @@ from torch import Tensor, nn
 
 from backbone.common.errors import InputError
 from backbone.common.files import atomic_write
-from backbone.common.options import option
 from backbone.common.schedule import learning_rate
+from icl.inference.batches import EncodedSequences
 from icl.method import Progress
+from icl.tuning.config import TuningConfig
 
 STATE = "tuning.safetensors"
 
-
-@dataclass
-class TuningConfig:
-    """Options of the tuning loop, shared by every method that tunes."""
-
-    lr: float = option(0.01, "peak learning rate", above=0)
-    epochs: int = option(30, "maximum number of epochs", least=1)
-    patience: int = option(
-        8, "epochs without improvement in validation loss before stopping", least=1
-    )
-    rows: int = option(64, "rows per training step", least=1)
-    weight_decay: float = option(0.0, "AdamW weight decay", least=0)
-    warmup: float = option(0.05, "share of the steps used for warm-up", least=0, below=1)
+PART = 1 << 12
+"""Tokens of a part of a step: on a CPU, activations that fit the cache are twice as fast."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +37,42 @@ class Step:
 
     rows: int
     loss: Callable[[], Tensor]
+
+
+def in_parts(
+    loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, queries: EncodedSequences
+) -> Step:
+    """Return the step of rows of similar length, computed a few rows at a time.
+
+    Args:
+        loss: Returns the mean loss of some rows.
+        rows: The rows of the step.
+        queries: The encoded rows.
+    """
+    size = max(1, PART // int(queries.padded[rows].max()))
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def weighted() -> Iterator[Tensor]:
+        for part in parts:
+            yield loss(part) * (len(part) / len(rows))
+
+    return Step(len(rows), lambda: accumulate(weighted()))
+
+
+def accumulate(losses: Iterable[Tensor]) -> Tensor:
+    """Return the sum of losses whose graphs are never in memory together.
+
+    All but the last are differentiated here, into the gradients that exist; differentiating the
+    result, whose value is the sum, completes the sum's gradient.
+    """
+    done, pending = 0.0, None
+    for loss in losses:
+        if pending is not None:
+            pending.backward()
+            done += pending.item()
+        pending = loss
+    assert pending is not None, "a step has rows"
+    return pending + done
 
 
 @dataclass

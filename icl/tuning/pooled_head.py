@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from icl.inference.batches import Batch, EncodedSequences
 from icl.inference.query_set import TOKENS
 from icl.tuning.adapters import backbone_of
-from icl.tuning.loop import Step
-from icl.tuning.tuned_method import TunedConfigT, TunedMethod, in_parts
+from icl.tuning.loop import Step, in_parts
+from icl.tuning.tuned_method import TunedConfigT, TunedMethod
 from tasks.task import Example, Kind, truth
 
 

@@ -2,14 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from backbone.common.errors import InputError
-from backbone.engine.branches import BaseStates, BranchEngine, Branches
-from backbone.engine.edit_groups import edit_groups
-from backbone.engine.likelihood import branch_log_probabilities, log_probabilities
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.edits import Edit
 from icl.inference.label_word_method import LabelWordMethod
@@ -17,6 +14,11 @@ from icl.method import Method
 from icl.variants.alleles import Allele
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example, Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from backbone.engine.branches import BaseStates, BranchEngine, Branches
 
 LIKELIHOOD, DISTANCE, COSINE = "delta_log_likelihood", "state_distance", "state_cosine_distance"
 ZERO_SHOT = (LIKELIHOOD, DISTANCE, COSINE)
@@ -57,9 +59,8 @@ def strand_views(alleles: Sequence[Allele], after: int | None) -> tuple[list[str
     return list(place), [*forward, *backward]
 
 
-@torch.no_grad()
 def zero_shot(
-    engine: BranchEngine, alleles: Sequence[Allele], after: int | None = None
+    engine: "BranchEngine", alleles: Sequence[Allele], after: int | None = None
 ) -> np.ndarray:
     """Return what alleles change without any prompt, (E, 3) in the order of `ZERO_SHOT`.
 
@@ -71,21 +72,27 @@ def zero_shot(
         alleles: E alleles.
         after: See `strand_views`.
     """
+    import torch
+
+    from backbone.engine.edit_groups import edit_groups
+    from backbone.engine.likelihood import log_probabilities
+
     views, edits = strand_views(alleles, after)
     found = np.zeros((len(edits), len(ZERO_SHOT)))
-    for group in edit_groups(views, edits, engine.model.device):
-        first = max(0, group.first - 1)
-        base = engine.base(None, group.ids, group.room, first)
-        each = log_probabilities(engine.model, base.hidden[:, :-1], group.ids[:, first + 1 :])
-        # The sum from every position on, and the mean state from there on.
-        ahead = each.double().flip(1).cumsum(1).flip(1)
-        for numbers, part in group.branches:
-            found[numbers] = _compared(engine, base, ahead, part)
+    with torch.no_grad():
+        for group in edit_groups(views, edits, engine.model.device):
+            first = max(0, group.first - 1)
+            base = engine.base(None, group.ids, group.room, first)
+            each = log_probabilities(engine.model, base.hidden[:, :-1], group.ids[:, first + 1 :])
+            # The sum from every position on, and the mean state from there on.
+            ahead = each.double().flip(1).cumsum(1).flip(1)
+            for numbers, part in group.branches:
+                found[numbers] = _compared(engine, base, ahead, part)
     return found.reshape(2, len(alleles), -1).mean(axis=0)
 
 
 def _compared(
-    engine: BranchEngine, base: BaseStates, ahead: torch.Tensor, part: Branches
+    engine: "BranchEngine", base: "BaseStates", ahead: "Tensor", part: "Branches"
 ) -> np.ndarray:
     """Return the scores (N, 3) of branches.
 
@@ -96,6 +103,10 @@ def _compared(
             position base.first + 1.
         part: The branches.
     """
+    import torch
+
+    from backbone.engine.likelihood import branch_log_probabilities
+
     start = int(part.starts[0])
     hidden = engine.encode(base, part)
     own = branch_log_probabilities(engine.model, base, part, hidden).double().sum(dim=1)

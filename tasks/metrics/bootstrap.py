@@ -22,16 +22,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import t as student_t
+import scipy
 
 from backbone.common.streams import stream
 
 LEVEL = 0.95
 """Coverage of every interval in the project."""
 
-Z = float(ndtri((1 + LEVEL) / 2))
-"""Normal quantile of that coverage."""
+Z = 1.959963984540054
+"""Normal quantile of that coverage, as `scipy.special.ndtri` gives it."""
 
 NO_VARIATION = "the same in every resample, so there is no interval"
 ONE_RUN = "a single run, so there is no interval"
@@ -234,7 +233,7 @@ def _mean(runs: Sequence[Estimate]) -> tuple[list[float], Estimate]:
 def _students_half_width(values: np.ndarray) -> float:
     """Return half the width of Student's t interval of the mean of two values or more."""
     n = len(values)
-    return float(student_t.ppf((1 + LEVEL) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n))
+    return float(scipy.special.stdtrit(n - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / np.sqrt(n))
 
 
 def hierarchical_bootstrap(
@@ -376,7 +375,7 @@ def _over_draws_and_rows(
     shared = (influence.mean(axis=0) ** 2).sum()
     own = ((influence**2).sum(axis=1).mean() - shared) / (draws - 1)
     share = np.sqrt(max(0.0, 1 - own / shared)) if shared else 0.0
-    deviates = student_t.ppf((np.arange(resamples) + 0.5) / resamples, draws - 1)
+    deviates = scipy.special.stdtrit(draws - 1, (np.arange(resamples) + 0.5) / resamples)
     deviates = stream(seed, "deviates of draws", draws).permutation(deviates)
     spread = means.std(ddof=1) / np.sqrt(draws)
     of_both = percentile_interval(value, value + share * (resampled - value) + spread * deviates)

@@ -7,7 +7,7 @@ bootstrap resample. So value and interval come from the same lines.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from backbone.common.streams import stream
 from backbone.sequence.dna import gc_content
@@ -98,7 +98,7 @@ class _Scored:
         self.cells, cell_of_row = np.unique(cells, return_inverse=True)
         self.in_cell = np.eye(len(self.cells))[cell_of_row]
         # Rounded, so that rows whose scores differ by arithmetic alone are ties.
-        log_p = np.round(scores - logsumexp(scores, axis=1, keepdims=True), 12)
+        log_p = np.round(scores - scipy.special.logsumexp(scores, axis=1, keepdims=True), 12)
         if self.classes == 2:
             self.rankings = [Ranking(scores[:, 1] - scores[:, 0], labels == 1)]
         else:

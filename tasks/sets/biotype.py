@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from backbone.common.errors import InputError
 from backbone.common.files import READ_ERRORS, open_text
@@ -262,8 +261,10 @@ def related(transcripts: Sequence[Transcript], sequences: Sequence[str]) -> np.n
     _, gene = np.unique([one.gene for one in transcripts], return_inverse=True)
     sequence = same_sequence(sequences)
     genes, count = int(gene.max()) + 1, int(gene.max() + sequence.max()) + 2
-    edges = coo_array((np.ones(len(gene)), (gene, genes + sequence)), shape=(count, count))
-    return connected_components(edges, directed=False)[1][gene]
+    edges = scipy.sparse.coo_array(
+        (np.ones(len(gene)), (gene, genes + sequence)), shape=(count, count)
+    )
+    return scipy.sparse.csgraph.connected_components(edges, directed=False)[1][gene]
 
 
 def _at_most(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from scipy.special import expit, logsumexp, softmax
+import scipy
 
 from tasks.registry import TASKS
 from tasks.sources.published import GeneratedSource
@@ -89,7 +89,7 @@ class PlantedMotif:
         match = _motif_log_odds(_bases(sequences), self.motif, self.noise)
         places = stretch - len(self.motif) + 1
         starts = np.arange(self.copies)[:, None] * stretch + np.arange(places)
-        carried = (logsumexp(match[:, starts], axis=2) - np.log(places)).sum(axis=1)
+        carried = (scipy.special.logsumexp(match[:, starts], axis=2) - np.log(places)).sum(axis=1)
         return np.logaddexp(np.log1p(-self.silent) + carried, np.log(self.silent))
 
     def motif_bases(self, sequences: Sequence[str]) -> np.ndarray:
@@ -103,11 +103,11 @@ class PlantedMotif:
         places = stretch - len(self.motif) + 1
         starts = np.arange(self.copies)[:, None] * stretch + np.arange(places)
         found = match[:, starts]
-        carried = (logsumexp(found, axis=2) - np.log(places)).sum(axis=1)
+        carried = (scipy.special.logsumexp(found, axis=2) - np.log(places)).sum(axis=1)
         prior = (1 - self.silent) / 2
-        share = expit(np.log(prior) - np.log1p(-prior) + carried)
+        share = scipy.special.expit(np.log(prior) - np.log1p(-prior) + carried)
         inside = np.zeros((len(sequences), self.length))
-        weights = softmax(found, axis=2) * share[:, None, None]
+        weights = scipy.special.softmax(found, axis=2) * share[:, None, None]
         for start, weight in zip(
             starts.ravel(), weights.reshape(len(sequences), -1).T, strict=True
         ):
@@ -191,7 +191,7 @@ class MotifGrammar:
                 weight = np.log(prior) - np.log(most - least + 1) - np.log(shifted.shape[1])
                 weights = left[0][:, : shifted.shape[1]] + shifted + weight
                 placed.append((weights, left[1], right[1], gap))
-        total = logsumexp(np.concatenate([one[0] for one in placed], axis=1), axis=1)
+        total = scipy.special.logsumexp(np.concatenate([one[0] for one in placed], axis=1), axis=1)
         inside = np.zeros(bases.shape)
         for weights, left_width, right_width, gap in placed:
             shares = np.exp(weights - total[:, None])
@@ -212,10 +212,9 @@ def _arranged(left: np.ndarray, width: int, right: np.ndarray, gaps: tuple[int, 
     terms = []
     for gap in range(gaps[0], gaps[1] + 1):
         shifted = right[:, width + gap :]
-        terms.append(
-            logsumexp(left[:, : shifted.shape[1]] + shifted, axis=1, b=1 / shifted.shape[1])
-        )
-    return logsumexp(terms, axis=0) - np.log(len(terms))
+        both = left[:, : shifted.shape[1]] + shifted
+        terms.append(scipy.special.logsumexp(both, axis=1, b=1 / both.shape[1]))
+    return scipy.special.logsumexp(terms, axis=0) - np.log(len(terms))
 
 
 def _motif_log_odds(bases: np.ndarray, motif: str, noise: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from backbone.engine.prefix import PrefixEngine
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.tokenizer import NUCLEOTIDES, encode_dna
+from backbone.hyena.vocabulary import NUCLEOTIDES, encode_dna
 from backbone.likelihood import Options, Stretch, read_stretches
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.stretches import stretches
@@ -28,7 +28,7 @@ FASTA = f">chr1\n{RECORD}\n>chr2\n{RECORD[5:20].lower()}\n"
 def model(monkeypatch: pytest.MonkeyPatch) -> HyenaDNA:
     """A small backbone in double precision, which every command loads."""
     found = random_model(CONFIG, seed=1).double().eval().requires_grad_(False)
-    monkeypatch.setattr(likelihood.zoo, "load", lambda name, device: found)
+    monkeypatch.setattr("backbone.hyena.zoo.load", lambda name, device: found)
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.tokenizer import encode_dna
+from backbone.hyena.vocabulary import encode_dna
 from backbone.pretraining.markov import MarkovModel
 from backbone.sequence.fasta import Genome
 from experiments import context

@@ -9,7 +9,7 @@ import torch
 
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.tokenizer import SEP, TOKEN_ID
+from backbone.hyena.vocabulary import SEP, TOKEN_ID
 from backbone.hyena.zoo import load
 from experiments.probe import Writer, continuations, main, measure
 from icl.controls import controlled_demonstrations

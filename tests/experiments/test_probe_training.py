@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from backbone.hyena.tokenizer import decode_dna
+from backbone.hyena.vocabulary import decode_dna
 from backbone.pretraining.data import IGNORED
 from backbone.pretraining.trainer import Trainer
 from experiments.probe import measure

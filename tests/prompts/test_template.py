@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
-from backbone.hyena.tokenizer import decode_dna
+from backbone.hyena.vocabulary import decode_dna
 from backbone.sequence.dna import reverse_complement
 from prompts.demonstrations import Demonstration
 from prompts.template import Selection, Template, TokenBudget

@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from backbone.common.streams import stream
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import NUCLEOTIDES
+from backbone.hyena.vocabulary import NUCLEOTIDES
 from backbone.pretraining.related.genomic import Plain
 from backbone.pretraining.related.source import RelatedSource, join
 from backbone.pretraining.related.stream import Stream
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from backbone.hyena.model import HyenaDNA
 
 COUNTS = (0, 1, 2, 4, 8, 16, 32, 64)
 """Numbers of windows in front."""
@@ -43,7 +46,7 @@ class ContextGain:
 
 
 def context_gain(
-    model: HyenaDNA,
+    model: "HyenaDNA",
     family: Stream,
     counts: Sequence[int] = COUNTS,
     queries: int = 16,
@@ -83,7 +86,7 @@ def context_gain(
     return ContextGain(counts, related, unrelated)
 
 
-def watched_gains(source: RelatedSource, model: HyenaDNA) -> dict[str, float]:
+def watched_gains(source: RelatedSource, model: "HyenaDNA") -> dict[str, float]:
     """Return the bits a base that 16 related windows save, by stream, on a few held-out rows.
 
     Nothing where no region is held out, or where the model has no room for one window.
@@ -97,12 +100,13 @@ def watched_gains(source: RelatedSource, model: HyenaDNA) -> dict[str, float]:
     return gains
 
 
-@torch.no_grad()
-def bits_a_base(model: HyenaDNA, rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+def bits_a_base(model: "HyenaDNA", rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Return the bits a base of the last window of each row, (N,), over A, C, G and T.
 
     Every known base but the first of the last window counts.
     """
+    import torch
+
     was_training = model.training
     model.eval()
     letters = torch.tensor(NUCLEOTIDES, device=model.device)
@@ -110,15 +114,16 @@ def bits_a_base(model: HyenaDNA, rows: Sequence[Sequence[np.ndarray]]) -> np.nda
     for number, windows in enumerate(rows):
         tokens = torch.from_numpy(join(windows)[0]).long().to(model.device)
         start = len(tokens) - len(windows[-1])
-        vectors = model.get_input_embeddings()(tokens[None])
-        hidden = model.encode(vectors)[0, start:-1]
-        log_p = (hidden @ model.lm_head.weight[letters].t()).float().log_softmax(-1)
+        with torch.no_grad():
+            vectors = model.get_input_embeddings()(tokens[None])
+            hidden = model.encode(vectors)[0, start:-1]
+            log_p = (hidden @ model.lm_head.weight[letters].t()).float().log_softmax(-1)
         bits[number] = _mean_bits(log_p, tokens[start + 1 :], letters)
     model.train(was_training)
     return bits
 
 
-def _mean_bits(log_p: Tensor, targets: Tensor, letters: Tensor) -> float:
+def _mean_bits(log_p: "Tensor", targets: "Tensor", letters: "Tensor") -> float:
     matches = targets[:, None] == letters
     known = matches.any(dim=1)
     picked = log_p[known].gather(1, matches[known].int().argmax(dim=1)[:, None])

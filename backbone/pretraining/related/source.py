@@ -6,7 +6,7 @@ import numpy as np
 
 # Importing these modules registers their streams.
 from backbone.common.streams import stream
-from backbone.hyena.tokenizer import SEP
+from backbone.hyena.vocabulary import SEP
 from backbone.pretraining.data import IGNORED, Batch, token_ids
 from backbone.pretraining.related import genomic, synthetic
 from backbone.pretraining.related.genomes import Genomes

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backbone.common.errors import InputError
-from backbone.hyena import zoo
+from backbone.hyena import checkpoints, zoo
 from backbone.hyena.model import HyenaDNA
 
 Tensors = dict[str, Tensor]
@@ -25,12 +25,12 @@ def bundled() -> HyenaDNA:
 @pytest.fixture(scope="module")
 def tensors() -> Tensors:
     """The tensors of the bundled file, under the names of the Hub's port."""
-    return load_file(zoo.WEIGHTS / "bundled" / "model.safetensors")
+    return load_file(checkpoints.WEIGHTS / "bundled" / "model.safetensors")
 
 
 def config(folder: Path, **changes: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    raw = json.loads((zoo.WEIGHTS / "bundled" / "config.json").read_text())
+    raw = json.loads((checkpoints.WEIGHTS / "bundled" / "config.json").read_text())
     # As a checkpoint of others: what this project saves itself needs no confirmation.
     (folder / "config.json").write_text(json.dumps(raw | {"architectures": ["Other"]} | changes))
 

@@ -4,7 +4,7 @@ import pytest
 
 from backbone.common.errors import InputError
 from backbone.common.options import read_options
-from backbone.hyena.zoo import CHECKPOINTS
+from backbone.hyena.checkpoints import CHECKPOINTS
 from backbone.pretrain import main
 from backbone.pretraining.config import PretrainConfig, check_pretraining
 from backbone.pretraining.optimization import rows_of_stages, stage_lengths

@@ -7,13 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
-from backbone.hyena.tokenizer import (
-    TOKEN_ID,
-    TOKENIZERS,
-    DNATokenizer,
-    ProteinTokenizer,
-    RNATokenizer,
-)
+from backbone.hyena.tokenizer import TOKENIZERS, DNATokenizer, ProteinTokenizer, RNATokenizer
+from backbone.hyena.vocabulary import TOKEN_ID
 from backbone.sequence.dna import ALPHABETS, DNA, PROTEIN, RNA, normalise
 
 

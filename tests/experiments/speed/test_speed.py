@@ -16,6 +16,7 @@ from experiments.speed import channel as speed_channel
 from experiments.speed import peak
 from experiments.speed import prompt as speed_prompt
 from experiments.speed.floor import arithmetic
+from experiments.speed.options import PromptOptions
 from experiments.speed.paths import Paths, Shape
 from experiments.speed.pictures import draw_prompt as draw
 
@@ -167,9 +168,7 @@ def test_what_does_not_fit_is_left_out_with_a_line(
 ) -> None:
     monkeypatch.setattr(speed_prompt, "peak_of", lambda *_, **__: 5_000_000)
     monkeypatch.setattr(speed_prompt, "memory_of", lambda device: 1e3)
-    options = speed_prompt.Options(
-        prompt_tokens=[3], widths=[128], batch=2, query_length=5, repeats=1
-    )
+    options = PromptOptions(prompt_tokens=[3], widths=[128], batch=2, query_length=5, repeats=1)
     rows = list(speed_prompt.measurements(options))
     assert [(row.seconds_plain, row.ratio, row.batch) for row in rows] == [(None, None, 2)] * 2
     assert "batch 2: the plain path needs about" in capsys.readouterr().out

@@ -9,8 +9,9 @@ import torch
 from experiments.speed import __main__ as speed
 from experiments.speed import pretrain as speed_pretrain
 from experiments.speed.fits import MILLION, extrapolated, fits, report
+from experiments.speed.options import FORMS, PretrainOptions
 from experiments.speed.pictures import draw_pretraining as draw
-from experiments.speed.pretrain import FORMS, Step
+from experiments.speed.pretrain import Step
 from experiments.speed.transformer import Transformer
 
 COLUMNS = "path,width,layers,length,seconds,tokens_per_second,peak_bytes,device,dtype"
@@ -114,7 +115,7 @@ def test_a_long_step_is_done_once_and_one_that_would_not_fit_is_left_out(
     monkeypatch.setattr(speed_pretrain, "ONCE", dict.fromkeys(FORMS, 1))
     monkeypatch.setattr(speed_pretrain, "apart", lambda *_, **__: (0.5, 4_000_000))
     monkeypatch.setattr(speed_pretrain, "free_memory", lambda device: 9_000_000)
-    options = speed_pretrain.Options(lengths=[8, 16, 32], paths=["ours"], width=16)
+    options = PretrainOptions(lengths=[8, 16, 32], paths=["ours"], width=16)
     nothing = pd.DataFrame(columns=COLUMNS.split(","))
     rows = list(speed_pretrain.measurements(options, nothing))
     assert [(row.length, row.seconds, row.peak_bytes) for row in rows] == [

@@ -9,6 +9,7 @@ from backbone.engine.prefix import PrefixEngine
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from experiments.speed import variants
+from experiments.speed.options import VariantsOptions
 
 SHAPE = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=64, initializer_range=0.4)
 
@@ -25,7 +26,7 @@ def test_the_table_has_seconds_ratio_and_difference(monkeypatch, tmp_path):
     model = random_model(SHAPE, 0).requires_grad_(False).eval()
     monkeypatch.setattr(variants, "load", lambda name, device: model)
     monkeypatch.setattr(variants, "prepare", lambda threads, device: None)
-    path = variants.measure_all(variants.Options(out=str(tmp_path), count=7, window=30))
+    path = variants.measure_all(VariantsOptions(out=str(tmp_path), count=7, window=30))
     (row,) = pd.read_csv(path).to_dict("records")
     assert (row["count"], row["window"]) == (7, 30)
     assert row["seconds"] > 0 and row["ratio"] > 0

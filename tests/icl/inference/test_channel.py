@@ -10,7 +10,7 @@ from torch import Tensor
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.tokenizer import encode_dna
+from backbone.hyena.vocabulary import encode_dna
 from backbone.sequence.dna import reverse_complement
 from icl.inference.channel import ChannelReader, ChannelScorer, normalise
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.tokenizer import encode_dna
+from backbone.hyena.vocabulary import encode_dna
 from backbone.sequence.dna import reverse_complement
 from icl.inference.channel import ChannelScorer
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet

@@ -9,8 +9,9 @@ from backbone.common.errors import InputError
 from backbone.common.streams import stream
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.tokenizer import SEP, encode_dna
-from icl.inference.channel import NORMALISATIONS, ChannelQuerySet, fitted
+from backbone.hyena.vocabulary import SEP, encode_dna
+from icl.inference.channel import ChannelQuerySet
+from icl.inference.readout import NORMALISATIONS
 from icl.method import Context
 from icl.methods.deep_prompt import DeepPrompt
 from icl.methods.few_shot import FewShot, FewShotConfig
@@ -18,6 +19,7 @@ from icl.methods.lora import Lora, LoraOptions
 from icl.methods.soft_prompt import SoftPromptConfig, SoftPromptMethod
 from icl.methods.state_prompt import StatePrompt, StatePromptConfig
 from icl.tuning.adapters import merge_adapter
+from prompts.calibration import fitted
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example
 from tests.icl.inference.test_channel import plain_likelihood, plain_states, vectors

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from backbone.common.errors import InputError
+from icl.baselines.convolutional_network import PAD, SHORTEST, Network
 from icl.method import Context
 from icl.methods.catalog import METHODS
-from icl.methods.cnn import PAD, SHORTEST, Network
 from tasks.task import Example
 
 

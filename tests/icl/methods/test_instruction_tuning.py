@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from backbone.common.errors import InputError
-from backbone.hyena.tokenizer import SEP, TOKEN_ID
+from backbone.hyena.vocabulary import SEP, TOKEN_ID
 from backbone.sequence.dna import reverse_complement
 from icl.method import Context
 from icl.methods.catalog import METHODS

@@ -37,8 +37,7 @@ def starts(monkeypatch):
         seen.append(validate())
         return TuningResult(*seen[-1], epoch=0)
 
-    monkeypatch.setattr("icl.tuning.tuned_method.tune", tune)
-    monkeypatch.setattr("icl.methods.soft_prompt.tune", tune)
+    monkeypatch.setattr("icl.tuning.loop.tune", tune)
     return seen
 
 

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.tokenizer import SEP, TOKEN_ID
+from backbone.hyena.vocabulary import SEP, TOKEN_ID
 from backbone.hyena.zoo import weights_sha256
 from backbone.sequence.dna import reverse_complement
 from icl.inference.batches import EncodedSequences
 from icl.method import Context
 from icl.methods.catalog import METHODS
 from icl.tuning.adapters import backbone_of, merge_adapter
-from icl.tuning.tuned_method import accumulate, in_parts
+from icl.tuning.loop import accumulate, in_parts
 from tasks.task import Example
 
 FORMS = {
@@ -185,7 +185,7 @@ def test_merged_weights_answer_as_the_adapter_does(fitted, form):
 def test_a_step_in_parts_has_the_gradient_of_the_whole(model, form, monkeypatch):
     gradients = []
     for part in (1, 1 << 20):
-        monkeypatch.setattr("icl.tuning.tuned_method.PART", part)
+        monkeypatch.setattr("icl.tuning.loop.PART", part)
         method = build(model, form, rows=16)
         if form.startswith("instruction_tuning"):
             method.tuning_samples = method.config.tuning_samples = 16
@@ -202,7 +202,7 @@ def test_a_step_in_parts_has_the_gradient_of_the_whole(model, form, monkeypatch)
 
 
 def test_parts_of_a_step_are_as_large_as_the_length_of_their_rows_allows(monkeypatch):
-    monkeypatch.setattr("icl.tuning.tuned_method.PART", 200)
+    monkeypatch.setattr("icl.tuning.loop.PART", 200)
     queries = EncodedSequences(["A" * 60] * 7, 1000)
     seen = []
 

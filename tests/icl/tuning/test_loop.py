@@ -8,7 +8,8 @@ from torch import nn
 
 from backbone.common.errors import InputError
 from icl.method import silent
-from icl.tuning.loop import STATE, Step, TuningConfig, tune
+from icl.tuning.config import TuningConfig
+from icl.tuning.loop import STATE, Step, tune
 
 TARGET = torch.tensor([2.0, -1.0, 0.5])
 

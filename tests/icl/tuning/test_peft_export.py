@@ -11,7 +11,7 @@ import torch
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.tokenizer import SEP, TOKEN_ID
+from backbone.hyena.vocabulary import SEP, TOKEN_ID
 from icl.tuning.adapters import backbone_of, copy_with_adapter, ia3_config, lora_config
 from icl.tuning.peft_export import save_adapter, save_prompt
 from prompts.soft_prompt import PromptShape, SoftPrompt

@@ -18,7 +18,7 @@ import torch
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.tokenizer import NUCLEOTIDES, encode_dna
+from backbone.hyena.vocabulary import NUCLEOTIDES, encode_dna
 from backbone.sequence.dna import reverse_complement
 from icl.reporting.report import find_reports
 from icl.variants import __main__ as variants

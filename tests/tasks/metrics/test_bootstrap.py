@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import scipy
 
 from tasks.metrics.bootstrap import (
+    LEVEL,
     NO_VARIATION,
     Estimate,
+    Z,
     hierarchical_bootstrap,
     hierarchical_difference,
     interval_without_variation,
@@ -48,6 +51,10 @@ class near:
 
 def covered(estimates, truth: float) -> float:
     return float(np.mean([one.low <= truth <= one.high for one in estimates]))
+
+
+def test_the_normal_quantile_is_that_of_the_coverage():
+    assert scipy.special.ndtri((1 + LEVEL) / 2) == Z
 
 
 @pytest.mark.parametrize("draws", [3, 5, 10])

@@ -10,7 +10,7 @@ import torch
 
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.tokenizer import NUCLEOTIDES, SEP, N
+from backbone.hyena.vocabulary import NUCLEOTIDES, SEP, N
 from backbone.pretrain import main, pretrain, source_of
 from backbone.pretraining.config import PretrainConfig
 from backbone.pretraining.data import IGNORED
