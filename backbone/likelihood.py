@@ -29,6 +29,7 @@ from rich.console import Console
 from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
+from backbone.common.memory import keep_freed_memory
 from backbone.common.options import help_text, option, read_options
 from backbone.hyena.vocabulary import PAD, encode_dna
 from backbone.sequence.bed import Interval, read_bed
@@ -299,6 +300,7 @@ def run(options: Options) -> Iterator[str]:
     from backbone.engine.prefix import PrefixEngine
     from backbone.hyena import zoo
 
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     model = zoo.load(options.backbone, options.device)
     scan = Scan(PrefixEngine(model), genome, intervals, options)

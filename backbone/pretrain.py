@@ -16,6 +16,7 @@ from rich.console import Console
 
 from backbone.common.command import exit_code, fail
 from backbone.common.errors import InputError, NonFiniteLossError
+from backbone.common.memory import keep_freed_memory
 from backbone.common.options import Sources, help_text, read_options
 from backbone.pretraining import recipes
 from backbone.pretraining.config import PretrainConfig, check_pretraining
@@ -113,6 +114,7 @@ def pretrain(config: PretrainConfig, show: Callable[[Status], None] = show_nothi
     from backbone.pretraining.related.context_gain import watched_gains
     from backbone.pretraining.trainer import Trainer
 
+    keep_freed_memory()
     torch.set_num_threads(config.threads)
     measure = partial(watched_gains, source) if isinstance(source, RelatedSource) else None
     trainer = Trainer(config, source, measure=measure)

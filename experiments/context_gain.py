@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from backbone.common.errors import InputError
+from backbone.common.memory import keep_freed_memory
 from backbone.common.options import Sources, option
 from backbone.pretraining.related.context_gain import COUNTS, ContextGain, context_gain
 from backbone.pretraining.related.genomes import Genomes, read_genomes
@@ -111,6 +112,7 @@ def write_context_gain(options: Options) -> list[object]:
     """
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     table = measure(options)
     paths = save(draw(table), table, "context_gain", Path(options.out).expanduser())

@@ -23,6 +23,7 @@ import pandas as pd
 
 from backbone.common.errors import InputError
 from backbone.common.files import atomic_write
+from backbone.common.memory import keep_freed_memory
 from backbone.common.options import option
 from experiments.common.command import run_one_of
 from experiments.pictures.style import FONT_SIZE, frame, look, save_png
@@ -196,6 +197,7 @@ def genomes(options: Genomes) -> list[Path]:
     """
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     sets = named(options.held_out, "held_out")
     rows = []

@@ -17,6 +17,7 @@ import numpy as np
 from omegaconf import MISSING
 
 from backbone.common.errors import InputError
+from backbone.common.memory import keep_freed_memory
 from backbone.common.options import option
 from backbone.common.streams import stream
 from backbone.hyena.vocabulary import PAD
@@ -119,6 +120,7 @@ def train_on_episodes(options: Options, show: Callable[[Status], None]) -> Path:
 
     from backbone.pretraining.trainer import Trainer
 
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     return train(Trainer(options, source), show)
 

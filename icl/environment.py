@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from wrapt import register_post_import_hook
 
 from backbone.common.errors import InputError
+from backbone.common.memory import keep_freed_memory
 
 LIBRARIES = (
     "genomic-icl",
@@ -35,6 +36,8 @@ _threads: int | None = None
 def prepare_arithmetic(threads: int, device: str) -> None:
     """Fix the number of threads of PyTorch and BLAS, and choose deterministic algorithms.
 
+    Memory that is freed stays with the process from then on, see `backbone.common.memory`.
+
     What is not loaded yet is prepared as soon as it is, so that a run without torch loads none.
 
     Raises:
@@ -44,6 +47,7 @@ def prepare_arithmetic(threads: int, device: str) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
     if device != "cpu":
         _check_device(device)
+    keep_freed_memory()
     _threads = threads
     _prepare_loaded()
 

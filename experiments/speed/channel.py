@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backbone.common.memory import faults_of_a_step
 from backbone.engine.prefix import PrefixState, Targets
 from backbone.hyena import reference
 from backbone.hyena.vocabulary import NUCLEOTIDES, SEP
@@ -52,6 +53,7 @@ class Row:
         seconds_direct: A training step of as many vectors, read directly.
         seconds_prefix: Encoding the contexts of all classes alone.
         bar: The ratio to reach, where there is one.
+        faults_engine: Minor page faults of a step of the engine, after those that were timed.
     """
 
     width: int
@@ -69,6 +71,7 @@ class Row:
     dtype: str
     seconds_prefix: float
     bar: float | None
+    faults_engine: int
 
 
 class ChannelPaths(Paths):
@@ -189,6 +192,7 @@ def row_of(phase: Phase, options: ChannelOptions) -> Row:
         dtype="float32",
         seconds_prefix=prefix,
         bar=BAR if phase == "evaluate" and before == 4096 else None,
+        faults_engine=faults_of_a_step(work["engine"]),
     )
 
 
@@ -199,5 +203,5 @@ def line(row: Row) -> str:
     return (
         f"{row.classes} classes, {row.prompt_tokens:>5,} positions before each, batch {row.batch}, "
         f"{row.phase:<8}  engine {row.seconds_engine:7.3f} s  plain {row.seconds_plain:7.3f} s  "
-        f"ratio {row.ratio:.1f}{target}{direct}"
+        f"ratio {row.ratio:.1f}{target}{direct}  {row.faults_engine} page faults"
     )

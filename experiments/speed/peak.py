@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from backbone.common.memory import keep_freed_memory
 from icl.environment import peak_memory_bytes
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ def _report(
     threads: int,
     device: str,
 ) -> None:
+    keep_freed_memory()
     torch.set_num_threads(threads)
     result = work(*arguments)
     sending.send((result, _peak(device)))

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
+from backbone.common.memory import faults_of_a_step
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
@@ -43,7 +44,11 @@ MEMORY_SHARE = 0.9
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table, without seconds and peak for a step that would not fit in memory."""
+    """A row of the table, without seconds and peak for a step that would not fit in memory.
+
+    Attributes:
+        faults: Minor page faults of a step after those that were timed; None where it is done once.
+    """
 
     path: Form
     width: int
@@ -54,6 +59,7 @@ class Row:
     peak_bytes: int | None
     device: str
     dtype: str
+    faults: float | None
 
 
 class Step:
@@ -151,6 +157,7 @@ def measurements(options: PretrainOptions, kept: pd.DataFrame) -> Iterator[Row]:
             {form: seconds(steps[form], device) for form in short}
             for _ in range(options.repeats + 1)
         ][1:]
+        faults = {form: faults_of_a_step(steps[form]) for form in short}
         steps.clear()
         for form in wanted:
             arguments = form, shape, device, options.dtype
@@ -161,7 +168,7 @@ def measurements(options: PretrainOptions, kept: pd.DataFrame) -> Iterator[Row]:
             if form in short:
                 taken = median(turn[form] for turn in times)
             rate = None if taken is None else length / taken
-            row = Row(form, *shape, taken, rate, peak, name, options.dtype)
+            row = Row(form, *shape, taken, rate, peak, name, options.dtype, faults.get(form))
             kept = pd.concat([kept, pd.DataFrame([asdict(row)])], ignore_index=True)
             yield row
 

@@ -19,6 +19,7 @@ import torch
 
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
+from backbone.common.memory import faults_of_a_step
 from experiments.pictures.style import save_png
 from experiments.speed.floor import arithmetic, matmul_rate, seconds
 from experiments.speed.options import PromptOptions
@@ -67,6 +68,8 @@ class Row:
         floor_ratio: seconds_engine over the time that `operations` would take at the rate of
             matrix products, measured next to them; an evaluation's without its share of the prefix.
         bar: The ratio to reach, where there is one.
+        faults_plain: Minor page faults of a step, after those that were timed.
+        faults_engine: The same of the engine.
     """
 
     width: int
@@ -86,6 +89,8 @@ class Row:
     operations: int
     floor_ratio: float
     bar: float | None
+    faults_plain: int | None
+    faults_engine: int
 
 
 def measure_all(options: PromptOptions) -> Path:
@@ -212,6 +217,7 @@ def rows_of(
         work = {way: partial(paths.step, phase, way, prefix) for way in ways}
         times = taking_turns(work, device, options.repeats)
         medians = {way: median(taken[way] for taken in times) for way in ways}
+        faults = {way: faults_of_a_step(work[way]) for way in ways}
         operations = arithmetic(work["engine"])
         floor_ratio = medians["engine"] / (operations / matmul_rate(device))
         if phase == "evaluate":
@@ -234,6 +240,8 @@ def rows_of(
             operations=operations,
             floor_ratio=floor_ratio,
             bar=BARS.get((shape.width, shape.prompt_tokens, shape.batch, phase)),
+            faults_plain=faults.get("plain"),
+            faults_engine=faults["engine"],
         )
 
 
@@ -274,7 +282,8 @@ def line(row: Row) -> str:
     start = (
         f"width {row.width}, {row.prompt_tokens:>6,} prompt tokens, batch {row.batch:>2}, "
         f"{row.phase:<8}  engine {row.seconds_engine:7.3f} s {row.peak_bytes_engine / 1e9:5.1f} GB "
-        f"({row.floor_ratio:.2f} times the arithmetic floor)"
+        f"({row.floor_ratio:.2f} times the arithmetic floor, "
+        f"{row.faults_engine} page faults)"
     )
     if row.ratio is None or row.peak_bytes_plain is None:
         return start

@@ -14,7 +14,7 @@ from experiments.speed.pictures import draw_pretraining as draw
 from experiments.speed.pretrain import Step
 from experiments.speed.transformer import Transformer
 
-COLUMNS = "path,width,layers,length,seconds,tokens_per_second,peak_bytes,device,dtype"
+COLUMNS = "path,width,layers,length,seconds,tokens_per_second,peak_bytes,device,dtype,faults"
 SHAPE = (16, 2, 24)
 
 
@@ -26,7 +26,7 @@ def made_up(lengths: list[int]) -> pd.DataFrame:
         "transformer": lambda n: 1e-5 * (n + n * n / 100),
     }
     rows = [
-        [form, 128, 2, n, seconds[form](n), n / seconds[form](n), 1e4 * n, "cpu", "float32"]
+        [form, 128, 2, n, seconds[form](n), n / seconds[form](n), 1e4 * n, "cpu", "float32", 0]
         for form in FORMS
         for n in lengths
         if form != "transformer" or n <= 1 << 16

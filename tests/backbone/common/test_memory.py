@@ -1,0 +1,60 @@
+"""A step in steady state asks the system for no memory.
+
+Page faults are counted in a process of its own, in which nothing else has grown the heap.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+MOST = 50
+"""Page faults of a step in steady state."""
+
+COUNT = """
+import json, sys
+import torch
+from backbone.common.memory import keep_freed_memory, minor_faults
+from experiments.speed.channel import ChannelPaths
+from experiments.speed.paths import Paths, Shape
+from experiments.speed.pretrain import Step
+
+keep_freed_memory()
+torch.set_num_threads(1)
+
+
+def steady(work):
+    "The most faults of five steps in a row, when they are fewest."
+    found = [minor_faults(work) for _ in range(16)]
+    return min(max(found[i : i + 5]) for i in range(4, 12))
+
+
+counts = {}
+for tokens in (16, 512, 4096):
+    paths = Paths(Shape(128, 2, tokens, 4, 256), "cpu")
+    counts[f"train behind {tokens}"] = steady(lambda: paths.train("engine"))
+    counts[f"score behind {tokens}"] = steady(lambda: paths.evaluate("engine"))
+paths = ChannelPaths(Shape(128, 2, 64, 4, 256), 2, "cpu")
+with torch.no_grad():
+    states = paths.encode_contexts()
+counts["train a channel"] = steady(lambda: paths.train_channel("engine"))
+counts["score a channel"] = steady(lambda: paths.evaluate_channel("engine", states))
+counts["pretrain"] = steady(Step("ours", (128, 2, 1024), "cpu", "float32"))
+print(json.dumps(counts))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this C library has no mallopt")
+def test_steps_in_steady_state_ask_the_system_for_nothing():
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT], capture_output=True, text=True, check=True, env=environment
+    )
+    counts = json.loads(done.stdout)
+    assert len(counts) == 9
+    assert {name: count for name, count in counts.items() if count >= MOST} == {}
