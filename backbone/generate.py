@@ -1,6 +1,6 @@
-"""Generate DNA with a HyenaDNA: `python -m backbone.generate key=value ...`.
+"""Generate DNA with a backbone: `python -m backbone.generate key=value ...`.
 
-A token costs much less than a pass over the whole sequence (`backbone.engine.streaming`), and is
+A token costs much less than a pass over the whole sequence (`backbone.models.online`), and is
 drawn from exactly the distribution of the full pass: the softmax of the logits over the allowed
 tokens, at a temperature, restricted to its nucleus (Holtzman et al. 2020, arXiv 1904.09751, section
 3.1).
@@ -17,14 +17,13 @@ from backbone.common.command import exit_code
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.streams import stream
-from backbone.hyena.vocabulary import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, encode_dna
 from backbone.sequence.dna import normalise
+from backbone.tokens import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, encode_dna
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from backbone.engine.prefix import PrefixState
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import ContextState, LanguageModel
 
 LINE = 80
 """Bases in a line of FASTA."""
@@ -63,11 +62,11 @@ class Sampling:
 
 
 def generate(
-    model: HyenaDNA,
+    model: LanguageModel,
     prompt: Tensor,
     count: int,
     sampling: Sampling,
-    context: PrefixState | None = None,
+    context: ContextState | None = None,
     first_row: int = 0,
 ) -> Tensor:
     """Draw tokens that continue prompts.
@@ -103,32 +102,32 @@ def generate(
 
 
 def tokens_of(
-    model: HyenaDNA,
+    model: LanguageModel,
     prompt: Tensor,
     count: int,
     sampling: Sampling,
-    context: PrefixState | None = None,
+    context: ContextState | None = None,
     first_row: int = 0,
 ) -> Iterator[Tensor]:
     """Yield the tokens (B,) of `generate` as they are drawn."""
     import torch
 
-    from backbone.engine.streaming import OnlineModel
+    from backbone.models import online
 
     rows, device = len(prompt), prompt.device
     streams = [stream(sampling.seed, "generated tokens", first_row + row) for row in range(rows)]
     allowed = torch.tensor(sampling.tokens, device=device)
-    online = OnlineModel(model, prompt[:, :-1], room=count, context=context)
+    reading = online(model, prompt[:, :-1], room=count, context=context)
     if prompt.shape[1]:
-        logits = online.step(prompt[:, -1])
+        logits = reading.step(prompt[:, -1])
     else:
-        logits = torch.zeros(rows, model.config.padded_vocab_size, device=device)
+        logits = torch.zeros(rows, model.config.vocab_size, device=device)
     for left in range(count - 1, -1, -1):
         uniform = torch.tensor([row.random() for row in streams], device=device)
         chosen = draw(logits[:, allowed], uniform, sampling.temperature, sampling.top_p)
         yield allowed[chosen]
         if left:
-            logits = online.step(allowed[chosen])
+            logits = reading.step(allowed[chosen])
 
 
 def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
@@ -161,7 +160,7 @@ def nucleus(logits: Tensor, temperature: float, top_p: float) -> tuple[Tensor, T
 class Options:
     """The options of the command line."""
 
-    backbone: str = option("bundled", "a bundled or published name, or a folder")
+    backbone: str = option("bundled", "a bundled or published name, a folder, or hf:FOLDER_OR_ID")
     prompt: str = option("", "bases to continue; if empty, the first base is drawn uniformly")
     bases: int = option(1000, "bases to generate")
     count: int = option(1, "sequences to generate")
@@ -180,7 +179,7 @@ def run(options: Options) -> Iterator[str]:
     """
     import torch
 
-    from backbone.hyena import zoo
+    from backbone.models import load
 
     for name in options.tokens:
         if name not in TOKEN_ID:
@@ -191,7 +190,7 @@ def run(options: Options) -> Iterator[str]:
     allowed = tuple(TOKEN_ID[name] for name in options.tokens)
     sampling = Sampling(options.temperature, options.top_p, options.seed, allowed)
     sampling.check()
-    model = zoo.load(options.backbone, options.device)
+    model = load(options.backbone, options.device)
     prompt = torch.from_numpy(encode_dna(clean)).to(options.device)
     found = generate(model, prompt.expand(options.count, -1), options.bases, sampling)
     for row, ids in enumerate(found.cpu()):

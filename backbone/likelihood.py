@@ -31,7 +31,6 @@ from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.memory import keep_freed_memory
 from backbone.common.options import help_text, option, read_options
-from backbone.hyena.vocabulary import PAD, encode_dna
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.fasta import Genome, find_fasta
@@ -43,11 +42,12 @@ from backbone.sequence.tracks import (
     sorted_apart,
     write_bigwig,
 )
+from backbone.tokens import PAD, encode_dna
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from backbone.engine.prefix import PrefixEngine
+    from backbone.protocol import ContextEngine
 
 VERSION = 1
 """Part of a journal's identity; goes up when its numbers would be other ones."""
@@ -57,7 +57,7 @@ VERSION = 1
 class Options:
     """The options of the command line."""
 
-    backbone: str = option("bundled", "a bundled or published name, or a folder")
+    backbone: str = option("bundled", "a bundled or published name, a folder, or hf:FOLDER_OR_ID")
     fasta: list[str] = option([], "FASTA files (plain, gzip or bgzip), folders or globs (required)")
     bed: str | None = option(None, "intervals to score; by default all records")
     out: str = option("likelihood.tsv", "table to write")
@@ -100,7 +100,7 @@ class Sums:
 
 
 def read_stretches(
-    engine: "PrefixEngine", texts: Sequence[tuple[str, int]]
+    engine: "ContextEngine", texts: Sequence[tuple[str, int]]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the log-probability of every base of stretches, and which bases count.
 
@@ -114,7 +114,7 @@ def read_stretches(
     """
     import torch
 
-    from backbone.engine.likelihood import is_base, log_probabilities
+    from backbone.letters import is_base, log_probabilities
 
     longest = max(len(text) for text, _ in texts)
     ids = torch.full((len(texts), longest), PAD)
@@ -147,7 +147,7 @@ class Scan:
 
     def __init__(
         self,
-        engine: "PrefixEngine",
+        engine: "ContextEngine",
         genome: Genome,
         intervals: Sequence[Interval],
         options: Options,
@@ -297,14 +297,13 @@ def run(options: Options) -> Iterator[str]:
         genome.check(interval)
     import torch  # a mistake is answered without it
 
-    from backbone.engine.prefix import PrefixEngine
-    from backbone.hyena import zoo
+    from backbone.models import context_engine, load, weights_sha256
 
     keep_freed_memory()
     torch.set_num_threads(options.threads)
-    model = zoo.load(options.backbone, options.device)
-    scan = Scan(PrefixEngine(model), genome, intervals, options)
-    journal = Journal(out, _identity(scan, files, zoo.weights_sha256(model)), track)
+    model = load(options.backbone, options.device)
+    scan = Scan(context_engine(model), genome, intervals, options)
+    journal = Journal(out, _identity(scan, files, weights_sha256(model)), track)
     if journal.sums:
         print(f"{len(journal.sums)} of {len(scan.todo)} stretches are there", file=sys.stderr)
     _score(scan, journal, 1 if options.device == "cpu" else options.batch_size)

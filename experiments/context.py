@@ -22,9 +22,9 @@ import pandas as pd
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
-from backbone.hyena.vocabulary import encode_dna
 from backbone.pretraining.markov import ORDERS, MarkovModel
 from backbone.sequence.fasta import Genome, find_fasta
+from backbone.tokens import encode_dna
 from experiments.common.command import run_command
 from experiments.pictures.style import (
     CHANCE,
@@ -41,7 +41,7 @@ from tasks.metrics.bootstrap import Estimate, bootstrap_weights, percentile_inte
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import LanguageModel
 
 SHORTEST, FACTOR = 256, 4
 """Contexts are SHORTEST, FACTOR times that, and so on, and the longest that fits."""
@@ -57,7 +57,7 @@ RESAMPLES = 2000
 class Options:
     """Options of the command."""
 
-    backbone: str = option("bundled", "a bundled or published name, or a folder")
+    backbone: str = option("bundled", "a bundled or published name, a folder, or hf:FOLDER_OR_ID")
     fasta: list[str] = option([], "files, folders or globs whose bases are scored (required)")
     markov_fasta: list[str] = option([], "FASTA files for Markov models, without the scored files")
     out: str = option("runs-context", "folder of the table and the picture")
@@ -76,9 +76,9 @@ def measure(options: Options) -> Path:
     if not options.fasta:
         raise InputError("fasta= is missing; give the files whose bases are scored")
     prepare_arithmetic(options.threads, options.device)
-    from backbone.hyena import zoo
+    from backbone.models import load
 
-    model = zoo.load(options.backbone, options.device)
+    model = load(options.backbone, options.device)
     files = find_fasta(options.fasta)
     lengths = contexts(model.config.max_seq_len, options.scored)
     windows = cut(Genome(files), lengths[-1] + options.scored, options.scored, options.windows)
@@ -150,12 +150,12 @@ def cut(genome: Genome, length: int, scored: int, most: int) -> np.ndarray:
 
 
 def model_bits(
-    model: HyenaDNA, windows: np.ndarray, lengths: Sequence[int], scored: int
+    model: LanguageModel, windows: np.ndarray, lengths: Sequence[int], scored: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield each context length and the bits (windows, scored) of the scored bases."""
     import torch
 
-    device = model.lm_head.weight.device
+    device = model.device
     ids = torch.from_numpy(np.stack([encode_dna(row.tobytes().decode()) for row in windows]))
     for context in lengths:
         found = []

@@ -56,7 +56,7 @@ def measure(options: Options) -> pd.DataFrame:
     Raises:
         InputError: If backbones, genomes or streams cannot be used.
     """
-    from backbone.hyena.zoo import load
+    from backbone.models import load
 
     streams = list(read_mixture(options.streams))
     if not options.counts or not options.backbones:

@@ -22,7 +22,7 @@ from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import aligned, option
 from backbone.common.streams import stream
-from backbone.hyena.vocabulary import TOKEN_ID, encode_dna
+from backbone.tokens import TOKEN_ID, encode_dna
 from experiments.common.command import run_command, wants_help
 from icl.environment import prepare_arithmetic
 from prompts.demonstrations import Demonstration
@@ -33,7 +33,7 @@ from tasks.metrics.bootstrap import Estimate, as_figure, proportion
 from tasks.probes.probe import Episode, Pair, Passage, Probe, flipped
 
 if TYPE_CHECKING:
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import LanguageModel
 
 DEFAULT_PROBES = ["recall", "recall_long", "copy", "copy_reverse_complement", "boolean"]
 
@@ -74,7 +74,7 @@ class Writer:
 
 
 def continuations(
-    model: HyenaDNA, ids: np.ndarray, letters: str, length: int, batch_size: int = 64
+    model: LanguageModel, ids: np.ndarray, letters: str, length: int, batch_size: int = 64
 ) -> list[str]:
     """Return the greedy continuation of each row.
 
@@ -90,10 +90,10 @@ def continuations(
     """
     import torch
 
-    from backbone.engine.prefix import PrefixEngine
+    from backbone.models import context_engine
 
-    engine = PrefixEngine(model)
-    device = model.get_input_embeddings().weight.device
+    engine = context_engine(model)
+    device = model.device
     choices = torch.tensor([TOKEN_ID[letter] for letter in letters], device=device)
     written: list[str] = []
     for start in range(0, len(ids), batch_size):
@@ -144,7 +144,12 @@ class Result:
 
 
 def measure(
-    model: HyenaDNA, probe: Probe, shots: int, episodes: int, seed: int = 0, batch_size: int = 64
+    model: LanguageModel,
+    probe: Probe,
+    shots: int,
+    episodes: int,
+    seed: int = 0,
+    batch_size: int = 64,
 ) -> Result:
     """Score a model on a probe, plainly and under both controls, on the same episodes.
 
@@ -193,7 +198,7 @@ def probe_all(options: Options) -> None:
         raise InputError(f"out={options.out}: there is no folder {Path(options.out).parent}")
     probes = [PROBES.get(name) for name in options.probe]
     prepare_arithmetic(options.threads, options.device)
-    from backbone.hyena.zoo import load
+    from backbone.models import load
 
     model = load(options.backbone, options.device)
     print(_HEADER)

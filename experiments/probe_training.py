@@ -20,11 +20,11 @@ from backbone.common.errors import InputError
 from backbone.common.memory import keep_freed_memory
 from backbone.common.options import option
 from backbone.common.streams import stream
-from backbone.hyena.vocabulary import PAD
 from backbone.pretrain import command, train
 from backbone.pretraining.config import TrainerConfig, check
 from backbone.pretraining.data import IGNORED, Batch
 from backbone.pretraining.progress import Status
+from backbone.tokens import PAD
 from experiments.probe import Writer
 from tasks.catalog import PROBES
 from tasks.probes.boolean import BitFunction

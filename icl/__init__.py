@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backbone.hyena.zoo import load as load_backbone
+    from backbone.models import load as load_backbone
     from icl.classifier import PromptClassifier
     from icl.evaluation import evaluate
     from icl.predict import load_run
@@ -53,7 +53,7 @@ _import_siblings()
 _SOURCES = {
     "PromptClassifier": ("icl.classifier", "PromptClassifier"),
     "evaluate": ("icl.evaluation", "evaluate"),
-    "load_backbone": ("backbone.hyena.zoo", "load"),
+    "load_backbone": ("backbone.models", "load"),
     "load_results": ("icl.results", "load_results"),
     "load_run": ("icl.predict", "load_run"),
 }

@@ -20,16 +20,15 @@ from backbone.common.names import unknown
 from backbone.common.options import help_text, option, read_options
 from backbone.common.plugins import load_plugins
 from backbone.generate import LINE, Sampling, generate
-from backbone.hyena.vocabulary import decode_dna, encode_dna
 from backbone.sequence.dna import normalise
+from backbone.tokens import decode_dna, encode_dna
 from icl.environment import prepare_arithmetic
 from icl.inference.label_word_method import LabelWordMethod
 from icl.method import Method
 from icl.predict import load_method
 
 if TYPE_CHECKING:
-    from backbone.engine.prefix import PrefixState
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import ContextState, LanguageModel
     from icl.inference.channel import ChannelReader
 
 ROWS = 64
@@ -86,11 +85,11 @@ class ClassPrompt:
         return cls(reader, labels.index(name))
 
     @property
-    def model(self) -> "HyenaDNA":
+    def model(self) -> "LanguageModel":
         """The backbone."""
         return self.reader.scorer.model
 
-    def context(self, room: int) -> "PrefixState | None":
+    def context(self, room: int) -> "ContextState | None":
         """Return the state behind the class's prompt, with room for so many bases.
 
         Raises:
@@ -109,8 +108,8 @@ class ClassPrompt:
 
 
 def draw_sequences(
-    model: "HyenaDNA",
-    context: "PrefixState | None",
+    model: "LanguageModel",
+    context: "ContextState | None",
     count: int,
     bases: int,
     sampling: Sampling,

@@ -21,7 +21,7 @@ from tasks.task import Example, Kind, truth
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import LanguageModel
 
 KINDS: tuple[Kind, ...] = ("classes", "multi_label", "regression")
 """Every kind of task, for methods that support them all."""
@@ -116,7 +116,7 @@ class Context:
 
     labels: tuple[str, ...]
     seed: int
-    load_backbone: "Callable[[], HyenaDNA]"
+    load_backbone: "Callable[[], LanguageModel]"
     device: str = "cpu"
     precision: Literal["float32", "bf16"] = "float32"
     batch_size: int = 64

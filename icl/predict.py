@@ -36,7 +36,7 @@ from tasks.kinds import TASK_KINDS
 from tasks.task import Example, Kind
 
 if TYPE_CHECKING:
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import LanguageModel
 
 
 @dataclass
@@ -188,8 +188,8 @@ def cut_of_run(report: Report) -> Cut | None:
     return Cut(report.setup.config["truncate"], details["max_bases"])
 
 
-def _same_backbone(report: Report, device: str) -> "HyenaDNA":
-    from backbone.hyena.zoo import load, weights_sha256
+def _same_backbone(report: Report, device: str) -> "LanguageModel":
+    from backbone.models import load, weights_sha256
 
     model = load(str(report.setup.backbone), device)
     if weights_sha256(model) != report.setup.weights_sha256:

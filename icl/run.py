@@ -19,7 +19,7 @@ from rich.console import Console
 
 from backbone.common.errors import InputError
 from backbone.common.files import save_arrays, write_text
-from backbone.hyena.digests import weights_digest
+from backbone.digests import weights_digest
 from icl.config import options
 from icl.config.help import help_text
 from icl.config.hydra_cli import Command, Group, launch
@@ -59,13 +59,13 @@ from tasks.registry import build_task, default_options, options_class
 from tasks.task import Example, Splits, Task, data_folder, truth
 
 if TYPE_CHECKING:
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import LanguageModel
 
 
 LOADED = 2
 """Backbones that are kept between the runs of one process: one, and its random control."""
 
-_LOADED: "dict[str, HyenaDNA]" = {}
+_LOADED: "dict[str, LanguageModel]" = {}
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def run(
     config: RunConfig,
     watch: Watch = ALONE,
     read: Callable[[RunConfig, Task], Splits] = divided,
-    load: "Callable[[str, str], HyenaDNA] | None" = None,
+    load: "Callable[[str, str], LanguageModel] | None" = None,
 ) -> list[Finished]:
     """Do what a configuration asks for: `seeds` runs, then as many of every control.
 
@@ -119,7 +119,7 @@ def _run_once(
     config: RunConfig,
     task: Task,
     splits: Splits,
-    load_backbone: "Callable[[], HyenaDNA]",
+    load_backbone: "Callable[[], LanguageModel]",
     watch: Watch,
 ) -> Finished:
     rows = rows_of(config, splits)
@@ -196,8 +196,10 @@ def _learn(
         seconds = time.perf_counter() - start
         metrics, details = kind_of(task).measure(task, rows.evaluated, scores)
         if weights:
+            from backbone.models import backbone_details
+
             details |= exposure_details(config, task, splits, rows.scored, scores)
-            details |= _backbone_details(method.context.load_backbone())
+            details |= backbone_details(method.context.load_backbone())
         before = _uncalibrated(method, rows.evaluated)
         report = Report(
             setup=Setup(
@@ -268,7 +270,7 @@ def result_version(config: RunConfig) -> str:
 
 
 def _method(
-    config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]", rows: Rows
+    config: RunConfig, task: Task, load_backbone: "Callable[[], LanguageModel]", rows: Rows
 ) -> Method:
     context = Context(
         labels=task.labels,
@@ -289,14 +291,14 @@ def _method(
     return options.entry(config).cls(config.method, context)
 
 
-def shared_backbone(name: str, device: str) -> "HyenaDNA":
+def shared_backbone(name: str, device: str) -> "LanguageModel":
     """Return a frozen backbone of DNA; runs of one process share it and its encoded rows.
 
     Raises:
         InputError: If it cannot be loaded, or reads another alphabet.
     """
-    from backbone.hyena.vocabulary import TOKENS
-    from backbone.hyena.zoo import load, weights_sha256
+    from backbone.models import load, weights_sha256
+    from backbone.tokens import TOKENS
 
     model = load(name, device)
     if model.config.vocab_size != len(TOKENS):
@@ -310,19 +312,8 @@ def shared_backbone(name: str, device: str) -> "HyenaDNA":
     return shared
 
 
-def _backbone_details(model: "HyenaDNA") -> dict[str, Any]:
-    """Return which revision of the Hub was loaded, and what was said of how it was read."""
-    from backbone.hyena.zoo import provenance
-
-    origin = provenance(model)
-    if origin is None:
-        return {}
-    found = {"backbone_revision": origin.revision, "backbone_notes": list(origin.notes)}
-    return {name: value for name, value in found.items() if value}
-
-
 def _check_backbone(
-    config: RunConfig, load_backbone: "Callable[[], HyenaDNA]", sequence: str
+    config: RunConfig, load_backbone: "Callable[[], LanguageModel]", sequence: str
 ) -> None:
     from icl.inference.embedding import check_backbone
 
@@ -330,12 +321,12 @@ def _check_backbone(
     check_backbone(load_backbone(), sequence, device=config.device, precision=precision)
 
 
-def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], HyenaDNA]") -> str | None:
+def _weights_sha256(config: RunConfig, load_backbone: "Callable[[], LanguageModel]") -> str | None:
     if not options.entry(config).uses_backbone:
         return None
 
     def compute() -> str:
-        from backbone.hyena.zoo import weights_sha256
+        from backbone.models import weights_sha256
 
         return weights_sha256(load_backbone())
 

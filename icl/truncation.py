@@ -8,7 +8,7 @@ from icl.config.options import RunConfig, entry
 from tasks.task import Example, Task
 
 if TYPE_CHECKING:
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class Cut:
         return sum(len(example.sequence) > self.most for example in examples)
 
 
-def cut_of(config: RunConfig, task: Task, load_backbone: "Callable[[], HyenaDNA]") -> Cut | None:
+def cut_of(
+    config: RunConfig, task: Task, load_backbone: "Callable[[], LanguageModel]"
+) -> Cut | None:
     """Return how a run cuts its rows; None where it does not.
 
     Without `max_bases` rows keep what fits into the backbone's context besides learned vectors,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from backbone.common.streams import stream_seed
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import NUCLEOTIDES, encode_dna
+from backbone.protocol import LanguageModel
+from backbone.tokens import NUCLEOTIDES, encode_dna
 
 
 class ChannelPrompt(nn.Module):
@@ -29,7 +29,7 @@ class ChannelPrompt(nn.Module):
 
     def __init__(
         self,
-        model: HyenaDNA,
+        model: LanguageModel,
         classes: int,
         prompt_tokens: int,
         *,
@@ -51,7 +51,7 @@ class ChannelPrompt(nn.Module):
             seed: Seed of the draw.
         """
         super().__init__()
-        words = model.get_input_embeddings().weight.detach()[list(NUCLEOTIDES)].cpu()
+        words = model.embed(torch.tensor(NUCLEOTIDES, device=model.device)).detach().cpu()
         generator = torch.Generator().manual_seed(stream_seed(seed, "channel prompt"))
         width = words.shape[1]
         if init == "normal":
@@ -74,7 +74,9 @@ class ChannelPrompt(nn.Module):
         """Whether anything learned precedes the query."""
         return self.vectors.numel() + self.state.numel() > 0
 
-    def start_from_sequences(self, model: HyenaDNA, sequences: Sequence[Sequence[str]]) -> None:
+    def start_from_sequences(
+        self, model: LanguageModel, sequences: Sequence[Sequence[str]]
+    ) -> None:
         """Set the vectors of each class to the embeddings of DNA.
 
         Args:

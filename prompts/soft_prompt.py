@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from backbone.common.streams import stream_seed
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import NUCLEOTIDES, encode_dna
+from backbone.protocol import LanguageModel
+from backbone.tokens import NUCLEOTIDES, encode_dna
 
 Placement = Literal["before", "after", "split"]
 Init = Literal["nucleotides", "normal"]
@@ -52,7 +52,9 @@ class SoftPrompt(nn.Module):
         offset: (C,), added to the scores of the label words.
     """
 
-    def __init__(self, model: HyenaDNA, shape: PromptShape, classes: int, init: Init, seed: int):
+    def __init__(
+        self, model: LanguageModel, shape: PromptShape, classes: int, init: Init, seed: int
+    ):
         """Draw the vectors; additions and all offsets start at 0.
 
         Args:
@@ -64,7 +66,7 @@ class SoftPrompt(nn.Module):
             seed: Seed of the draw.
         """
         super().__init__()
-        words = model.get_input_embeddings().weight.detach()[list(NUCLEOTIDES)].cpu()
+        words = model.embed(torch.tensor(NUCLEOTIDES, device=model.device)).detach().cpu()
         generator = torch.Generator().manual_seed(stream_seed(seed, "soft prompt"))
         tokens = shape.before + shape.after
         if init == "nucleotides":
@@ -87,7 +89,7 @@ class SoftPrompt(nn.Module):
         """Number of learned parameters."""
         return sum(p.numel() for p in self.parameters())
 
-    def start_from_sequence(self, model: HyenaDNA, sequence: str) -> None:
+    def start_from_sequence(self, model: LanguageModel, sequence: str) -> None:
         """Set the vectors to the embeddings of DNA, repeated if it is too short.
 
         Args:

@@ -14,8 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from backbone.common.errors import DoesNotFit, InputError
-from backbone.hyena.vocabulary import SEP, encode_dna
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import SEP, encode_dna
 from prompts.demonstrations import Demonstration
 from prompts.verbalizer import Verbalizer
 

@@ -11,8 +11,8 @@ from itertools import islice, product
 import numpy as np
 
 from backbone.common.errors import InputError
-from backbone.hyena.vocabulary import TOKEN_ID
 from backbone.sequence.dna import ALPHABET
+from backbone.tokens import TOKEN_ID
 
 # N is rare in genomes and A is not, so as label words they start out far apart (as in HyenaDNA's
 # own prompting scripts); a third class takes G.

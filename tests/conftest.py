@@ -14,7 +14,7 @@ def empty_cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tasks.audit.kinship.cache_folder", lambda kind: folder)
-        patch.setattr("backbone.hyena.digests.cache_folder", lambda kind: folder)
+        patch.setattr("backbone.digests.cache_folder", lambda kind: folder)
         yield
 
 

@@ -25,6 +25,15 @@ TORCH_FREE_ROOMS = {"backbone.common", "backbone.sequence"}
 KNOWN_CYCLES: list[set[str]] = []
 """To be broken; nothing may be added."""
 
+OF_ONE_MODEL = {"backbone.hyena", "backbone.engine", "backbone.hf"}
+"""Rooms that know one kind of model, behind `backbone.protocol` and `backbone.models`."""
+
+OWN_MODEL = {
+    "experiments.speed": "times HyenaDNA's engine against its published form",
+    "experiments.pretraining": "measures checkpoints of `backbone.pretrain`",
+}
+"""Rooms of experiments that are about HyenaDNA itself."""
+
 MODULES_IN_A_FOLDER = 20
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FILES = [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))]
@@ -146,6 +155,16 @@ def test_tasks_need_no_torch(path: Path):
     names = imported(ast.parse(path.read_text(encoding="utf-8")), dotted(path))
     assert not {"torch", "transformers"} & {name.split(".")[0] for name in names}
     assert {room(n) for n in names if n.split(".")[0] == "backbone"} <= TORCH_FREE_ROOMS
+
+
+@pytest.mark.parametrize("package", ["prompts", "icl", "experiments"])
+def test_any_backbone_is_spoken_to_by_the_protocol(package: str):
+    """Prompts, methods and experiments know no model's own modules, but for named exceptions."""
+    for path in (ROOT / package).rglob("*.py"):
+        module = dotted(path)
+        names = imported(ast.parse(path.read_text(encoding="utf-8")), module)
+        if room(module) not in OWN_MODEL:
+            assert not set(map(room, ours(names))) & OF_ONE_MODEL, relative(path)
 
 
 @pytest.mark.parametrize("name", sorted(TORCH_FREE_ROOMS))

@@ -26,9 +26,10 @@ from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.cpu_mixer import transformed
 from backbone.engine.layer import LayerState, ModuleLayer
 from backbone.engine.prefix import PrefixEngine, PrefixState
+from backbone.hooks import has_hooks
 from backbone.hyena.convolution import long_convolution, transform_length
-from backbone.hyena.hooks import has_hooks
 from backbone.hyena.model import HyenaDNA
+from backbone.protocol import Branches
 
 POSITIONS = 8000
 """Positions of branches processed at a time on a CPU, which bounds the memory they take."""
@@ -80,26 +81,6 @@ class BaseStates:
     def length(self) -> int:
         """L, the length of the base sequences."""
         return self.ids.shape[1]
-
-
-@dataclass(frozen=True)
-class Branches:
-    """N sequences that continue base sequences, each from a position of its own.
-
-    Attributes:
-        rows: (N,) the base sequence of each.
-        starts: (N,) the first position that may differ from it.
-        ids: (N, M) token ids from there on; a branch has starts + M positions.
-    """
-
-    rows: Tensor
-    starts: Tensor
-    ids: Tensor
-
-    def split(self, size: int) -> "list[Branches]":
-        """Return successive groups of `size` branches."""
-        columns = (values.split(size) for values in (self.rows, self.starts, self.ids))
-        return [Branches(*part) for part in zip(*columns, strict=True)]
 
 
 class BranchEngine:

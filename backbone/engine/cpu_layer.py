@@ -21,8 +21,8 @@ from backbone.engine.cpu_last_layer import LastPositionSum, kernels
 from backbone.engine.cpu_mixer import EndConvolution, SegmentMixer, Short, TokenMixer
 from backbone.engine.filter_cache import FilterCache, is_constant
 from backbone.engine.layer import LayerState, last_positions, pick, spill_after
+from backbone.hooks import is_plain
 from backbone.hyena.convolution import short_filtered, transform_length
-from backbone.hyena.hooks import is_plain
 from backbone.hyena.mlp import (
     gelu_,
     is_plain_mlp,

@@ -6,7 +6,6 @@ activations are in the cache; the backward pass only scales it. Positions that a
 nothing from the output projection on.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,28 +14,10 @@ from torch.autograd.function import once_differentiable
 
 from backbone.hyena.mlp import gelu_, layer_norm, layer_norm_backward
 from backbone.hyena.model import Block
+from backbone.protocol import Targets
 
 CHUNK = 1024
 """Positions at a time: their inner activations fit a core's cache."""
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Which letters follow which positions.
-
-    Attributes:
-        letters: (K,) token ids, over which probabilities are normalised.
-        index: (B, L), the letter that follows each position, as its index among `letters`.
-        counted: (B, L), whether that letter counts.
-    """
-
-    letters: Tensor
-    index: Tensor
-    counted: Tensor
-
-    def rows(self, part: slice) -> "Targets":
-        """Return the targets of some rows."""
-        return Targets(self.letters, self.index[part], self.counted[part])
 
 
 class LetterLikelihood(torch.autograd.Function):

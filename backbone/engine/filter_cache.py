@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from backbone.hyena.hooks import is_plain
+from backbone.hooks import is_plain
 from backbone.hyena.model import Block
 from backbone.hyena.operator import HyenaFilter
 

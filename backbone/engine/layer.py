@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.engine.filter_cache import FilterCache
+from backbone.hooks import call_as
 from backbone.hyena.convolution import long_convolution, transform_length
-from backbone.hyena.hooks import call_as
 from backbone.hyena.model import Block
 
 

@@ -26,14 +26,15 @@ from torch.utils.checkpoint import checkpoint
 
 from backbone.common.errors import InputError
 from backbone.engine.cpu_layer import CPULayer, is_idle
-from backbone.engine.cpu_likelihood import LetterLikelihood, Targets
+from backbone.engine.cpu_likelihood import LetterLikelihood
 from backbone.engine.filter_cache import FilterCache
 from backbone.engine.layer import BlockLayer, LayerState, ModuleLayer
-from backbone.hyena.hooks import has_hooks, is_plain, unwrapped
+from backbone.hooks import has_hooks, is_plain, unwrapped
 from backbone.hyena.model import Block, HyenaDNA
 from backbone.hyena.operator import HyenaOperator
+from backbone.protocol import Targets
 
-__all__ = ["LayerState", "PrefixEngine", "PrefixState", "Targets"]
+__all__ = ["LayerState", "PrefixEngine", "PrefixState"]
 
 POSITIONS = 16_000
 """Positions of the rows processed at a time on a CPU, which bounds the memory they take."""
@@ -240,6 +241,20 @@ class PrefixEngine:
             own = [s if s is None or s.count == 1 else s.part(part) for s in states]
             found.append(self._likelihoods(own, ids[part], targets.rows(part)))
         return torch.cat(found)
+
+    def kept_bytes(self, room: int) -> int:
+        """Return the bytes of a row's state, with room for so many positions."""
+        config = self.model.config
+        return config.n_layer * config.d_model * (6 + room) * 4
+
+    def tensors(self, state: PrefixState) -> tuple[Tensor, ...]:
+        """Return tail and spill of each layer, rows first."""
+        return tuple(t for layer in state.layers for t in (layer.tail, layer.spill))
+
+    def restored(self, tensors: Sequence[Tensor], length: int, room: int) -> PrefixState:
+        """Return the state that `tensors` were taken of."""
+        layers = tuple(LayerState(*tensors[i : i + 2]) for i in range(0, len(tensors), 2))
+        return PrefixState(layers, length, room)
 
     def _likelihoods(
         self, states: Sequence[PrefixState | None], ids: Tensor, targets: Targets

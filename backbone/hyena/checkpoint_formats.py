@@ -25,7 +25,7 @@ from backbone.common.errors import InputError
 from backbone.hyena.checkpoints import INDEX, SUFFIXES, WHOLE
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import SPECIALS, TOKENS
+from backbone.tokens import SPECIALS, TOKENS
 
 # Settings that Lightning pickles with the weights; they are given inert stand-ins.
 _INERT = re.compile(r"(omegaconf\.|typing\.Any$|collections\.defaultdict$|builtins\.(dict|list)$)")

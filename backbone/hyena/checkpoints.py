@@ -1,12 +1,12 @@
 """Named checkpoints, and where their files are: bundled, on the Hub, or a folder; no torch."""
 
-import errno
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from backbone.common.errors import InputError
 from backbone.common.names import suggestion
+from backbone.hub import snapshot
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 RANDOM = "random:"
@@ -100,51 +100,7 @@ def pretraining_regions(name_or_path: str) -> Path | None:
 
 def _fetch(hub: str, revision: str | None) -> Path:
     """Return the folder of a snapshot: safetensors where there are any, else pickles."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    def snapshot(*patterns: str) -> Path:
-        return Path(snapshot_download(hub, revision=revision, allow_patterns=list(patterns)))
-
-    try:
-        folder = snapshot(*_SMALL, "model*.safetensors")
-        if not any((folder / name).is_file() for name in (WHOLE[0], INDEX[0])):
-            folder = snapshot(*_SMALL, "pytorch_model*.bin", "*.ckpt")
-    except GatedRepoError:
-        raise InputError(
-            f"{hub} asks every user to accept its terms: accept them on its page on the Hub, then "
-            f"log in with `hf auth login`"
-        ) from None
-    except RevisionNotFoundError:
-        raise InputError(
-            f"{hub} has no revision {revision}; give a branch, a tag or a commit of it, or none"
-        ) from None
-    except RepositoryNotFoundError:
-        raise InputError(
-            f"the Hub has no model {hub} (or it is private: `hf auth login`)"
-        ) from None
-    except LocalEntryNotFoundError:
-        raise InputError(_offline(hub)) from None
-    except HfHubHTTPError as error:
-        raise InputError(f"{hub}: the Hub answers {str(error).splitlines()[0]}") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(
-                f"{hub} cannot be saved: no space is left for {error.filename or 'the Hub cache'}; "
-                f"free some, or set HF_HOME to a folder on another disk"
-            ) from None
-        raise InputError(_offline(hub)) from None
+    folder = snapshot(hub, revision, (*_SMALL, "model*.safetensors"))
+    if not any((folder / name).is_file() for name in (WHOLE[0], INDEX[0])):
+        folder = snapshot(hub, revision, (*_SMALL, "pytorch_model*.bin", "*.ckpt"))
     return folder
-
-
-def _offline(hub: str) -> str:
-    return (
-        f"{hub} is not in the local cache and the Hub cannot be reached: connect once, give "
-        f"backbone=FOLDER with its config.json and model.safetensors, or use backbone=bundled"
-    )

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from backbone.hooks import is_plain
 from backbone.hyena.chunking import WHOLE, chunks_of
-from backbone.hyena.hooks import is_plain
 
 # gelu(x) in its tanh form is x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)).
 LINEAR = 2 * (2 / torch.pi) ** 0.5

@@ -4,6 +4,9 @@ Source: Nguyen et al. 2023, arXiv 2306.15794. The model is three steps, embed ->
 so that a prompt of vectors can stand where embedded tokens do.
 """
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +18,18 @@ from backbone.hyena.chunking import in_chunks
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.mlp import Mlp, is_plain_mlp, is_single_precision_on_cpu, normed_mlp
 from backbone.hyena.operator import HyenaFilter, HyenaOperator
+from backbone.protocol import AdapterTargets, LanguageModel
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
+ADAPTER_TARGETS = AdapterTargets(
+    lora=("in_proj", "out_proj", "fc1", "fc2"), ia3=("in_proj", "fc2"), feedforward=("fc2",)
+)
+"""LoRA changes every linear map of a block; the implicit filter keeps its weights, so that
+convolution kernels are those of the frozen model. IA3 rescales keys, values and the MLP's inner
+activations: Hyena's counterparts of the first two are its gates and its value, the outputs of
+in_proj; the last are the inputs of fc2."""
 
 
 class Block(nn.Module):
@@ -59,7 +74,7 @@ class Backbone(nn.Module):
         self.ln_f = nn.LayerNorm(config.d_model, eps=config.layer_norm_epsilon)
 
 
-class HyenaDNA(PreTrainedModel, GenerationMixin):
+class HyenaDNA(PreTrainedModel, GenerationMixin, LanguageModel):
     """A HyenaDNA language model: `logits(encode(embed(ids)))`.
 
     The `generate` of transformers and PEFT's causal language models work with it. It keeps no
@@ -71,6 +86,8 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
     base_model_prefix = "hyena"
     _tied_weights_keys = {"lm_head.weight": "hyena.backbone.embeddings.word_embeddings.weight"}
     _no_split_modules = ["Block"]
+    adapter_targets = ADAPTER_TARGETS
+    inner_offsets = True
 
     def __init__(self, config: HyenaDNAConfig) -> None:
         """Build the model with random weights.
@@ -140,6 +157,25 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
         """The parent of `word_embeddings`, where PEFT looks for it."""
         return self.backbone.embeddings
 
+    @property
+    def peft_model(self) -> nn.Module:
+        """The model itself."""
+        return self
+
+    def with_adapter(self, config: "PeftConfig") -> nn.Module:
+        """Put an adapter into the model; return the `PeftModel` around it."""
+        from peft import get_peft_model
+
+        return get_peft_model(self, config)
+
+    def without_adapter(self) -> "HyenaDNA":
+        """Return the model, which `PeftModel` keeps around it and not in it."""
+        return self
+
+    def start(self) -> Tensor:
+        """Return no vectors, (0, D): a row begins with its first base."""
+        return self.get_input_embeddings().weight[:0].detach()
+
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embed token ids (B, L) as vectors (B, L, D)."""
         return self.get_input_embeddings()(input_ids)
@@ -155,9 +191,7 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
         Raises:
             InputError: If L exceeds `max_seq_len`; the operator would cut silently.
         """
-        length, most = vectors.shape[1], self.config.max_seq_len
-        if length > most:
-            raise InputError(f"{length} tokens exceed this checkpoint's max_seq_len of {most}")
+        self._check_length(vectors)
         hidden = self.backbone.dropout(vectors)
         for block in self.backbone.layers:
             if states is not None:
@@ -168,9 +202,31 @@ class HyenaDNA(PreTrainedModel, GenerationMixin):
             states.append(hidden)
         return hidden
 
+    def layer_states(self, vectors: Tensor) -> Iterator[Tensor]:
+        """Yield the states (B, L, D) of every layer; see `LanguageModel.layer_states`."""
+        self._check_length(vectors)
+        hidden = self.backbone.dropout(vectors)
+        yield hidden
+        for block in (*self.backbone.layers, self.backbone.ln_f):
+            hidden = block(hidden)
+            yield hidden
+
+    def _check_length(self, vectors: Tensor) -> None:
+        length, most = vectors.shape[1], self.config.max_seq_len
+        if length > most:
+            raise InputError(f"{length} tokens exceed this checkpoint's max_seq_len of {most}")
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Map hidden states (..., D) to next-token logits (..., padded_vocab_size)."""
         return self.lm_head(hidden)
+
+    def letter_logits(self, hidden: Tensor, letters: Tensor) -> Tensor:
+        """Map hidden states (..., D) to next-token logits (..., K) of a few token ids (K,)."""
+        return hidden @ self.lm_head.weight[letters].t()
+
+    def undecayed(self) -> set[str]:
+        """Return the names of the implicit filters' parameters."""
+        return filter_parameters(self)
 
     def forward(
         self,

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backbone.hooks import is_plain
 from backbone.hyena.chunking import in_chunks
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.convolution import gated_convolution, long_convolution, short_filtered
-from backbone.hyena.hooks import is_plain
 
 # The window exp(-t |delta|) + SHIFT: the exponential reaches TARGET at t = FAST (and SLOW) of the
 # context; the shift keeps every lag reachable.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbone.hyena.hooks import call_as
+from backbone.hooks import call_as
 from backbone.hyena.model import Block, HyenaDNA
 from backbone.hyena.operator import HyenaFilter, HyenaOperator
 

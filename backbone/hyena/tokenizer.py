@@ -6,8 +6,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizer
 
 from backbone.common.errors import InputError
-from backbone.hyena.vocabulary import SEP, SPECIALS
 from backbone.sequence.dna import DNA, PROTEIN, RNA, Alphabet
+from backbone.tokens import SEP, SPECIALS
 
 
 class SequenceTokenizer(PreTrainedTokenizer):

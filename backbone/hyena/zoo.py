@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from backbone.hub import revision_of
 from backbone.hyena.checkpoint_formats import fill, read_checkpoint, read_config
 from backbone.hyena.checkpoints import RANDOM, resolve
 from backbone.hyena.model import HyenaDNA, random_model
@@ -63,9 +64,7 @@ def load(name_or_path: str, device: str = "cpu") -> HyenaDNA:
     for note in notes:
         _LOG.warning("backbone=%s: %s", name_or_path, note)
     model.to(torch.device(device))  # type: ignore[arg-type]
-    # A snapshot of the Hub lies in .../snapshots/COMMIT.
-    revision = path.name if path.parent.name == "snapshots" else None
-    _PROVENANCE[model] = Provenance(path, revision, notes)
+    _PROVENANCE[model] = Provenance(path, revision_of(path), notes)
     return model.requires_grad_(False).eval()
 
 

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from backbone.hyena.vocabulary import SPECIALS
 from backbone.pretraining.windows import Division, Windows
 from backbone.sequence.dna import DNA, Alphabet
 from backbone.sequence.fasta import Region
+from backbone.tokens import SPECIALS
 
 IGNORED = -100
 """The target of a position that does not count."""

@@ -94,7 +94,7 @@ def run(options: Options, words: MethodOptions) -> list[Path]:
     if not options.classifiers:
         raise InputError(f"classifiers=[]: give some of {', '.join(CLASSIFIERS)}")
     prepare_arithmetic(options.threads, options.device)
-    from backbone.hyena.zoo import load
+    from backbone.models import load
     from experiments.embed.unlabelled import embed_unlabelled
     from icl.inference.embedding import Precision, Strands, embed, layer_names
 

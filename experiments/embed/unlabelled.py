@@ -17,7 +17,7 @@ import numpy as np
 from backbone.common.errors import InputError
 from backbone.common.files import atomic_write
 from backbone.common.names import unknown
-from backbone.hyena.model import HyenaDNA
+from backbone.protocol import LanguageModel
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.fasta import Genome, find_fasta
@@ -52,7 +52,7 @@ def intervals_of(genome: Genome, bed: str | None) -> list[Interval]:
 
 
 def embed_unlabelled(
-    model: HyenaDNA,
+    model: LanguageModel,
     fasta: Sequence[str],
     bed: str | None,
     out: Path,

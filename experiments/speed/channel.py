@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from backbone.common.memory import faults_of_a_step
 from backbone.engine.prefix import PrefixState, Targets
 from backbone.hyena import reference
-from backbone.hyena.vocabulary import NUCLEOTIDES, SEP
+from backbone.tokens import NUCLEOTIDES, SEP
 from experiments.speed.floor import seconds
 from experiments.speed.options import ChannelOptions
 from experiments.speed.paths import LAYERS, PHASES, Paths, Phase, Shape, Way

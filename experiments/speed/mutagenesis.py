@@ -26,9 +26,9 @@ from backbone.common.files import write_text
 from backbone.common.streams import stream
 from backbone.hyena import reference
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import encode_dna
 from backbone.hyena.zoo import load
 from backbone.sequence.edits import Edit, substitutions
+from backbone.tokens import encode_dna
 from experiments.speed.floor import seconds
 from experiments.speed.options import MutagenesisOptions
 from experiments.speed.prompt import device_name, prepare

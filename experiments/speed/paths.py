@@ -15,7 +15,7 @@ from backbone.engine.prefix import PrefixEngine, PrefixState
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.vocabulary import NUCLEOTIDES
+from backbone.tokens import NUCLEOTIDES
 
 Phase = Literal["train", "evaluate"]
 Way = Literal["plain", "engine"]

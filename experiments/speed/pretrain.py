@@ -25,7 +25,7 @@ from backbone.common.memory import faults_of_a_step
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.vocabulary import NUCLEOTIDES
+from backbone.tokens import NUCLEOTIDES
 from experiments.pictures.style import save_png
 from experiments.speed.fits import fits, report
 from experiments.speed.floor import seconds

@@ -20,14 +20,14 @@ import torch
 from backbone.common.files import write_text
 from backbone.common.streams import stream
 from backbone.engine.branches import BranchEngine
-from backbone.engine.likelihood import log_probabilities
 from backbone.engine.prefix import PrefixEngine
 from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import encode_dna
 from backbone.hyena.zoo import load
+from backbone.letters import log_probabilities
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.edits import Edit
 from backbone.sequence.variants import Variant
+from backbone.tokens import encode_dna
 from experiments.speed.options import VariantsOptions
 from experiments.speed.prompt import prepare
 from icl.variants.alleles import Allele

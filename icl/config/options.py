@@ -95,7 +95,9 @@ class RunConfig:
     controls: list[str] = option([], "also run these controls, as [a,b], or [all] that apply")
     control: str | None = option(None, "run only this control, without the plain run")
     other_task: str = option("synthetic_easy", "task whose rows demos_other_task uses")
-    backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
+    backbone: str = option(
+        "bundled", "a checkpoint's name, a folder, hf:FOLDER_OR_ID, or random:NAME"
+    )
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs", "folder in which runs are kept")
     evaluate: str = option("test", "split that is scored at the end", choices=("test", "val"))

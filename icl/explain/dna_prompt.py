@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from backbone.common.streams import stream
-from backbone.hyena.vocabulary import NUCLEOTIDES, decode_dna
+from backbone.tokens import NUCLEOTIDES, decode_dna
 from icl.explain.vectors import LearnedPrompt, Prompt, nearest_nucleotides
 from tasks.metrics.classification import evaluate
 from tasks.task import Example

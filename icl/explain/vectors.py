@@ -15,8 +15,8 @@ from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.common.streams import stream
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import NUCLEOTIDES, TOKENS
+from backbone.protocol import LanguageModel
+from backbone.tokens import NUCLEOTIDES, TOKENS
 from icl.inference.channel import ChannelReader
 from icl.inference.reader import PromptReader
 from icl.method import Method
@@ -71,7 +71,7 @@ class LearnedPrompt:
         return self.reader.prompt
 
     @property
-    def model(self) -> HyenaDNA:
+    def model(self) -> LanguageModel:
         """The backbone."""
         return self.reader.scorer.model
 
@@ -111,9 +111,9 @@ class LearnedPrompt:
         return TASK_KINDS["classes"].validate(calibrate(scale * scores, offset), labels)
 
 
-def nearest_nucleotides(model: HyenaDNA, vectors: Tensor) -> Tensor:
+def nearest_nucleotides(model: LanguageModel, vectors: Tensor) -> Tensor:
     """Return the ids (G, P) of the nucleotides whose embeddings have the greatest cosine."""
-    words = model.get_input_embeddings().weight.detach()[list(NUCLEOTIDES)]
+    words = model.embed(torch.tensor(NUCLEOTIDES, device=model.device)).detach()
     best = _cosines(vectors.flatten(0, 1), words).argmax(dim=1)
     return torch.tensor(NUCLEOTIDES, device=vectors.device)[best].view(vectors.shape[:2])
 
@@ -126,8 +126,10 @@ def vector_table(learned: LearnedPrompt) -> pd.DataFrame:
     loss_without and accuracy_without, on validation rows if the vector is left out, and
     contribution, the loss it saves. Vectors at one place of all classes are left out together.
     """
-    words = learned.model.get_input_embeddings().weight.detach()[: len(TOKENS)]
-    nucleotides = words[list(NUCLEOTIDES)]
+    model = learned.model
+    known = [i for i in range(len(TOKENS)) if i not in model.absent]
+    words = model.embed(torch.tensor(known, device=model.device)).detach()
+    nucleotides = model.embed(torch.tensor(NUCLEOTIDES, device=model.device)).detach()
     unit = float(torch.pdist(nucleotides).mean())
     vectors = learned.prompt.stacked()
     loss, _ = learned.validation(learned.prompt)
@@ -149,7 +151,7 @@ def vector_table(learned: LearnedPrompt) -> pd.DataFrame:
                     "nucleotide": "ACGT"[nearest],
                     "cosine": float(near[i, nearest]),
                     "distance": float(distances[i, nearest]),
-                    "token": TOKENS[int(cosines[i].argmax())],
+                    "token": TOKENS[known[int(cosines[i].argmax())]],
                     "token_cosine": float(cosines[i].max()),
                     "loss_without": without[i][0],
                     "accuracy_without": without[i][1],

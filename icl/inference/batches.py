@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backbone.common.errors import DoesNotFit, InputError
-from backbone.hyena.vocabulary import PAD, encode_dna
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import PAD, encode_dna
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.common.errors import InputError
-from backbone.engine.prefix import PrefixEngine, PrefixState, Targets
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import NUCLEOTIDES, encode_dna
+from backbone.models import context_engine
+from backbone.protocol import ContextEngine, ContextState, LanguageModel, Targets
+from backbone.tokens import NUCLEOTIDES, encode_dna
 from icl.inference.batches import Batch
 from icl.inference.demonstrations import DemonstrationSet
 from icl.inference.query_set import QuerySet, number_format
@@ -54,14 +54,14 @@ BUCKET = 8
 class ChannelScorer:
     """The likelihood of queries behind the context of each class."""
 
-    def __init__(self, model: HyenaDNA, engine: PrefixEngine | None = None) -> None:
+    def __init__(self, model: LanguageModel, engine: ContextEngine | None = None) -> None:
         """Keep the frozen model.
 
         Args:
             model: The backbone.
             engine: An engine over the same model, to share its cached filters.
         """
-        self.model, self.engine = model, engine or PrefixEngine(model)
+        self.model, self.engine = model, engine or context_engine(model)
         self.letters = torch.from_numpy(encode_dna("ACGT")).long().to(model.device)
 
     def context(
@@ -71,13 +71,13 @@ class ChannelScorer:
         *,
         state_offsets: Tensor | None = None,
         additions: Tensor | None = None,
-    ) -> PrefixState | None:
+    ) -> ContextState | None:
         """Encode the prompt of one class.
 
         Args:
             parts: In their order, token ids (S,) or vectors (P, D); empty ones are skipped.
             room: Positions that may follow.
-            state_offsets: (n_layer, D), of `PrefixEngine.offset_state`.
+            state_offsets: (n_layer, D), of `ContextEngine.offset_state`.
             additions: (n_layer - 1, P, D), added to the inputs of the layers above the first at the
                 positions of the first part (deep prompts).
 
@@ -100,7 +100,7 @@ class ChannelScorer:
         return state
 
     def log_likelihood(
-        self, contexts: Sequence[PrefixState | None], ids: Tensor, lengths: Tensor
+        self, contexts: Sequence[ContextState | None], ids: Tensor, lengths: Tensor
     ) -> Tensor:
         """Return the summed log-likelihood (B, C) of queries behind each class's context.
 
@@ -159,7 +159,7 @@ class ChannelReader:
     demonstrations: DemonstrationSet
     context: Context
     normalisation: str = "sqrt"
-    _frozen: list[PrefixState | None] = field(default_factory=list, init=False)
+    _frozen: list[ContextState | None] = field(default_factory=list, init=False)
     _frozen_room: int = field(default=-1, init=False)
 
     def __post_init__(self) -> None:
@@ -180,7 +180,7 @@ class ChannelReader:
         vectors = self.prompt.vectors.shape[1]
         return self.scorer.model.config.max_seq_len - vectors - self.shared_length
 
-    def contexts(self, room: int) -> list[PrefixState | None]:
+    def contexts(self, room: int) -> list[ContextState | None]:
         """Return each class's context, with `room` positions behind it.
 
         Contexts of which nothing is learned are encoded once and kept.
@@ -195,7 +195,7 @@ class ChannelReader:
                 self._frozen = self._encode(self._frozen_room)
         return self._frozen
 
-    def _encode(self, room: int) -> list[PrefixState | None]:
+    def _encode(self, room: int) -> list[ContextState | None]:
         return [
             self.scorer.context(
                 [self.prompt.vectors[label], ids],
@@ -217,7 +217,7 @@ class ChannelReader:
         likelihoods = []
         for context in self.contexts(len(letters)):
             hidden = engine.encode(context, vectors)[0, :-1]
-            logits = hidden @ model.lm_head.weight[self.scorer.letters].t()
+            logits = model.letter_logits(hidden, self.scorer.letters)
             likelihoods.append((logits.log_softmax(-1) * targets).sum())
         bases = targets.sum()[None]
         normalised = normalise(torch.stack(likelihoods)[None], bases, self.normalisation)[0]
@@ -315,10 +315,10 @@ class ChannelQuerySet(QuerySet):
         super().__init__(reader.context, examples, strands, reader.longest_query, bucket=BUCKET)
         self.reader = reader
 
-    def _shared(self) -> list[PrefixState | None]:
+    def _shared(self) -> list[ContextState | None]:
         return self.reader.contexts(int(self.queries.padded.max(initial=0)))
 
-    def _read(self, batch: Batch, shared: list[PrefixState | None]) -> tuple[Tensor, None]:
+    def _read(self, batch: Batch, shared: list[ContextState | None]) -> tuple[Tensor, None]:
         reader = self.reader
         likelihood = reader.scorer.log_likelihood(shared, batch.ids, batch.lengths)
         bases = reader.scorer.targets(batch.ids, batch.lengths).counted.sum(dim=1)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbone.engine.branches import BaseStates, BranchEngine, Branches
-from backbone.engine.edit_groups import EditGroup, edit_groups
-from backbone.engine.likelihood import branch_log_probabilities, is_base, log_probabilities
-from backbone.hyena.model import HyenaDNA
+from backbone.edit_groups import EditGroup, edit_groups
+from backbone.letters import branch_log_probabilities, is_base, log_probabilities
+from backbone.models import branch_engine, can_branch
+from backbone.protocol import BaseState, BranchEngine, Branches, LanguageModel
 from backbone.sequence.edits import Edit, edits_of_both_strands
 from icl.inference.batches import both_strands
 from icl.inference.channel import ChannelReader, normalise
@@ -23,9 +23,9 @@ from icl.inference.reader import PromptReader
 from icl.method import Context
 
 
-def can_share(model: HyenaDNA, context: Context) -> bool:
+def can_share(model: LanguageModel, context: Context) -> bool:
     """Return whether edited sequences can be encoded as branches: no hooks, single precision."""
-    return context.precision == "float32" and BranchEngine.supports(model)
+    return context.precision == "float32" and can_branch(model)
 
 
 class EditedQueries(ABC):
@@ -86,7 +86,7 @@ class EditedPromptQueries(EditedQueries):
         self, reader: PromptReader, sequences: Sequence[str], edits: Sequence[Edit], strands: str
     ) -> None:
         """Keep the sequences; see `EditedQueries`."""
-        super().__init__(BranchEngine(reader.scorer.engine), sequences, edits, strands)
+        super().__init__(branch_engine(reader.scorer.engine), sequences, edits, strands)
         self.reader = reader
         self.after = reader.scorer.room_after(reader.prompt)
         with torch.no_grad():
@@ -101,7 +101,7 @@ class EditedPromptQueries(EditedQueries):
         own, *others = (self._answer(base, part) for part in parts)
         return own, others
 
-    def _answer(self, base: BaseStates, part: Branches) -> Tensor:
+    def _answer(self, base: BaseState, part: Branches) -> Tensor:
         states = self.engine.extend(base, part, self.after)
         return self.reader.scorer.answer(self.reader.prompt, states)[0]
 
@@ -119,7 +119,7 @@ class EditedQueriesAtEnd(EditedQueries):
         scorer, prompt = reader.scorer, reader.prompt
         with torch.no_grad():
             vectors, additions = scorer.ending(prompt)
-            engine = BranchEngine(scorer.engine, vectors, additions)
+            engine = branch_engine(scorer.engine, vectors, additions)
             super().__init__(engine, sequences, edits, strands)
             self.prefix = reader.prefix(self.longest + len(vectors))
         self.reader = reader
@@ -138,7 +138,7 @@ class EditedQueriesOverall(EditedQueries):
         self, reader: PromptReader, sequences: Sequence[str], edits: Sequence[Edit], strands: str
     ) -> None:
         """Keep the sequences; see `EditedQueries`."""
-        super().__init__(BranchEngine(reader.scorer.engine), sequences, edits, strands)
+        super().__init__(branch_engine(reader.scorer.engine), sequences, edits, strands)
         self.reader = reader
         with torch.no_grad():
             self.prefix = reader.prefix(self.longest)
@@ -160,7 +160,7 @@ class EditedChannelQueries(EditedQueries):
         self, reader: ChannelReader, sequences: Sequence[str], edits: Sequence[Edit], strands: str
     ) -> None:
         """Keep the sequences; see `EditedQueries`."""
-        super().__init__(BranchEngine(reader.scorer.engine), sequences, edits, strands)
+        super().__init__(branch_engine(reader.scorer.engine), sequences, edits, strands)
         self.reader = reader
         with torch.no_grad():
             self.contexts = reader.contexts(self.longest)
@@ -219,7 +219,7 @@ class EditedMeanStates(EditedQueries):
         return base.hidden.double().mean(dim=1), means
 
 
-def _mean_state(engine: BranchEngine, base: BaseStates, part: Branches) -> Tensor:
+def _mean_state(engine: BranchEngine, base: BaseState, part: Branches) -> Tensor:
     """Return the mean final hidden states (N, D) of branches with one start, in float64."""
     start = int(part.starts[0])
     hidden = engine.encode(base, part)

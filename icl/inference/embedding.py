@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from backbone.common.errors import InputError
-from backbone.hyena.model import HyenaDNA
+from backbone.protocol import LanguageModel
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.stretches import stretches
 from icl.inference.batches import EncodedSequences, check_lengths
@@ -25,14 +25,14 @@ Strands = Literal["both", "forward"]
 Precision = Literal["float32", "bf16"]
 
 
-def layer_names(model: HyenaDNA) -> tuple[str, ...]:
+def layer_names(model: LanguageModel) -> tuple[str, ...]:
     """Return the layers in order: embedding, block_1, ..., block_n, final_norm."""
     blocks = (f"block_{i}" for i in range(1, model.config.n_layer + 1))
     return (EMBEDDING, *blocks, FINAL_NORM)
 
 
 def embed(
-    model: HyenaDNA,
+    model: LanguageModel,
     sequences: Sequence[str],
     layers: Sequence[str] | None = None,
     *,
@@ -78,7 +78,7 @@ def embed(
 
 
 def mean_states(
-    model: HyenaDNA,
+    model: LanguageModel,
     sequence: str,
     layers: Sequence[str],
     strands: Strands = "both",
@@ -94,7 +94,7 @@ def mean_states(
 
 
 def base_states(
-    model: HyenaDNA,
+    model: LanguageModel,
     read: Callable[[int, int], str],
     length: int,
     layers: Sequence[str],
@@ -131,7 +131,7 @@ def base_states(
 
 
 def embed_sequences(
-    model: HyenaDNA,
+    model: LanguageModel,
     sequences: Sequence[str],
     *,
     device: str = "cpu",
@@ -150,7 +150,7 @@ def embed_sequences(
 
 
 def check_backbone(
-    model: HyenaDNA, sequence: str, *, device: str = "cpu", precision: Precision = "float32"
+    model: LanguageModel, sequence: str, *, device: str = "cpu", precision: Precision = "float32"
 ) -> None:
     """Refuse a backbone whose hidden states of a sequence are not finite.
 
@@ -179,7 +179,7 @@ def pieces(sequence: str, most: int) -> list[str]:
 
 
 def _pooled(
-    model: HyenaDNA,
+    model: LanguageModel,
     sequence: str,
     layers: Sequence[str],
     strands: Strands,
@@ -194,7 +194,7 @@ def _pooled(
 
 @torch.no_grad()
 def _states(
-    model: HyenaDNA,
+    model: LanguageModel,
     texts: Sequence[str],
     layers: Sequence[str],
     device: str,
@@ -222,9 +222,6 @@ def _states(
 
     layer_of = iter(layer_names(model))
     with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        hidden = model.backbone.dropout(model.embed(batch.ids))
-        keep(next(layer_of), hidden)
-        for block in (*model.backbone.layers, model.backbone.ln_f):
-            hidden = block(hidden)
+        for hidden in model.layer_states(model.embed(batch.ids)):
             keep(next(layer_of), hidden)
     return torch.stack([states[name] for name in layers])

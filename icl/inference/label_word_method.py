@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.tokens import SEP
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.strands import StrandConfigT, StrandMethod
 from icl.method import Context
@@ -61,6 +62,20 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
     def reads_channel(self) -> bool:
         """Whether the likelihood of the query is read, in place of a label word."""
         return False
+
+    @property
+    def needs_separator(self) -> bool:
+        """Whether [SEP] stands before a label word, or behind demonstrations."""
+        return not self.reads_channel or bool(self.shots)
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Refuse a backbone without the separator that the prompt needs."""
+        if self.needs_separator and SEP in self.context.load_backbone().absent:
+            raise InputError(
+                "this backbone's tokenizer has no separator and no end of text, which stands "
+                "between a query and its label word, and behind demonstrations: give a method with "
+                "method.readout=channel and learned vectors, or linear_probe or fine_tune"
+            )
 
     @property
     def shares_edits(self) -> bool:

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import PAD, SEP
+from backbone.protocol import LanguageModel
+from backbone.tokens import PAD, SEP
 from icl.inference.batches import Batch
 
 
-def word_scores(model: HyenaDNA, batch: Batch, words: Tensor) -> Tensor:
+def word_scores(model: LanguageModel, batch: Batch, words: Tensor) -> Tensor:
     """Return scores of the label words after each row's [SEP]: log p, up to a constant per row.
 
     Args:
@@ -29,7 +29,7 @@ def word_scores(model: HyenaDNA, batch: Batch, words: Tensor) -> Tensor:
     return torch.stack(scores, dim=1)
 
 
-def _logits(model: HyenaDNA, batch: Batch, given: Tensor) -> Tensor:
+def _logits(model: LanguageModel, batch: Batch, given: Tensor) -> Tensor:
     """Return next-token logits (B, S+1, V) at [SEP] and after each of S letters of a word."""
     sep = torch.full((1,), SEP, device=given.device)
     ending = torch.cat([sep, given]).expand(len(batch.rows), -1)

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbone.engine.likelihood import LETTERS
-from backbone.engine.prefix import PrefixState
+from backbone.letters import LETTERS
+from backbone.protocol import ContextState
 from icl.inference.batches import Batch, EncodedSequences, both_strands
 from icl.inference.channel import ChannelQuerySet, ChannelReader, ChannelScorer, normalise
 from icl.inference.query_set import TOKENS, number_format
@@ -160,7 +160,7 @@ class MemoryQuerySet(ChannelQuerySet):
 
     reader: MemoryReader
 
-    def _shared(self) -> list[PrefixState | None]:
+    def _shared(self) -> list[ContextState | None]:
         self.reader.memories()
         return []
 
@@ -187,7 +187,7 @@ def _mean_and_deviation(states: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _letter_logits(scorer: ChannelScorer, hidden: Tensor) -> Tensor:
-    return _at_least_single(hidden @ scorer.model.lm_head.weight[scorer.letters].t())
+    return _at_least_single(scorer.model.letter_logits(hidden, scorer.letters))
 
 
 def _at_least_single(values: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ def _states_and_bases(
 ) -> tuple[Tensor, Tensor]:
     """Return the final states (M, D) that stand before a known base, and that base (M,), 0 to 3."""
     encoded = EncodedSequences(sequences, scorer.model.config.max_seq_len)
-    nothing = scorer.model.lm_head.weight[:0]
+    nothing = scorer.model.embed(scorer.letters[:0])
     states, bases = [_at_least_single(nothing)], [scorer.letters[:0]]
     for batch in encoded.batches(context.batch_size, TOKENS):
         on_device = batch.to(context.device)

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbone.engine.prefix import LayerState, PrefixEngine, PrefixState
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import SEP, TOKEN_ID
+from backbone.models import context_engine
+from backbone.protocol import ContextState, LanguageModel
 from backbone.sequence.dna import DNA
+from backbone.tokens import SEP, TOKEN_ID
 from icl.inference.batches import Batch
 from icl.inference.demonstrations import DemonstrationSet
 from icl.inference.query_set import QuerySet, number_format
@@ -37,10 +37,10 @@ size, so no query may decide it as long as queries need no more."""
 class LabelWordScorer:
     """Scores classes by their label words, at the answer's position or over the query."""
 
-    def __init__(self, model: HyenaDNA, verbalizer: Verbalizer) -> None:
+    def __init__(self, model: LanguageModel, verbalizer: Verbalizer) -> None:
         """Hold the frozen model and the label words."""
         self.model, self.verbalizer = model, verbalizer
-        self.engine = PrefixEngine(model)
+        self.engine = context_engine(model)
         self.words = torch.from_numpy(verbalizer.ids).to(model.device)
 
     def room_after(self, prompt: SoftPrompt) -> int:
@@ -50,7 +50,7 @@ class LabelWordScorer:
         """
         return 1 + len(prompt.after) + self.verbalizer.length - 1
 
-    def prefix(self, prompt: SoftPrompt, demonstrations: Tensor, room: int) -> PrefixState | None:
+    def prefix(self, prompt: SoftPrompt, demonstrations: Tensor, room: int) -> ContextState | None:
         """Encode what all rows have in front: learned vectors, then demonstrations.
 
         Args:
@@ -76,7 +76,9 @@ class LabelWordScorer:
             state = self.engine.extend(state, demonstrations[None], room)
         return state
 
-    def contexts(self, prompt: SoftPrompt, batch: Batch, prefix: PrefixState | None) -> PrefixState:
+    def contexts(
+        self, prompt: SoftPrompt, batch: Batch, prefix: ContextState | None
+    ) -> ContextState:
         """Encode the queries of a batch; their states do not depend on what follows."""
         room = self.room_after(prompt)
         return self.engine.extend(prefix, batch.ids, room, lengths=batch.lengths)
@@ -86,7 +88,7 @@ class LabelWordScorer:
         sep = self.model.embed(torch.full((1,), SEP, device=prompt.after.device))
         return torch.cat([sep, prompt.after]), prompt.additions_after()
 
-    def answer(self, prompt: SoftPrompt, contexts: PrefixState) -> tuple[Tensor, Tensor]:
+    def answer(self, prompt: SoftPrompt, contexts: ContextState) -> tuple[Tensor, Tensor]:
         """Score the label words after [SEP] and the vectors after the query.
 
         Returns:
@@ -104,7 +106,7 @@ class LabelWordScorer:
         likely = self._words_after(ended, logits.log_softmax(-1))
         return likely + prompt.offset, logits
 
-    def _words_after(self, ended: PrefixState, first: Tensor) -> Tensor:
+    def _words_after(self, ended: ContextState, first: Tensor) -> Tensor:
         """Return log-probabilities of whole words (B, C), given those of first letters (B, V)."""
         scores = []
         for word in self.words:
@@ -116,7 +118,7 @@ class LabelWordScorer:
         return torch.stack(scores, dim=1)
 
     def over_query(
-        self, prompt: SoftPrompt, batch: Batch, prefix: PrefixState | None
+        self, prompt: SoftPrompt, batch: Batch, prefix: ContextState | None
     ) -> tuple[Tensor, Tensor]:
         """Score the label words on the mean hidden state over the query.
 
@@ -138,9 +140,9 @@ class LabelWordScorer:
         return logits[:, self.words[:, 0]] + prompt.offset, logits
 
 
-def relaxed_embeddings(model: HyenaDNA, letters: Tensor) -> Tensor:
+def relaxed_embeddings(model: LanguageModel, letters: Tensor) -> Tensor:
     """Return embeddings (L, D) of shares (L, 5) of A, C, G, T and N."""
-    words = model.get_input_embeddings().weight[[TOKEN_ID[letter] for letter in DNA.letters]]
+    words = model.embed(torch.tensor([TOKEN_ID[x] for x in DNA.letters], device=model.device))
     return letters.to(words) @ words
 
 
@@ -166,7 +168,7 @@ class PromptReader:
     demonstrations: DemonstrationSet
     context: Context
     readout: str = "direct"
-    _frozen: PrefixState | None = field(default=None, init=False)
+    _frozen: ContextState | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Encode the demonstrations that all queries share as tokens."""
@@ -186,7 +188,7 @@ class PromptReader:
         """Whether the states of a query change with what is learned."""
         return self.prompt.changes_queries
 
-    def prefix(self, room: int) -> PrefixState | None:
+    def prefix(self, room: int) -> ContextState | None:
         """Return the state of the shared prefix, with `room` positions after it.
 
         A prefix of which nothing is learned is encoded once and kept.
@@ -201,7 +203,7 @@ class PromptReader:
         return self._frozen
 
     def answers(
-        self, batch: Batch, prefix: PrefixState | None, states: PrefixState | None
+        self, batch: Batch, prefix: ContextState | None, states: ContextState | None
     ) -> tuple[Tensor, Tensor]:
         """Return class scores (B, C) and next-token logits (B, V), from kept states if given."""
         if self.readout == "mean":
@@ -251,7 +253,7 @@ class PromptReader:
 
 
 def reader_without_vectors(
-    model: HyenaDNA,
+    model: LanguageModel,
     words: Verbalizer,
     demonstrations: DemonstrationSet,
     context: Context,
@@ -290,7 +292,7 @@ class PromptQuerySet(QuerySet):
         self.reader = reader
         own = [reader.demonstrations.own_ids(e.sequence, reader.template) for e in examples]
         super().__init__(reader.context, examples, strands, reader.longest_query, before=own)
-        self._states: PrefixState | None = None
+        self._states: ContextState | None = None
 
     @cached_property
     def _room(self) -> int:
@@ -300,26 +302,25 @@ class PromptQuerySet(QuerySet):
     def keep_states(self) -> "PromptQuerySet":
         """Encode every row once, if its states depend on nothing learned and fit the memory."""
         unaffected = self.reader.readout != "mean" and not self.reader.learns_before
-        most = self.reader.context.kept_bytes
-        if unaffected and fits(len(self.queries), self._bytes_per_row(), most):
-            self._states = self._encode_all()
+        size, most = self._bytes_per_row(), self.reader.context.kept_bytes
+        if unaffected and size is not None and fits(len(self.queries), size, most):
+            self._states = self._encode_all(size)
         return self
 
-    def _shared(self) -> PrefixState | None:
+    def _shared(self) -> ContextState | None:
         return None if self._states is not None else self.reader.prefix(self._room)
 
-    def _read(self, batch: Batch, shared: PrefixState | None) -> tuple[Tensor, Tensor]:
+    def _read(self, batch: Batch, shared: ContextState | None) -> tuple[Tensor, Tensor]:
         states = None
         if self._states is not None:
             states = self._states.rows(torch.from_numpy(batch.rows).to(batch.ids.device))
         return self.reader.answers(batch, shared, states)
 
-    def _bytes_per_row(self) -> int:
+    def _bytes_per_row(self) -> int | None:
         scorer = self.reader.scorer
-        config = scorer.model.config
-        return config.n_layer * config.d_model * (6 + scorer.room_after(self.reader.prompt)) * 4
+        return scorer.engine.kept_bytes(scorer.room_after(self.reader.prompt))
 
-    def _encode_all(self) -> PrefixState:
+    def _encode_all(self, size: int) -> ContextState:
         reader = self.reader
         room, prefix = reader.scorer.room_after(reader.prompt), self._shared()
         texts = [ids.tobytes().decode("latin-1") for ids in self.queries.encoded]
@@ -331,14 +332,13 @@ class PromptQuerySet(QuerySet):
             batch = self.queries.batch(np.array([row_of[text]])).to(reader.context.device)
             with torch.no_grad(), number_format(reader.context):
                 state = reader.scorer.contexts(reader.prompt, batch, prefix)
-            return tuple(t[0] for layer in state.layers for t in (layer.tail, layer.spill))
+            return tuple(tensor[0] for tensor in reader.scorer.engine.tensors(state))
 
         kind = f"context, room={room}, {reader.context.precision}"
         if prefix is not None:
             digest = sha256(reader.shared.cpu().numpy().tobytes()).hexdigest()
             kind += f", after {digest} with room={prefix.room}"
-        most, size = reader.context.kept_bytes, self._bytes_per_row()
+        most = reader.context.kept_bytes
         parts = cached_states(reader.scorer.model, kind, texts, encode, size, most)
-        layers = tuple(LayerState(*parts[i : i + 2]) for i in range(0, len(parts), 2))
         length = int(self.queries.padded.max()) + (0 if prefix is None else prefix.length)
-        return PrefixState(layers, length, room)
+        return reader.scorer.engine.restored(parts, length, room)

@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from backbone.hyena.hooks import has_hooks
-from backbone.hyena.model import HyenaDNA
+from backbone.hooks import has_hooks
+from backbone.protocol import LanguageModel
 
 Row = tuple[Tensor, ...]
 
@@ -38,7 +38,7 @@ class _Kind:
         return len(self.rows) * self.bytes_per_row
 
 
-_KEPT: WeakKeyDictionary[HyenaDNA, dict[str, _Kind]] = WeakKeyDictionary()
+_KEPT: WeakKeyDictionary[LanguageModel, dict[str, _Kind]] = WeakKeyDictionary()
 
 
 def fits(rows: int, bytes_per_row: int, most: int | None = None) -> bool:
@@ -47,7 +47,7 @@ def fits(rows: int, bytes_per_row: int, most: int | None = None) -> bool:
 
 
 def cached_states(
-    model: HyenaDNA,
+    model: LanguageModel,
     kind: str,
     sequences: Sequence[str],
     encode: Callable[[str], Row],

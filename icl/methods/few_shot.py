@@ -86,6 +86,11 @@ class FewShot(ZeroShot):
         return self.config.readout == "memory"
 
     @property
+    def needs_separator(self) -> bool:
+        """Not for a memory, whose demonstrations stand alone."""
+        return not self.reads_memory
+
+    @property
     def shares_edits(self) -> bool:
         """Not from a memory, which is looked up for whole sequences."""
         return not self.reads_memory and super().shares_edits

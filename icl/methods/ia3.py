@@ -26,4 +26,4 @@ class Ia3(AdapterMethod[Ia3Options]):
         """Return IA3, one scale per activation."""
         from icl.tuning.adapters import ia3_config
 
-        return ia3_config()
+        return ia3_config(self.context.load_backbone().adapter_targets)

@@ -24,7 +24,7 @@ from tasks.task import Example, subset
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import LanguageModel
     from icl.inference.channel import ChannelReader
     from icl.inference.reader import PromptReader
     from icl.tuning.loop import Step
@@ -79,12 +79,14 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
 
         model = self.context.load_backbone()
         if self.config.adapter == "lora":
-            config = lora_config(self.config.rank, self.config.alpha)
+            targets = model.adapter_targets
+            config = lora_config(targets, self.config.rank, self.config.alpha)
             return copy_with_adapter(model, config, self.context.seed)
         return trainable_copy(model)
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse prompts that may not fit: every epoch draws other demonstrations."""
+        super().check(examples)
         if self._drawn:
             return  # these rows are measured with the demonstrations that are loaded
         longest = max(len(e.sequence) for e in examples)
@@ -247,7 +249,7 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         return self._reader
 
     def _channel(
-        self, demonstrations: DemonstrationSet, model: "HyenaDNA | None" = None
+        self, demonstrations: DemonstrationSet, model: "LanguageModel | None" = None
     ) -> "ChannelReader":
         """Return a reader of the channel behind demonstrations; by default of what is tuned."""
         from icl.inference.channel import ChannelReader, ChannelScorer

@@ -35,14 +35,13 @@ class LinearProbe(FeatureRegression[LinearProbeConfig]):
         self, sequences: Sequence[str], edits: Sequence[Edit]
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Method.scores_of_edits`."""
-        from backbone.engine.branches import BranchEngine
-        from backbone.engine.prefix import PrefixEngine
+        from backbone.models import branch_engine, context_engine
         from icl.inference.edited_queries import EditedMeanStates, can_share
 
         model = self.context.load_backbone()
         if not can_share(model, self.context):
             return super().scores_of_edits(sequences, edits)
-        engine = BranchEngine(PrefixEngine(model))
+        engine = branch_engine(context_engine(model))
         found = EditedMeanStates(engine, sequences, edits, "both").values()
         rows, edited = map(self._model.scores, found)
         return rows, edited

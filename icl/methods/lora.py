@@ -28,4 +28,5 @@ class Lora(AdapterMethod[LoraOptions]):
         """Return LoRA of the run's rank."""
         from icl.tuning.adapters import lora_config
 
-        return lora_config(self.config.rank, self.config.alpha)
+        targets = self.context.load_backbone().adapter_targets
+        return lora_config(targets, self.config.rank, self.config.alpha)

@@ -103,6 +103,12 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
 
     def check(self, examples: Sequence[Example]) -> None:
         """Reject rows that do not fit with the prompt, with the numbers."""
+        super().check(examples)
+        if self.state_offsets and not self.context.load_backbone().inner_offsets:
+            raise InputError(
+                f"method={self.name} adds offsets to long convolutions, of which this backbone has "
+                f"none: give method=soft_prompt or deep_prompt"
+            )
         longest = max(len(e.sequence) for e in examples)
         most, tokens, word = self.max_seq_len, self.prompt_tokens or 0, self.verbalizer.length
         # `prepare` fits demonstrations to the room there is; those of a saved run are fixed.

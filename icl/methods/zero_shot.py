@@ -85,6 +85,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
 
     def check(self, examples: Sequence[Example]) -> None:
         """Refuse rows that do not fit even without demonstrations."""
+        super().check(examples)
         ending = 1 + self.verbalizer.length
         check_lengths([e.sequence for e in examples], self.max_seq_len - ending)
 

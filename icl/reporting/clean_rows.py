@@ -80,7 +80,7 @@ def exposure_details(
         seen_rows and seen_METRIC with the ends of its interval, and the same for unseen; nothing
         where it is unknown what the backbone saw, or where the rows lie.
     """
-    from backbone.hyena.checkpoints import pretraining_regions
+    from backbone.places import pretraining_regions
 
     regions = pretraining_regions(controlled_backbone(config.backbone, config.control))
     places = {} if regions is None else _places(task, splits, data_folder(config.data))

@@ -87,8 +87,14 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
             return ChannelCopy(copy, classes, self.config.class_vectors, self.context.seed)
         return PooledHead(copy, classes) if self.has_head else copy
 
+    @property
+    def needs_separator(self) -> bool:
+        """Whether [SEP] stands before a label word."""
+        return not self.has_head and super().needs_separator
+
     def check(self, examples: Sequence[Example]) -> None:
         """Reject rows that do not fit with [SEP] and a label word."""
+        super().check(examples)
         around = 0 if self.has_head else 1 + self.verbalizer.length
         around += self.config.class_vectors if self.reads_channel else 0
         check_lengths([e.sequence for e in examples], self.max_seq_len - around)

@@ -16,47 +16,43 @@ from torch import nn
 
 from backbone.common.errors import InputError
 from backbone.common.streams import stream_seed
-from backbone.hyena.model import HyenaDNA, filter_parameters
+from backbone.protocol import AdapterTargets, LanguageModel
 
 if TYPE_CHECKING:
-    from peft import IA3Config, LoraConfig, PeftModel
-
-LORA_MODULES = ("in_proj", "out_proj", "fc1", "fc2")
-"""Every linear map of a block. The implicit filter keeps its weights, so that convolution kernels
-are those of the frozen model."""
-
-IA3_MODULES = ("in_proj", "fc2")
-"""IA3 rescales keys, values and the MLP's inner activations. Hyena's counterparts of the first two
-are its gates and its value, the outputs of in_proj; the last are the inputs of fc2."""
+    from peft import IA3Config, LoraConfig
 
 
-def trainable_copy(model: HyenaDNA) -> HyenaDNA:
+def trainable_copy(model: LanguageModel) -> LanguageModel:
     """Return a copy with all weights trainable; its dropout stays off."""
     return copy.deepcopy(model).requires_grad_(True).eval()
 
 
-def lora_config(rank: int, alpha: float) -> "LoraConfig":
-    """Return LoRA on every linear map of a block: W + alpha / rank * B A, with A (rank, in)."""
+def lora_config(targets: AdapterTargets, rank: int, alpha: float) -> "LoraConfig":
+    """Return LoRA on linear maps of every block: W + alpha / rank * B A, with A (rank, in)."""
     from peft import LoraConfig
 
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # PEFT only divides it by the rank
-        target_modules=list(LORA_MODULES),
+        target_modules=list(targets.lora),
     )
 
 
-def ia3_config() -> "IA3Config":
+def ia3_config(targets: AdapterTargets) -> "IA3Config":
     """Return IA3 on gates, value and the MLP's inner activations."""
     from peft import IA3Config
 
     return IA3Config(
-        task_type="CAUSAL_LM", target_modules=list(IA3_MODULES), feedforward_modules=["fc2"]
+        task_type="CAUSAL_LM",
+        target_modules=list(targets.ia3),
+        feedforward_modules=list(targets.feedforward),
     )
 
 
-def copy_with_adapter(model: HyenaDNA, config: "LoraConfig | IA3Config", seed: int) -> "PeftModel":
+def copy_with_adapter(
+    model: LanguageModel, config: "LoraConfig | IA3Config", seed: int
+) -> nn.Module:
     """Return a copy with an adapter that has no effect yet; only the adapter is trainable.
 
     Args:
@@ -64,42 +60,44 @@ def copy_with_adapter(model: HyenaDNA, config: "LoraConfig | IA3Config", seed: i
         config: The adapter's kind and size.
         seed: Seed of its initial values.
     """
-    from peft import get_peft_model
-
     base = copy.deepcopy(model).requires_grad_(False).eval()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # PEFT reads a deprecated property of transformers.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", append=False)
+        # PEFT sees by itself that GPT-2's maps are transposed, and says so.
+        warnings.filterwarnings("ignore", message="fan_in_fan_out", append=False)
         torch.manual_seed(stream_seed(seed, "adapter"))
-        adapted = get_peft_model(base, config)
+        adapted = base.with_adapter(config)
     return adapted.eval()
 
 
-def backbone_of(module: nn.Module) -> HyenaDNA:
-    """Return the HyenaDNA inside a copy, the adapter's modules in place."""
-    inner = module if isinstance(module, HyenaDNA) else module.get_base_model()  # type: ignore[operator]
-    assert isinstance(inner, HyenaDNA)
+def backbone_of(module: nn.Module) -> LanguageModel:
+    """Return the backbone inside a copy, the adapter's modules in place."""
+    inner = module if isinstance(module, LanguageModel) else module.get_base_model()  # type: ignore[operator]
+    assert isinstance(inner, LanguageModel)
     return inner
 
 
-def merge_adapter(module: nn.Module) -> HyenaDNA:
+def merge_adapter(module: nn.Module) -> LanguageModel:
     """Return a plain frozen model with a copy's weights, an adapter multiplied into them."""
     merging = copy.deepcopy(module)
-    if not isinstance(merging, HyenaDNA):
+    if isinstance(merging, LanguageModel):
+        merging = merging.without_adapter()
+    else:
         merging = merging.merge_and_unload()  # type: ignore[operator]
-    assert isinstance(merging, HyenaDNA)
+    assert isinstance(merging, LanguageModel)
     return merging.requires_grad_(False)
 
 
 def without_decay(module: nn.Module) -> set[str]:
-    """Return the parameters without weight decay: filters, norms, biases and embeddings."""
-    filters = {
+    """Return the parameters without weight decay: norms, biases, embeddings, what models spare."""
+    spared = {
         f"{prefix}.{name}".lstrip(".")
         for prefix, inner in module.named_modules()
-        if isinstance(inner, HyenaDNA)
-        for name in filter_parameters(inner)
+        if isinstance(inner, LanguageModel)
+        for name in inner.undecayed()
     }
-    return filters | {
+    return spared | {
         name
         for name, parameter in module.named_parameters()
         if parameter.ndim < 2 or "embeddings" in name

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from backbone.hyena.model import HyenaDNA
+from backbone.protocol import LanguageModel
 from icl.inference.channel import ChannelReader, ChannelScorer
 from icl.inference.demonstrations import DemonstrationSet
 from icl.method import Context
@@ -26,7 +26,7 @@ class ChannelCopy(nn.Module):
         self.adapted = adapted
         self.prompt = ChannelPrompt(backbone_of(adapted), classes, vectors, seed=seed)
 
-    def get_base_model(self) -> HyenaDNA:
+    def get_base_model(self) -> LanguageModel:
         """Return the copy, the adapter's modules in place."""
         return backbone_of(self.adapted)
 

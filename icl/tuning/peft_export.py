@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from backbone.common.files import atomic_write, write_text
-from backbone.hyena.model import HyenaDNA
+from backbone.protocol import LanguageModel
 from prompts.soft_prompt import SoftPrompt
 
 if TYPE_CHECKING:
@@ -32,19 +33,22 @@ def save_adapter(
     """Write the adapter of a PEFT model.
 
     Args:
-        module: A `peft.PeftModel`.
+        module: A copy of the backbone with an adapter.
         words: The label words, in the order of the classes.
         offset: Added to the scores of the words.
         folder: Where to write; created if missing.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
-    assert isinstance(module, PeftModel)
-    tensors = get_peft_model_state_dict(module, save_embedding_layers=False)
-    _write(folder, module.active_peft_config, tensors, words, offset)
+    adapted = module.peft_model if isinstance(module, LanguageModel) else module
+    assert isinstance(adapted, PeftModel)
+    tensors = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    _write(folder, adapted.active_peft_config, tensors, words, offset)
 
 
-def save_prompt(model: HyenaDNA, prompt: SoftPrompt, words: Sequence[str], folder: Path) -> bool:
+def save_prompt(
+    model: LanguageModel, prompt: SoftPrompt, words: Sequence[str], folder: Path
+) -> bool:
     """Write a soft prompt, if PEFT has its form: vectors before the query, in one layer.
 
     Args:
@@ -56,21 +60,22 @@ def save_prompt(model: HyenaDNA, prompt: SoftPrompt, words: Sequence[str], folde
     Returns:
         Whether PEFT has the form.
     """
-    tokens = len(prompt.before)
     other = len(prompt.after) + len(prompt.deep_before) + (prompt.state is not None)
-    if not tokens or other:
+    if not len(prompt.before) or other:
         return False
+    # PEFT sets the prompt before everything, so it has to hold what the model always starts with.
+    vectors = torch.cat([model.start(), prompt.before]).detach()
     from peft import PromptTuningConfig
 
     config = PromptTuningConfig(
         task_type="CAUSAL_LM",
-        num_virtual_tokens=tokens,
+        num_virtual_tokens=len(vectors),
         token_dim=model.config.d_model,
         num_layers=model.config.n_layer,
         num_attention_heads=model.config.num_attention_heads,
         num_transformer_submodules=1,
     )
-    tensors = {"prompt_embeddings": prompt.before.detach()}
+    tensors = {"prompt_embeddings": vectors}
     _write(folder, config, tensors, words, prompt.offset.tolist())
     return True
 

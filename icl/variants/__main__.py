@@ -46,7 +46,7 @@ from icl.variants.vcf import VCF, Writer, vcf_writer
 from tasks.metrics.bootstrap import as_figure, as_interval
 
 if TYPE_CHECKING:
-    from backbone.engine.branches import BranchEngine
+    from backbone.protocol import BranchEngine
 
 CHUNK = 256
 """Alleles that are scored together."""
@@ -167,9 +167,7 @@ def scorer_of(options: Options) -> Scorer:
     Raises:
         InputError: If they cannot be used, or the window is longer than what they can read.
     """
-    from backbone.engine.branches import BranchEngine
-    from backbone.engine.prefix import PrefixEngine
-    from backbone.hyena.zoo import load
+    from backbone.models import branch_engine, context_engine, load
     from icl.predict import cut_of_run, load_method
 
     described: dict[str, str] = {}
@@ -201,7 +199,7 @@ def scorer_of(options: Options) -> Scorer:
     engine = None
     if name != "none":
         model = load(name or "bundled", options.device)
-        engine = BranchEngine(PrefixEngine(model))
+        engine = branch_engine(context_engine(model))
         most = min(most, model.config.max_seq_len)
         whose = f"of {name or 'bundled'}, both strands"
         first = {

@@ -18,7 +18,7 @@ from tasks.task import Example, Kind
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from backbone.engine.branches import BaseStates, BranchEngine, Branches
+    from backbone.protocol import BaseState, BranchEngine, Branches
 
 LIKELIHOOD, DISTANCE, COSINE = "delta_log_likelihood", "state_distance", "state_cosine_distance"
 ZERO_SHOT = (LIKELIHOOD, DISTANCE, COSINE)
@@ -74,8 +74,8 @@ def zero_shot(
     """
     import torch
 
-    from backbone.engine.edit_groups import edit_groups
-    from backbone.engine.likelihood import log_probabilities
+    from backbone.edit_groups import edit_groups
+    from backbone.letters import log_probabilities
 
     views, edits = strand_views(alleles, after)
     found = np.zeros((len(edits), len(ZERO_SHOT)))
@@ -92,7 +92,7 @@ def zero_shot(
 
 
 def _compared(
-    engine: "BranchEngine", base: "BaseStates", ahead: "Tensor", part: "Branches"
+    engine: "BranchEngine", base: "BaseState", ahead: "Tensor", part: "Branches"
 ) -> np.ndarray:
     """Return the scores (N, 3) of branches.
 
@@ -105,7 +105,7 @@ def _compared(
     """
     import torch
 
-    from backbone.engine.likelihood import branch_log_probabilities
+    from backbone.letters import branch_log_probabilities
 
     start = int(part.starts[0])
     hidden = engine.encode(base, part)

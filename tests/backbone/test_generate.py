@@ -13,7 +13,7 @@ from backbone.generate import Sampling, draw, generate, nucleus
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.vocabulary import NUCLEOTIDES, TOKENS
+from backbone.tokens import NUCLEOTIDES, TOKENS
 
 CONFIG = HyenaDNAConfig(d_model=8, n_layer=3, d_inner=16, max_seq_len=80, initializer_range=0.4)
 MODEL = random_model(CONFIG, seed=5).double().eval().requires_grad_(False)

@@ -13,10 +13,10 @@ from backbone.engine.prefix import PrefixEngine
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.vocabulary import NUCLEOTIDES, encode_dna
 from backbone.likelihood import Options, Stretch, read_stretches
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.stretches import stretches
+from backbone.tokens import NUCLEOTIDES, encode_dna
 
 CONFIG = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=24, initializer_range=0.4)
 LETTERS = np.random.default_rng(0).choice(list("ACGT"), size=70)

@@ -9,9 +9,9 @@ import torch
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.vocabulary import encode_dna
 from backbone.pretraining.markov import MarkovModel
 from backbone.sequence.fasta import Genome
+from backbone.tokens import encode_dna
 from experiments import context
 from experiments.context import contexts, cut, markov_bits, model_bits, table_of
 

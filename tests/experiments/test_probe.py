@@ -9,8 +9,8 @@ import torch
 
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.vocabulary import SEP, TOKEN_ID
 from backbone.hyena.zoo import load
+from backbone.tokens import SEP, TOKEN_ID
 from experiments.probe import Writer, continuations, main, measure
 from icl.controls import controlled_demonstrations
 from tasks.catalog import PROBES

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from backbone.hyena.vocabulary import decode_dna
 from backbone.pretraining.data import IGNORED
 from backbone.pretraining.trainer import Trainer
+from backbone.tokens import decode_dna
 from experiments.probe import measure
 from experiments.probe_training import EpisodeSource, Options, main
 from tasks.catalog import PROBES

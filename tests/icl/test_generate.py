@@ -7,7 +7,7 @@ from backbone.generate import Sampling
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.vocabulary import NUCLEOTIDES
+from backbone.tokens import NUCLEOTIDES
 from icl import generate
 from icl.predict import load_method
 from icl.reporting.report import find_reports

@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
-from backbone.hyena.vocabulary import decode_dna
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import decode_dna
 from prompts.demonstrations import Demonstration
 from prompts.template import Selection, Template, TokenBudget
 from prompts.verbalizer import Verbalizer

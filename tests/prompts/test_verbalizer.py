@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
-from backbone.hyena.vocabulary import decode_dna
+from backbone.tokens import decode_dna
 from prompts.verbalizer import Verbalizer, default_words, verbalizer
 
 

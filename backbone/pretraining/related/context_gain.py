@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backbone.common.streams import stream
-from backbone.hyena.vocabulary import NUCLEOTIDES
 from backbone.pretraining.related.genomic import Plain
 from backbone.pretraining.related.source import RelatedSource, join
 from backbone.pretraining.related.stream import Stream
+from backbone.tokens import NUCLEOTIDES
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from backbone.hyena.model import HyenaDNA
+    from backbone.protocol import LanguageModel
 
 COUNTS = (0, 1, 2, 4, 8, 16, 32, 64)
 """Numbers of windows in front."""
@@ -46,7 +46,7 @@ class ContextGain:
 
 
 def context_gain(
-    model: "HyenaDNA",
+    model: "LanguageModel",
     family: Stream,
     counts: Sequence[int] = COUNTS,
     queries: int = 16,
@@ -86,7 +86,7 @@ def context_gain(
     return ContextGain(counts, related, unrelated)
 
 
-def watched_gains(source: RelatedSource, model: "HyenaDNA") -> dict[str, float]:
+def watched_gains(source: RelatedSource, model: "LanguageModel") -> dict[str, float]:
     """Return the bits a base that 16 related windows save, by stream, on a few held-out rows.
 
     Nothing where no region is held out, or where the model has no room for one window.
@@ -100,7 +100,7 @@ def watched_gains(source: RelatedSource, model: "HyenaDNA") -> dict[str, float]:
     return gains
 
 
-def bits_a_base(model: "HyenaDNA", rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+def bits_a_base(model: "LanguageModel", rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Return the bits a base of the last window of each row, (N,), over A, C, G and T.
 
     Every known base but the first of the last window counts.
@@ -115,9 +115,8 @@ def bits_a_base(model: "HyenaDNA", rows: Sequence[Sequence[np.ndarray]]) -> np.n
         tokens = torch.from_numpy(join(windows)[0]).long().to(model.device)
         start = len(tokens) - len(windows[-1])
         with torch.no_grad():
-            vectors = model.get_input_embeddings()(tokens[None])
-            hidden = model.encode(vectors)[0, start:-1]
-            log_p = (hidden @ model.lm_head.weight[letters].t()).float().log_softmax(-1)
+            hidden = model.encode(model.embed(tokens[None]))[0, start:-1]
+            log_p = model.letter_logits(hidden, letters).float().log_softmax(-1)
         bits[number] = _mean_bits(log_p, tokens[start + 1 :], letters)
     model.train(was_training)
     return bits

@@ -6,11 +6,11 @@ import numpy as np
 
 # Importing these modules registers their streams.
 from backbone.common.streams import stream
-from backbone.hyena.vocabulary import SEP
 from backbone.pretraining.data import IGNORED, Batch, token_ids
 from backbone.pretraining.related import genomic, synthetic
 from backbone.pretraining.related.genomes import Genomes
 from backbone.pretraining.related.stream import STREAMS, Stream
+from backbone.tokens import SEP
 
 __all__ = ["STREAMS", "RelatedSource", "genomic", "synthetic"]
 

@@ -11,9 +11,9 @@ from backbone.common.errors import InputError
 from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.prefix import PrefixEngine
 from backbone.engine.streaming import OnlineModel
+from backbone.hooks import is_plain
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
-from backbone.hyena.hooks import is_plain
 from backbone.hyena.model import Backbone, HyenaDNA, random_model
 
 CONFIG = HyenaDNAConfig(

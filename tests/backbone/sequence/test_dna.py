@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
 from backbone.hyena.tokenizer import TOKENIZERS, DNATokenizer, ProteinTokenizer, RNATokenizer
-from backbone.hyena.vocabulary import TOKEN_ID
 from backbone.sequence.dna import ALPHABETS, DNA, PROTEIN, RNA, normalise
+from backbone.tokens import TOKEN_ID
 
 
 @given(st.text(alphabet="ACGTUNRYSWKMBDHVacgtun", max_size=40))

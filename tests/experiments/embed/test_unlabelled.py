@@ -8,8 +8,8 @@ from safetensors.numpy import load_file
 
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.vocabulary import encode_dna
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import encode_dna
 from experiments.embed import __main__ as command
 from icl.inference.embedding import embed
 

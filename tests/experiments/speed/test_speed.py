@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from backbone.hooks import is_plain
 from backbone.hyena import reference, zoo
 from backbone.hyena.config import HyenaDNAConfig
-from backbone.hyena.hooks import is_plain
 from backbone.hyena.model import random_model
 from experiments.speed import __main__ as speed
 from experiments.speed import channel as speed_channel

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backbone.common.errors import InputError
-from backbone.hyena.vocabulary import decode_dna, encode_dna
+from backbone.tokens import decode_dna, encode_dna
 from icl.inference.batches import BUCKET, EncodedSequences, both_strands
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=20)

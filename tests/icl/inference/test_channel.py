@@ -10,8 +10,8 @@ from torch import Tensor
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.vocabulary import encode_dna
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import encode_dna
 from icl.inference.channel import ChannelReader, ChannelScorer, normalise
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.method import Context

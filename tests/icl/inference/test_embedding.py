@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from backbone.common.errors import InputError
-from backbone.hyena.vocabulary import encode_dna
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import encode_dna
 from icl.inference.embedding import check_backbone, embed, embed_sequences, layer_names, pieces
 from tests.icl.methods.test_methods import drawn, tiny_backbone
 

@@ -10,8 +10,8 @@ from scipy.special import log_softmax
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.vocabulary import encode_dna
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import encode_dna
 from icl.inference.channel import ChannelScorer
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.memory import MemoryReader, StateMemory

@@ -9,7 +9,7 @@ from backbone.common.errors import InputError
 from backbone.common.streams import stream
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.vocabulary import SEP, encode_dna
+from backbone.tokens import SEP, encode_dna
 from icl.inference.channel import ChannelQuerySet
 from icl.inference.readout import NORMALISATIONS
 from icl.method import Context

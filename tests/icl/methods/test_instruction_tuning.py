@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from backbone.common.errors import InputError
-from backbone.hyena.vocabulary import SEP, TOKEN_ID
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import SEP, TOKEN_ID
 from icl.method import Context
 from icl.methods.catalog import METHODS
 from icl.tuning.adapters import merge_adapter

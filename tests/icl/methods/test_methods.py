@@ -9,9 +9,9 @@ from sklearn.preprocessing import StandardScaler
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.vocabulary import encode_dna
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.kmers import n_kmers
+from backbone.tokens import encode_dna
 from icl.baselines.linear import Logistic, choose_logistic, fit_logistic
 from icl.inference.embedding import embed_sequences
 from icl.method import Context

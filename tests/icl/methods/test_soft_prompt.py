@@ -9,9 +9,9 @@ import torch
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.vocabulary import SEP, TOKEN_ID
 from backbone.hyena.zoo import weights_sha256
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import SEP, TOKEN_ID
 from icl.inference.reader import LabelWordScorer
 from icl.method import Context
 from icl.methods.deep_prompt import DeepPrompt

@@ -10,8 +10,8 @@ import torch
 
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
-from backbone.hyena.model import random_model
-from backbone.hyena.vocabulary import SEP, TOKEN_ID
+from backbone.hyena.model import ADAPTER_TARGETS, random_model
+from backbone.tokens import SEP, TOKEN_ID
 from icl.tuning.adapters import backbone_of, copy_with_adapter, ia3_config, lora_config
 from icl.tuning.peft_export import save_adapter, save_prompt
 from prompts.soft_prompt import PromptShape, SoftPrompt
@@ -45,7 +45,11 @@ def drawn(module):
     return module
 
 
-@pytest.mark.parametrize("config", [lora_config(4, 8.0), ia3_config()], ids=["lora", "ia3"])
+@pytest.mark.parametrize(
+    "config",
+    [lora_config(ADAPTER_TARGETS, 4, 8.0), ia3_config(ADAPTER_TARGETS)],
+    ids=["lora", "ia3"],
+)
 def test_an_adapter_loads_and_answers_as_ours(tmp_path, config):
     from peft import PeftModel
 
@@ -98,7 +102,7 @@ def test_a_prompt_of_another_form_is_not_written(tmp_path, shape):
 
 def test_the_same_adapter_is_written_to_the_last_byte_and_names_no_folder(tmp_path):
     for name in ("one", "two"):
-        module = drawn(copy_with_adapter(small(), lora_config(4, 8.0), seed=0))
+        module = drawn(copy_with_adapter(small(), lora_config(ADAPTER_TARGETS, 4, 8.0), seed=0))
         save_adapter(module, WORDS, [0.0, 0.0], tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert files == ["adapter_config.json", "adapter_model.safetensors", "label_words.json"]

@@ -18,8 +18,8 @@ import torch
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
-from backbone.hyena.vocabulary import NUCLEOTIDES, encode_dna
 from backbone.sequence.dna import reverse_complement
+from backbone.tokens import NUCLEOTIDES, encode_dna
 from icl.reporting.report import find_reports
 from icl.variants import __main__ as variants
 

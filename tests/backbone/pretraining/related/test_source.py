@@ -10,13 +10,13 @@ import torch
 
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
-from backbone.hyena.vocabulary import NUCLEOTIDES, SEP, N
 from backbone.pretrain import main, pretrain, source_of
 from backbone.pretraining.config import PretrainConfig
 from backbone.pretraining.data import IGNORED
 from backbone.pretraining.related.context_gain import bits_a_base, context_gain
 from backbone.pretraining.related.genomes import Genomes, Stretch
 from backbone.pretraining.related.source import STREAMS, RelatedSource, join
+from backbone.tokens import NUCLEOTIDES, SEP, N
 
 
 def codes(text: str) -> np.ndarray:

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backbone.engine.branches import Branches
-from backbone.engine.prefix import POSITIONS
-from backbone.hyena.vocabulary import encode_dna
+from backbone.protocol import Branches
 from backbone.sequence.edits import Edit
+from backbone.tokens import encode_dna
+
+POSITIONS = 16_000
+"""Bases of the sequences of a group, which bounds the memory they take."""
 
 
 @dataclass(frozen=True)

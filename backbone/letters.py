@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 
-from backbone.engine.branches import BaseStates, Branches
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.vocabulary import NUCLEOTIDES
+from backbone.protocol import BaseState, Branches, LanguageModel
+from backbone.tokens import NUCLEOTIDES
 
 LETTERS = torch.tensor(NUCLEOTIDES)
 
 
-def log_probabilities(model: HyenaDNA, hidden: Tensor, following: Tensor) -> Tensor:
+def log_probabilities(model: LanguageModel, hidden: Tensor, following: Tensor) -> Tensor:
     """Return the natural log-probability (B, L) of the base after each position.
 
     Probabilities are normalised over A, C, G and T. Other tokens, N among them, are no targets and
@@ -23,7 +22,7 @@ def log_probabilities(model: HyenaDNA, hidden: Tensor, following: Tensor) -> Ten
     """
     letters = LETTERS.to(following.device)
     matches = following[..., None] == letters
-    logits = hidden @ model.lm_head.weight[letters].t()
+    logits = model.letter_logits(hidden, letters)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     found = logits.log_softmax(-1).gather(-1, matches.int().argmax(dim=-1)[..., None])[..., 0]
     return found * matches.any(dim=-1)
@@ -35,7 +34,7 @@ def is_base(ids: Tensor) -> Tensor:
 
 
 def branch_log_probabilities(
-    model: HyenaDNA, base: BaseStates, branches: Branches, hidden: Tensor
+    model: LanguageModel, base: BaseState, branches: Branches, hidden: Tensor
 ) -> Tensor:
     """Return the log-probability (N, M) of every base of branches, as `log_probabilities`.
 

@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from backbone.common.files import atomic_replace, cache_folder
-from backbone.hyena.checkpoints import RANDOM, SUFFIXES, resolve
+from backbone.hyena.checkpoints import SUFFIXES
+from backbone.places import RANDOM, files_of
 
 _VERSION = 1
 """Raised whenever the same files are read as other weights."""
@@ -22,8 +23,8 @@ def weights_digest(name: str, compute: Callable[[], str]) -> str:
     """Return the digest of the weights of a checkpoint, from the cache if its files are known.
 
     Args:
-        name: As `backbone.hyena.zoo.load` takes it.
-        compute: Loads the checkpoint and returns `backbone.hyena.zoo.weights_sha256` of it.
+        name: As `backbone.models.load` takes it.
+        compute: Loads the checkpoint and returns `backbone.models.weights_sha256` of it.
 
     Raises:
         InputError: If there is no such checkpoint, or it cannot be loaded.
@@ -42,8 +43,8 @@ def weights_digest(name: str, compute: Callable[[], str]) -> str:
 
 def _hash_of_files(name: str) -> str:
     """Return a hash of everything that the weights of a checkpoint are read or drawn from."""
-    path = resolve(name.removeprefix(RANDOM))
-    drawn = [version("torch")] if name.startswith(RANDOM) else []
+    path = files_of(name)
+    drawn = [version("torch"), version("transformers")] if name.startswith(RANDOM) else []
     whole = hashlib.sha256(f"{_VERSION} {drawn}".encode())
     for file in _files(path):
         with file.open("rb") as opened:

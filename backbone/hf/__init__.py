@@ -1,0 +1,1 @@
+"""Causal language models of transformers as backbones: `backbone=hf:FOLDER_OR_ID`."""

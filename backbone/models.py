@@ -1,0 +1,119 @@
+"""Backbones by their names, and which engines read them.
+
+Everything here takes and gives `backbone.protocol.LanguageModel`; what kind of model it is, is
+decided in this module alone. The loaders of transformers are imported where they are needed.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backbone.engine.branches import BranchEngine as HyenaBranches
+from backbone.engine.prefix import PrefixEngine
+from backbone.engine.streaming import OnlineModel as HyenaOnline
+from backbone.hf.contexts import TransformersBranches, TransformersContexts
+from backbone.hf.model import TransformersModel
+from backbone.hf.online import TransformersOnline
+from backbone.hf.place import PREFIX
+from backbone.hyena import zoo
+from backbone.hyena.model import HyenaDNA
+from backbone.places import RANDOM
+from backbone.protocol import BranchEngine, ContextEngine, LanguageModel, OnlineModel
+
+
+def load(name_or_path: str, device: str = "cpu") -> LanguageModel:
+    """Load a checkpoint, frozen and in evaluation mode.
+
+    Args:
+        name_or_path: A HyenaDNA (see `backbone.hyena.zoo.load`), or `hf:FOLDER`, `hf:OWNER/NAME` or
+            `hf:OWNER/NAME@REVISION` for a causal model of transformers (`backbone.hf`); with
+            `random:` in front, a model of the same shape with random weights (seed 0).
+        device: Where the model goes.
+
+    Raises:
+        InputError: If there is no such checkpoint, or it cannot be a backbone.
+    """
+    plain = name_or_path.removeprefix(RANDOM)
+    if not plain.startswith(PREFIX):
+        return zoo.load(name_or_path, device)
+    from backbone.hf import checkpoint
+
+    model = checkpoint.load(plain.removeprefix(PREFIX), plain != name_or_path)
+    return model.to(torch.device(device)).requires_grad_(False).eval()
+
+
+def context_engine(model: LanguageModel) -> ContextEngine:
+    """Return what encodes contexts of a model, whose frozen weights must not change afterwards."""
+    if isinstance(model, TransformersModel):
+        return TransformersContexts(model)
+    return PrefixEngine(_hyena(model))
+
+
+def can_branch(model: LanguageModel) -> bool:
+    """Return whether `branch_engine` encodes what edited sequences share once."""
+    return isinstance(model, HyenaDNA) and HyenaBranches.supports(model)
+
+
+def branch_engine(
+    engine: ContextEngine, vectors: Tensor | None = None, additions: Tensor | None = None
+) -> BranchEngine:
+    """Return what encodes sequences that branch off others.
+
+    Args:
+        engine: Of the model.
+        vectors: (E, D), inputs that sequences may hold besides tokens; None for none.
+        additions: (n_layer - 1, E, D), added to the input of every layer but the first where a
+            vector stands.
+    """
+    if isinstance(engine, TransformersContexts):
+        return TransformersBranches(engine, vectors, additions)
+    assert isinstance(engine, PrefixEngine)
+    return HyenaBranches(engine, vectors, additions)
+
+
+def online(model: LanguageModel, prompt: Tensor, room: int, context: Any = None) -> OnlineModel:
+    """Return a model after a prompt, to be read token by token.
+
+    Args:
+        model: The backbone.
+        prompt: (B, P) token ids, which may be empty (P = 0).
+        room: How many tokens may follow.
+        context: What stands before the prompt, shared by all rows; None for nothing.
+
+    Raises:
+        InputError: If context, prompt and room exceed the model's max_seq_len.
+    """
+    if isinstance(model, TransformersModel):
+        return TransformersOnline(model, prompt, room, context)
+    return HyenaOnline(_hyena(model), prompt, room, context)
+
+
+def weights_sha256(model: LanguageModel) -> str:
+    """Return a digest of shape and weights."""
+    if isinstance(model, TransformersModel):
+        from backbone.hf import checkpoint
+
+        return checkpoint.weights_sha256(model)
+    return zoo.weights_sha256(_hyena(model))
+
+
+def backbone_details(model: LanguageModel) -> dict[str, Any]:
+    """Return what a report says of a backbone: its revision on the Hub, how it was read.
+
+    Of models of transformers also architecture, parameters and license.
+    """
+    if isinstance(model, TransformersModel):
+        from backbone.hf import checkpoint
+
+        return checkpoint.details(model)
+    origin = zoo.provenance(_hyena(model))
+    if origin is None:
+        return {}
+    found = {"backbone_revision": origin.revision, "backbone_notes": list(origin.notes)}
+    return {name: value for name, value in found.items() if value}
+
+
+def _hyena(model: LanguageModel) -> HyenaDNA:
+    assert isinstance(model, HyenaDNA)
+    return model
