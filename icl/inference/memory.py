@@ -8,8 +8,11 @@ prediction in place of the uniform distribution. No demonstration stands before 
 number is not limited by the backbone's context.
 
 The weight of a state s for a state q is w = exp((cos(q, s) - 1) / bandwidth), both centred and
-scaled to the same spread in every dimension; with c_b the sum of the weights of the states before
-base b, P(b | q) = (c_b + prior P_backbone(b | q)) / (sum of c + prior).
+scaled to the same spread in every dimension. Few states are much like the query's, and many are a
+little like it, so predictions of several bandwidths are interpolated as the orders of a Markov
+chain are: with c_b the sum of the weights of the states before base b,
+P(b | q) = (c_b + prior P_wider(b | q)) / (sum of c + prior), where P_wider has twice the bandwidth,
+and is the backbone's own prediction for the widest.
 """
 
 from __future__ import annotations
@@ -38,20 +41,33 @@ LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
+class Interpolation:
+    """How the predictions of several bandwidths are put together.
+
+    Attributes:
+        bandwidth: The narrowest.
+        levels: How many there are; each is twice the one before.
+        prior: Weight of a wider one's prediction, and of the backbone's own, in states.
+    """
+
+    bandwidth: float
+    levels: int
+    prior: float
+
+
+@dataclass(frozen=True)
 class StateMemory:
     """States of one class's demonstrations, in the order of the base after each.
 
     Attributes:
         states: (M, D), of length 1.
         counts: How many states stand before A, C, G and T; they sum to M.
-        bandwidth: Of the weights.
-        prior: Weight of the backbone's own prediction.
+        interpolation: Of bandwidths.
     """
 
     states: Tensor
     counts: tuple[int, ...]
-    bandwidth: float
-    prior: float
+    interpolation: Interpolation
 
     def log_probabilities(self, states: Tensor, backbone: Tensor) -> Tensor:
         """Return log P(base | state) over A, C, G and T, (L, 4).
@@ -61,14 +77,26 @@ class StateMemory:
             backbone: (L, 4) the backbone's own probabilities.
         """
         step = max(1, AT_ONCE // max(1, len(self.states)))
-        found = torch.cat([self._weights(some) for some in states.split(step)])
-        total = found.sum(dim=1, keepdim=True) + self.prior
-        return ((found + self.prior * backbone) / total).log()
+        levels = torch.cat([self._weights(some) for some in states.split(step)], dim=1)
+        prior, found = self.interpolation.prior, backbone
+        for level in levels:
+            found = (level + prior * found) / (level.sum(dim=1, keepdim=True) + prior)
+        return found.log()
 
     def _weights(self, states: Tensor) -> Tensor:
-        """Return the summed weights of the states before each base, (L, 4)."""
-        weights = (((states @ self.states.t()) - 1) / self.bandwidth).exp()
-        return torch.stack([part.sum(dim=1) for part in weights.split(self.counts, 1)], dim=1)
+        """Return the summed weights of the states before each base, (levels, L, 4), widest first.
+
+        Half the bandwidth squares a weight.
+        """
+        levels = self.interpolation.levels
+        widest = self.interpolation.bandwidth * 2 ** (levels - 1)
+        weights = ((states @ self.states.t() - 1) / widest).exp()
+        found = []
+        for level in range(levels):
+            weights = weights.square() if level else weights
+            parts = weights.split(self.counts, 1)
+            found.append(torch.stack([part.sum(dim=1) for part in parts], dim=1))
+        return torch.stack(found)
 
 
 @dataclass(frozen=True)
@@ -95,12 +123,10 @@ class MemoryReader(ChannelReader):
     """Scores queries by the memories of the classes; scale and offsets are those of the channel.
 
     Attributes:
-        bandwidth: Of the weights.
-        prior: Weight of the backbone's own prediction.
+        interpolation: Of bandwidths.
     """
 
-    bandwidth: float = field(kw_only=True)
-    prior: float = field(kw_only=True)
+    interpolation: Interpolation = field(kw_only=True)
     _memories: Memories | None = field(default=None, init=False)
 
     @property
@@ -135,7 +161,7 @@ class MemoryReader(ChannelReader):
             order = bases.argsort(stable=True)
             scaled = F.normalize((states[order] - centre) / spread, dim=-1)
             counts = tuple(bases.bincount(minlength=len(LETTERS)).tolist())
-            memories.append(StateMemory(scaled, counts, self.bandwidth, self.prior))
+            memories.append(StateMemory(scaled, counts, self.interpolation))
         return Memories(tuple(memories), centre, spread)
 
     def log_probabilities(self, hidden: Tensor) -> Tensor:

@@ -36,16 +36,19 @@ class FewShotConfig(ZeroShotConfig, DemonstrationConfig, ReadoutConfig):
         choices=("direct", "channel", "memory"),
     )
     bandwidth: float = option(
-        0.2, "readout=memory: how unlike states may be that still count", above=0
+        0.1, "readout=memory: how unlike states may be that still count, at the narrowest", above=0
+    )
+    levels: int = option(
+        3, "readout=memory: bandwidths that are interpolated, each twice the one before", least=1
     )
     prior: float = option(
-        5.0, "readout=memory: weight of the backbone's own prediction, in states", above=0
+        10.0, "readout=memory: weight of the prediction of a wider bandwidth, in states", above=0
     )
 
     @property
     def unused(self) -> tuple[str, ...]:
         """The options of the memory, for the other readouts."""
-        return () if self.readout == "memory" else ("bandwidth", "prior")
+        return () if self.readout == "memory" else ("bandwidth", "levels", "prior")
 
 
 @method("few_shot", config=FewShotConfig, budget="shots", default_budget=4, version=2)
@@ -104,7 +107,7 @@ class FewShot(ZeroShot):
         if not self.reads_channel:
             return super()._reader(words)
         from icl.inference.channel import ChannelReader, ChannelScorer
-        from icl.inference.memory import MemoryReader
+        from icl.inference.memory import Interpolation, MemoryReader
         from prompts.channel_prompt import ChannelPrompt
 
         model, classes = self.context.load_backbone(), len(self.context.labels)
@@ -118,8 +121,9 @@ class FewShot(ZeroShot):
             self.demonstrations,
             self.context,
             normalisation,
-            bandwidth=self.config.bandwidth,
-            prior=self.config.prior,
+            interpolation=Interpolation(
+                self.config.bandwidth, self.config.levels, self.config.prior
+            ),
         )
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:

@@ -14,14 +14,15 @@ from backbone.sequence.dna import reverse_complement
 from backbone.tokens import encode_dna
 from icl.inference.channel import ChannelScorer
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
-from icl.inference.memory import MemoryReader, StateMemory
+from icl.inference.memory import Interpolation, MemoryReader, StateMemory
 from icl.method import Context
 from prompts.channel_prompt import ChannelPrompt
 from prompts.template import ClassTemplate
 from prompts.verbalizer import verbalizer
 from tasks.task import Example
 
-BANDWIDTH, PRIOR = 0.3, 2.0
+BANDWIDTHS, PRIOR = (0.6, 0.3), 2.0
+INTERPOLATION = Interpolation(0.3, 2, PRIOR)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def draw(count: int, seed: int, letters: str = "ACGTN", classes: int = 2) -> lis
     ]
 
 
-def reader(model, shown, classes=2, batch=8, **options) -> MemoryReader:
+def reader(model, shown, classes=2, batch=8) -> MemoryReader:
     """A reader of these demonstrations, all of them."""
     context = Context(
         tuple("abc"[:classes]), 0, lambda: model, shots=len(shown) // classes, batch_size=batch
@@ -47,8 +48,8 @@ def reader(model, shown, classes=2, batch=8, **options) -> MemoryReader:
     rows = DemonstrationSet(DemonstrationConfig(), context, lambda: 10_000, ClassTemplate)
     rows.draw(shown, verbalizer(classes, None), longest=40)
     nothing = ChannelPrompt(model, classes, 0).double().requires_grad_(False)
-    chosen = {"bandwidth": BANDWIDTH, "prior": PRIOR, **options}
-    return MemoryReader(ChannelScorer(model), nothing, rows, context, **chosen)
+    scorer = ChannelScorer(model)
+    return MemoryReader(scorer, nothing, rows, context, interpolation=INTERPOLATION)
 
 
 @torch.no_grad()
@@ -85,12 +86,15 @@ def by_hand(model: HyenaDNA, shown: list[Example], query: str, classes: int) -> 
         for state, prediction, base in zip(states, predictions, query[1:], strict=False):
             if base == "N":
                 continue
-            weights = {letter: 0.0 for letter in "ACGT"}
-            for other, letter in pairs:
-                cosine = float(unit(state) @ unit(other))
-                weights[letter] += math.exp((cosine - 1) / BANDWIDTH)
-            own = float(prediction["ACGT".index(base)])
-            total += math.log((weights[base] + PRIOR * own) / (sum(weights.values()) + PRIOR))
+            likely = float(prediction["ACGT".index(base)])
+            for bandwidth in BANDWIDTHS:
+                weights = {letter: 0.0 for letter in "ACGT"}
+                for other, letter in pairs:
+                    cosine = float(unit(state) @ unit(other))
+                    weights[letter] += math.exp((cosine - 1) / bandwidth)
+                whole = sum(weights.values()) + PRIOR
+                likely = (weights[base] + PRIOR * likely) / whole
+            total += math.log(likely)
             bases += 1
         found.append(total / max(1, bases) ** 0.5)
     return found
@@ -126,7 +130,7 @@ def test_scores_depend_on_neither_batches_nor_order(model, batch):
 
 def test_probabilities_of_a_small_memory_by_hand():
     states = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
-    memory = StateMemory(states, (1, 0, 2, 0), bandwidth=0.5, prior=2.0)
+    memory = StateMemory(states, (1, 0, 2, 0), Interpolation(0.5, 1, 2.0))
     own = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
     found = memory.log_probabilities(states[:1], own).exp()[0].tolist()
     # Cosines 1, 0 and -1, so weights 1, exp(-2) and exp(-4); A stands behind the first state.
