@@ -1,10 +1,21 @@
-"""Fixtures shared by all tests: where the real data lie, if they are there."""
+"""Fixtures shared by all tests: where the real data lie, if they are there; and which are slow.
+
+A test is marked `slow` if it stands in tests/slow.txt, which `pytest --write-slow [PATHS]` writes:
+every test function whose calls take more than LIMIT seconds of CPU together, with those of its
+children. `make test-fast` leaves them out.
+"""
 
 import os
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait take no CPU
+LIMIT = 0.4
+SLOW = Path(__file__).with_name("slow.txt")
+SPENT = pytest.StashKey[dict[str, float]]()
 SHARED = Path(os.environ.get("ICL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
@@ -24,6 +35,14 @@ def drawn_alike():
     import torch
 
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """A test starts with one thread, whatever the commands of earlier tests have set."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +70,56 @@ def cases() -> Path:
     if not folder.is_dir():
         pytest.skip("the everyday files (shared/cases beside the checkout) are not here")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-slow", action="store_true", help="measure and write tests/slow.txt for these tests"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SPENT] = defaultdict(float)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = read_slow()
+    for item in items:
+        if function_of(item) in slow:
+            item.add_marker(pytest.mark.slow)
+
+
+def read_slow() -> dict[str, float]:
+    """The slow test functions, with the seconds of CPU that they took when they were measured."""
+    lines = SLOW.read_text().splitlines() if SLOW.is_file() else []
+    return {name: float(seconds) for seconds, name in map(str.split, lines)}
+
+
+def function_of(item: pytest.Item) -> str:
+    """The test function of an item, without its parameters."""
+    return item.nodeid.partition("[")[0]
+
+
+def cpu_seconds() -> float:
+    """Seconds of CPU of this process, and of its children that ended."""
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    before = cpu_seconds()
+    try:
+        return (yield)
+    finally:
+        item.config.stash[SPENT][function_of(item)] += cpu_seconds() - before
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the slow tests of the files that ran; those of other files stay as they are."""
+    if not session.config.getoption("--write-slow"):
+        return
+    spent = session.config.stash[SPENT]
+    measured = {name.partition("::")[0] for name in spent}
+    found = {n: s for n, s in read_slow().items() if n.partition("::")[0] not in measured}
+    found |= {name: seconds for name, seconds in spent.items() if seconds > LIMIT}
+    SLOW.write_text("".join(f"{seconds:6.1f} {name}\n" for name, seconds in sorted(found.items())))
