@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from backbone.common.command import exit_code
+from backbone.common.command import entry_point, exit_code
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.streams import stream
@@ -202,9 +202,9 @@ def run(options: Options) -> Iterator[str]:
         yield from (text[i : i + LINE] for i in range(0, len(text), LINE))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; without arguments, print the help."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or {"-h", "--help"} & set(arguments):
         return exit_code(lambda: [help_text(Options, "python -m backbone.generate")])
     return exit_code(lambda: run(read_options(Options, arguments)))

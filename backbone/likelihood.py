@@ -26,7 +26,7 @@ import numpy as np
 import rich.progress
 from rich.console import Console
 
-from backbone.common.command import exit_code
+from backbone.common.command import entry_point, exit_code, written
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.memory import keep_freed_memory
@@ -272,7 +272,7 @@ class Journal:
             self.track.unlink(missing_ok=True)
 
 
-def run(options: Options) -> Iterator[str]:
+def run(options: Options) -> Iterator[object]:
     """Score all intervals, write the files, and yield a line about them.
 
     Raises:
@@ -318,7 +318,10 @@ def run(options: Options) -> Iterator[str]:
             journal.track.replace(track)
     journal.close()
     whole = sum(totals.values(), Sums())
-    yield f"{len(intervals)} rows, {_bits(whole)} bits a base: {out}"
+    yield from written(
+        f"{len(intervals)} rows, {_bits(whole)} bits a base: {out}",
+        *([out] if track is None else [out, track]),
+    )
 
 
 def _score(scan: Scan, journal: Journal, at_once: int) -> None:
@@ -381,9 +384,9 @@ def _bits(sums: Sums) -> str:
     return f"{-(sums.forward + sums.reverse) / count / math.log(2):.6f}" if count else ""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code; without arguments, print the help."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or {"-h", "--help"} & set(arguments):
         return exit_code(lambda: [help_text(Options, "python -m backbone.likelihood")])
     return exit_code(lambda: run(read_options(Options, arguments)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
-from backbone.common.command import exit_code, fail
+from backbone.common.command import emit_files, entry_point, exit_code, fail
 from backbone.common.errors import InputError, NonFiniteLossError
 from backbone.common.memory import keep_freed_memory
 from backbone.common.options import Sources, help_text, read_options
@@ -213,7 +213,7 @@ def command(
         return exit_code(lambda: [help_text(options, name) + more_help])
     is_first = os.environ.get("RANK", "0") == "0"  # of several processes that a launcher started
 
-    def work() -> list[str]:
+    def work() -> None:
         try:
             with View(Console(quiet=not is_first)) as view:
                 model = job(read_options(options, arguments), view.show)
@@ -221,7 +221,8 @@ def command(
             if is_first:
                 raise
             raise SystemExit(2) from None  # the first process says it
-        return [f"model: {model}"] if is_first else []
+        if is_first:
+            emit_files(f"model: {model}", model)
 
     try:
         return exit_code(work)
@@ -231,9 +232,9 @@ def command(
         return 1
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line, and return its exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     more = f"\n\n{recipes.help_lines()}\n{EXAMPLES}"
     try:
         expanded = recipes.expand(arguments)

@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from experiments.common.cells import (
@@ -139,7 +140,8 @@ def benchmark(options: Options, words: MethodOptions) -> list[Path]:
     return save(draw(table, options.backbone), table, "benchmark", options.out_folder)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     forms = ("method.NAME=VALUE", "method.METHOD.NAME=VALUE")
     name = "python -m experiments.benchmark"

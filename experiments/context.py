@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
@@ -250,7 +251,8 @@ def draw(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     name = "python -m experiments.context"
     return run_command(name, Options, lambda options: [measure(options)], arguments)

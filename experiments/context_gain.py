@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.memory import keep_freed_memory
 from backbone.common.options import Sources, option
@@ -120,7 +121,8 @@ def write_context_gain(options: Options) -> list[object]:
     return [shown.to_string(index=False, float_format="%.4f"), *paths]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     name = "python -m experiments.context_gain"
     return run_command(name, Options, write_context_gain, arguments)

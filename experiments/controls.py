@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from experiments.common.cells import (
@@ -202,7 +203,8 @@ def run_controls(options: Options, words: MethodOptions) -> list[Path]:
     return write_tables(options.out_folder, contents)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     forms = ("method.NAME=VALUE", "method.METHOD.NAME=VALUE")
     return run_with_methods(COMMAND, Options, run_controls, arguments, forms=forms)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import option
@@ -160,7 +161,8 @@ def _of_task(frame: pd.DataFrame, task: str | None) -> pd.DataFrame:
     return frame[frame["task"] == task]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_command(
         "python -m experiments.curve", Options, curves, arguments, without_arguments="work"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from backbone.common.command import emit_files, entry_point
 from backbone.common.errors import InputError
 from experiments.common.cells import Cell, run_cells
 from experiments.common.command import exit_code
@@ -31,7 +32,7 @@ PROMPT_TOKENS = (0, 4, 16, 64)
 HELP = (
     "python -m experiments.demo\n\n"
     f"Soft prompts of {len(PROMPT_TOKENS)} lengths and {len(BASELINES)} baselines on {TASK}, "
-    f"offline, with a picture in {OUT}; it has no options."
+    f"offline, with a picture in {OUT}; it has no options but --json."
 )
 EPOCHS = 10
 """Half of what a real task needs: the motif is found within five."""
@@ -78,12 +79,12 @@ def demonstrate(out: Path) -> None:
     frame = load_results(out)
     print(f"\nDone in {time.monotonic() - start:.0f} seconds.")
     print(sentence(aggregate(frame), frame["best_accuracy"].iloc[0]))
-    print(f"Picture: {picture}\nTable:   {table}")
+    emit_files(f"Picture: {picture}\nTable:   {table}", picture, table)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(words: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
-    words = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(words):
         return exit_code(lambda: [HELP])
     return exit_code(lambda: _demonstrate_alone(words))

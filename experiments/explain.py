@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from experiments.common.command import run_command
@@ -125,7 +126,8 @@ def _groups(rows: pd.DataFrame) -> dict[str, list[int]]:
     return {str(name): part["row"].tolist() for name, part in rows.groupby("label")}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_command("python -m experiments.explain", Options, draw, arguments)
 

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import MISSING
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
@@ -235,7 +236,8 @@ def _fasta(sources: Sequence[Source], labels: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_command("python -m experiments.generation", Options, judge_generation, arguments)
 

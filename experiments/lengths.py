@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.options import option, read_options
 from experiments.common.cells import (
@@ -115,7 +116,8 @@ def lengths(options: Options, words: MethodOptions) -> list[Path]:
     return save(figure, table, f"lengths_{options.task}", options.out_folder)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_with_methods("python -m experiments.lengths", Options, lengths, arguments)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import Sources, option
@@ -152,7 +153,8 @@ def write_overlap(options: Options) -> list[object]:
     return [table.to_string(index=False), out]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_command("python -m experiments.overlap", Options, write_overlap, arguments)
 

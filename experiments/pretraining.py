@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.files import atomic_write
 from backbone.common.memory import keep_freed_memory
@@ -217,7 +218,8 @@ COMMANDS: dict[str, tuple[type, Callable[..., list[Path]]]] = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_one_of("python -m experiments.pretraining", __doc__, COMMANDS, arguments)
 

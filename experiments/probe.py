@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from backbone.common.command import emit, entry_point
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import aligned, option
@@ -210,8 +211,9 @@ def probe_all(options: Options) -> None:
             )
             print(line_of(result), flush=True)
             results.append(result)
+    table = pd.DataFrame([result.row() for result in results])
+    emit({"probes": table.to_dict("records")})
     if options.out:
-        table = pd.DataFrame([result.row() for result in results])
         write_text(Path(options.out).expanduser(), table.to_csv(sep="\t", index=False))
 
 
@@ -230,9 +232,9 @@ def line_of(result: Result) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     command = "python -m experiments.probe"
     code = run_command(command, Options, probe_all, arguments, without_arguments="work")
     if wants_help(arguments):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import MISSING
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.memory import keep_freed_memory
 from backbone.common.options import option
@@ -125,9 +126,9 @@ def train_on_episodes(options: Options, show: Callable[[Status], None]) -> Path:
     return train(Trainer(options, source), show)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; see `backbone.pretrain.command`."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     name = "python -m experiments.probe_training"
     return command(Options, name, train_on_episodes, arguments)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
@@ -50,7 +51,8 @@ def report(options: Options) -> list[Path]:
     return [out]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_command(
         "python -m experiments.report", Options, report, arguments, without_arguments="work"

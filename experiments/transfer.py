@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from experiments.common.command import run_command
@@ -136,7 +137,8 @@ def _facts(learned: Sequence[Learned]) -> str:
     return f"{', '.join(methods)} · up to {most} test rows a task · chance 0.5"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_command("python -m experiments.transfer", Options, transfer, arguments)
 

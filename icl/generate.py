@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
 
-from backbone.common.command import exit_code
+from backbone.common.command import entry_point, exit_code
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import help_text, option, read_options
@@ -165,9 +165,9 @@ def run(options: Options) -> Iterator[str]:
         yield from (text[i : i + LINE] for i in range(0, len(text), LINE))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(words: Sequence[str]) -> int:
     """Run the command line and return its exit code; without arguments, print the help."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
     if not words or {"-h", "--help"} & set(words):
         return exit_code(lambda: [help_text(Options, "python -m icl.generate")])
     return exit_code(lambda: run(read_options(Options, load_plugins(words))))

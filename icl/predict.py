@@ -14,8 +14,10 @@ import numpy as np
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from backbone.common.command import emit, emit_files, entry_point
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
+from backbone.common.json_output import JSON, JSON_HELP
 from backbone.common.names import unknown
 from backbone.common.options import aligned, check_options, option, option_lines
 from backbone.sequence.bed import Interval, read_bed
@@ -288,7 +290,8 @@ def job(cfg: DictConfig) -> None:
     found = predict(method, sequences, strands=config.strands)
     out = Path(config.out).expanduser()
     write_text(out, answers.header() + answers.lines(intervals, sequences, found))
-    print(f"{len(intervals)} rows: {out}")
+    emit({"rows": len(intervals)})
+    emit_files(f"{len(intervals)} rows: {out}", out)
 
 
 def _scan(
@@ -337,7 +340,9 @@ def _scan(
         out,
         track.expanduser(),
     )
-    print(f"{count} windows: {out}; {shown} along the sequences: {track}")
+    emit({"windows": count})
+    line = f"{count} windows: {out}; {shown} along the sequences: {track}"
+    emit_files(line, out, track.expanduser())
 
 
 def help_text(words: Sequence[str]) -> str:
@@ -350,7 +355,7 @@ def help_text(words: Sequence[str]) -> str:
         "",
         "Options",
     ]
-    return "\n".join([*lines, *aligned(option_lines(PredictConfig))])
+    return "\n".join([*lines, *aligned(option_lines(PredictConfig) | {JSON: JSON_HELP})])
 
 
 COMMAND = Command(
@@ -364,7 +369,8 @@ COMMAND = Command(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@entry_point
+def main(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     return launch(COMMAND, argv)
 

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from omegaconf import DictConfig
 from rich.console import Console
 
-from backbone.common.errors import InputError
+from backbone.common.command import emit, entry_point, exit_code
+from backbone.common.errors import DoesNotFit, InputError
 from backbone.common.files import save_arrays, write_text
 from backbone.digests import weights_digest
 from icl.config import options
 from icl.config.help import help_text
-from icl.config.hydra_cli import Command, Group, launch
+from icl.config.hydra_cli import Command, Group, composed, launch
 from icl.config.options import RunConfig, check_kind
+from icl.config.product import is_product, product
 from icl.controls import (
     OTHER_TASK,
     controlled_backbone,
@@ -33,6 +35,7 @@ from icl.environment import git_commit, peak_memory_bytes, prepare_arithmetic, v
 from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from icl.progress import ALONE, Watch, shown
+from icl.reporting import comparison
 from icl.reporting.clean_rows import clean_outcome, exposure_details, relations
 from icl.reporting.report import (
     LEARNED,
@@ -49,8 +52,8 @@ from icl.reporting.report import (
     run_hash,
     write_report,
 )
-from icl.reporting.summary import print_summary
-from icl.rows import Rows, divided, rows_of
+from icl.reporting.summary import print_summary, terminal
+from icl.rows import Divisions, Rows, divided, rows_of
 from icl.truncation import cut_of
 from tasks.catalog import TASKS
 from tasks.kinds import kind_of
@@ -372,6 +375,49 @@ def job(cfg: DictConfig) -> None:
             print(f"already there: {done.folder} (force=true repeats it)")
     reports, folders = [done.report for done in finished], [done.folder for done in finished]
     print_summary(Path(config.out).expanduser(), reports, folders)
+    emit({"runs": comparison.as_records(list(zip(reports, folders, strict=True)))})
+
+
+def run_product(words: Sequence[str]) -> list[object]:
+    """Run every task with every method, show one table, and write it, for each task as well.
+
+    What a method cannot do, or what does not fit the backbone, is left out with a line on standard
+    error. Nothing runs before all options of all runs are checked.
+
+    Returns:
+        The tables' paths, and the runs for `--json`.
+
+    Raises:
+        InputError: If an option or the data cannot be used, or no run is left.
+    """
+    configs = [options.from_hydra(composed(COMMAND, line)) for line in product(words)]
+    finished: list[Finished] = []
+    read = Divisions()
+    for number, config in enumerate(configs, start=1):
+        task = build_task(config.task)
+        title = f"[{number}/{len(configs)}] {config.method.name} on {task.name}"
+        if task.kind not in options.entry(config).kinds:
+            _say(f"{title}: left out, the method does not do {kind_of(task).description}")
+            continue
+        _say(title)
+        try:
+            finished += run(config, read=read)
+        except DoesNotFit as reason:
+            _say(f"    left out: {reason}")
+    if not finished:
+        raise InputError("no run is left; the lines above say why each was left out")
+    runs = [(done.report, done.folder) for done in finished]
+    terminal().print(comparison.comparison_table(runs))
+    return [*_write_summaries(configs[0], runs), {"runs": comparison.as_records(runs)}]
+
+
+def _write_summaries(config: RunConfig, runs: Sequence[comparison.Run]) -> list[Path]:
+    """Write the table of these runs, and that of each task in its folder."""
+    out, table = Path(config.out).expanduser(), comparison.comparison(runs)
+    parts = {out: table} | {out / str(task): part for task, part in table.groupby("task")}
+    for folder, part in parts.items():
+        write_text(folder / comparison.SUMMARY, part.to_csv(index=False))
+    return [folder / comparison.SUMMARY for folder in parts]
 
 
 COMMAND = Command(
@@ -396,8 +442,11 @@ COMMAND = Command(
 )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@entry_point
+def main(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
+    if is_product(argv) and not {"-m", "--multirun", "--help", "-h"} & set(argv):
+        return exit_code(lambda: run_product(argv))
     return launch(COMMAND, argv)
 
 

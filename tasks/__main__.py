@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from backbone.common.command import exit_code, fail
+from backbone.common.command import entry_point, exit_code, fail
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import aligned, option, option_lines, read_options
@@ -21,7 +21,9 @@ python -m tasks check NAME [data=DIR]    its audit: leaks, shortcuts, and a verd
 
 A task's own options are given as task.OPTION=VALUE:
 python -m tasks show table task.train=mine.csv task.label=y
-python -m tasks check --help             options of the audit"""
+python -m tasks check --help             options of the audit
+
+--json prints the result as one JSON object on standard output."""
 
 
 @dataclass
@@ -81,9 +83,9 @@ def show(words: Sequence[str]) -> list[str]:
 COMMANDS: dict[str, Callable[[Sequence[str]], list[str]]] = {"list": show_list, "show": show}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(words: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or {"-h", "--help"} & {words[0]}:
         print(HELP)
         return 0

@@ -18,6 +18,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from backbone.common.errors import InputError
+from backbone.common.json_output import JSON, JSON_HELP
 from backbone.common.names import unknown
 
 T = TypeVar("T")
@@ -213,7 +214,8 @@ def as_text(value: Any) -> str:
 
 def help_text(options: type, command: str) -> str:
     """Return the help of a command: one line an option."""
-    return "\n".join([f"{command} key=value ...", "", *aligned(option_lines(options))])
+    lines = aligned(option_lines(options) | {JSON: JSON_HELP})
+    return "\n".join([f"{command} key=value ...", "", *lines])
 
 
 def option_lines(options: type, prefix: str = "") -> dict[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from backbone.common.command import exit_code
+from backbone.common.command import entry_point, exit_code
 from backbone.common.errors import InputError
 from backbone.common.options import Sources, help_text, read_options
 from backbone.pretraining.windows import divide
@@ -169,6 +169,7 @@ def _interpolate(counts: Sequence[np.ndarray]) -> list[np.ndarray]:
     return found
 
 
+@entry_point
 def main(arguments: Sequence[str]) -> int:
     """Print the held-out perplexity of a few orders, and return the exit code.
 

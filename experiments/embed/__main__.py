@@ -19,6 +19,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.files import save_arrays, write_text
 from backbone.common.names import unknown
@@ -187,7 +188,8 @@ def _rows(task: Task, pool: Pool) -> pd.DataFrame:
     return table
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     forms = ("task.NAME=VALUE",)
     return run_with_methods("python -m experiments.embed", Options, run, arguments, forms=forms)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from backbone.common.command import entry_point
 from experiments.common.cells import Key, run_cells, write_tables
 from experiments.common.command import MethodOptions, command_line, run_with_methods
 from experiments.pictures.shots import draw_means, draw_sets
@@ -64,7 +65,8 @@ def _pictures(options: Options, runs: pd.DataFrame, mean: pd.DataFrame) -> list[
     ]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     forms = ("method.NAME=VALUE", "method.METHOD.NAME=VALUE")
     return run_with_methods(COMMAND, Options, shots, arguments, forms=forms)

@@ -25,6 +25,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from backbone.common.command import entry_point
 from experiments.common.command import Work, run_one_of
 from experiments.speed.options import (
     ChannelOptions,
@@ -52,7 +53,8 @@ COMMANDS: dict[str, tuple[type, Work]] = {
 """Options and work of each subcommand."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
     return run_one_of(
         "python -m experiments.speed", __doc__, COMMANDS, arguments, without_arguments="work"

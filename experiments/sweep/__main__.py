@@ -11,6 +11,8 @@ not seen. The table is in the folder of runs, next to the workers' output.
 import sys
 from collections.abc import Sequence
 
+from backbone.common.command import entry_point
+from backbone.common.json_output import JSON, JSON_HELP
 from backbone.common.options import aligned, option_lines
 from experiments.common.command import exit_code
 from experiments.sweep.driver import sweep
@@ -25,12 +27,12 @@ RUN_OPTIONS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(words: Sequence[str]) -> int:
     """Run the command line and return its exit code: 0, or 2 after one line about a mistake."""
-    words = sys.argv[1:] if arguments is None else arguments
     if not words or {"-h", "--help"} & set(words):
         print(f"{COMMAND} key=value ...\n")
-        print("\n".join(aligned(option_lines(Options) | RUN_OPTIONS)))
+        print("\n".join(aligned(option_lines(Options) | RUN_OPTIONS | {JSON: JSON_HELP})))
         return 0
     return exit_code(lambda: sweep(read_request(words)))
 

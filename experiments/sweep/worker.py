@@ -27,6 +27,7 @@ import optuna
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig
 
+from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.options import aligned, option, option_lines
 from experiments.sweep.plan import Plan
@@ -216,6 +217,7 @@ COMMAND = Command(
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     return launch(COMMAND, arguments)

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from backbone.common.json_output import JSON, JSON_HELP
 from backbone.common.options import aligned, option_lines
 from icl.config.options import RunConfig
 from icl.controls import CONTROLS
@@ -15,7 +16,8 @@ WIDTH = 100
 EXAMPLES = (
     "python -m icl.run task=synthetic_easy method=soft_prompt k=16",
     "python -m icl.run task=enhancer_cohn method=few_shot k=4 seeds=5 controls=[all] data=FOLDER",
-    "python -m icl.run -m task=enhancer_cohn method=majority,gc_only,linear_probe",
+    'python -m icl.run "task=[enhancer_cohn,ocr_ensembl]" "method=[majority,linear_probe]"',
+    "python -m icl.run -m task=enhancer_cohn method=soft_prompt k=0,2,16",
     "python -m icl.run task=enhancer_cohn method=soft_prompt --cfg job   # show, do not run",
 )
 
@@ -23,7 +25,10 @@ COMMON = ("k", "shots", "seed", "seeds", "n_train", "controls", "backbone", "dat
 """Options of a run that the short help shows."""
 
 ALL = "--help=all"
-MORE = f"{ALL} shows every option of every task and method, and the controls."
+MORE = (
+    f"{ALL} shows every option of every task and method, and the controls; {JSON} prints "
+    f"{JSON_HELP}."
+)
 
 
 def help_text(words: Sequence[str] = ()) -> str:

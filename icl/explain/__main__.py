@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
 
-from backbone.common.command import exit_code
+from backbone.common.command import entry_point, exit_code
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.plugins import load_plugins
@@ -87,7 +87,7 @@ def rows_of(options: Options, report: Report) -> Rows:
     return rows_of_fasta(report, options.fasta, options.bed)
 
 
-def run(options: Options) -> Iterator[str]:
+def run(options: Options) -> Iterator[object]:
     """Explain, write the files, and yield lines about what was found.
 
     Raises:
@@ -101,7 +101,7 @@ def run(options: Options) -> Iterator[str]:
     prepare_arithmetic(options.threads, options.device)
     load = partial(load_method, device=options.device, batch_size=options.batch_size)
     method, report = load(Path(options.run).expanduser())
-    steps: list[Iterator[str]] = []
+    steps: list[Iterator[object]] = []
     if "bases" in options.parts:
         output, rows = output_of(report, options.class_), rows_of(options, report)
         method.check([Example(sequence, 0) for sequence in rows.sequences])
@@ -124,12 +124,12 @@ def run(options: Options) -> Iterator[str]:
 
 def _bases(
     options: Options, method: Method, report: Report, rows: Rows, output: int | None, out: Path
-) -> Iterator[str]:
+) -> Iterator[object]:
     explanation = explain_rows(method, report, rows, output, options.control, options.seed)
     yield from write_bases(explanation, options.kmer, out)
 
 
-def _vectors(options: Options, compared: "Sequence[LearnedPrompt]", out: Path) -> Iterator[str]:
+def _vectors(options: Options, compared: "Sequence[LearnedPrompt]", out: Path) -> Iterator[object]:
     from icl.explain.vectors import similarity_table, vector_table
 
     similar = similarity_table(
@@ -143,19 +143,19 @@ def _vectors(options: Options, compared: "Sequence[LearnedPrompt]", out: Path) -
             f"{group}: nearest nucleotides {letters}, mean cosine {rows['cosine'].mean():.2f}; "
             f"{best['place']} is worth most: loss {best['contribution']:+.4f} without it"
         )
-    yield str(write_table(out / VECTORS, table))
+    yield write_table(out / VECTORS, table)
     if options.others:
         for row in similar.itertuples():
             yield (
                 f"{row.run} and {row.other}: mean cosine {row.in_place:.3f} in place, "
                 f"{row.matched:.3f} matched ({row.matched_by_chance:.3f} by chance)"
             )
-        yield str(write_table(out / SIMILARITY, similar))
+        yield write_table(out / SIMILARITY, similar)
 
 
 def _dna(
     options: Options, learned: "LearnedPrompt", rows: Sequence[Example], out: Path
-) -> Iterator[str]:
+) -> Iterator[object]:
     from icl.explain.dna_prompt import Search, prompt_table
 
     search = Search(options.passes, options.starts, options.seed) if options.passes else None
@@ -165,12 +165,12 @@ def _dna(
             f"{row.prompt:<9} accuracy {row.accuracy:.3f} [{row.accuracy_low:.3f}, "
             f"{row.accuracy_high:.3f}], validation loss {row.validation_loss:.4f}  {row.letters}"
         )
-    yield str(write_table(out / PROMPTS, table))
+    yield write_table(out / PROMPTS, table)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(words: Sequence[str]) -> int:
     """Run the command line and return its exit code; without arguments, print the help."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
     if not words or {"-h", "--help"} & set(words):
         return exit_code(lambda: [help_text(Options, "python -m icl.explain")])
     return exit_code(lambda: run(read_options(Options, load_plugins(words))))

@@ -89,7 +89,7 @@ def summary_of(explanation: Explanation) -> dict[str, Any]:
     return summary
 
 
-def write_bases(explanation: Explanation, kmer: int, out: Path) -> Iterator[str]:
+def write_bases(explanation: Explanation, kmer: int, out: Path) -> Iterator[object]:
     """Write the files of an explanation and yield lines about what was found."""
     found, rows = explanation.found, explanation.rows
     written = [
@@ -113,7 +113,7 @@ def write_bases(explanation: Explanation, kmer: int, out: Path) -> Iterator[str]
         write_text(out / TRACK, bedgraph(rows, found))
         written.append(out / TRACK)
     write_text(out / SUMMARY, json_text(plain(summary)))
-    yield from map(str, [*written, out / SUMMARY])
+    yield from [*written, out / SUMMARY]
 
 
 def plain(value: Any) -> Any:

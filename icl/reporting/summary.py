@@ -90,9 +90,7 @@ def undefined_lines(reports: Sequence[Report]) -> list[str]:
 
 def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path]) -> None:
     """Print the table, the verdicts of the controls and the paths of the reports."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    console = terminal()
     others = baselines(out, reports)
     console.print(summary_table(reports, others))
     lines = [
@@ -105,6 +103,12 @@ def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path])
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+def terminal() -> Console:
+    """Return the terminal, or a console of a fixed width where output goes elsewhere."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def control_lines(found: Sequence[Verdict]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from backbone.common.command import exit_code
+from backbone.common.command import entry_point, exit_code, written
 from backbone.common.errors import InputError
 from backbone.common.files import atomic_write, write_text
 from backbone.common.names import unknown
@@ -215,7 +215,7 @@ def scorer_of(options: Options) -> Scorer:
     return Scorer(engine, of_run, options.after, most, described)
 
 
-def run(options: Options) -> Iterator[str]:
+def run(options: Options) -> Iterator[object]:
     """Score all alleles, write the files, and yield lines about them.
 
     Raises:
@@ -260,7 +260,10 @@ def run(options: Options) -> Iterator[str]:
         most = ", ".join(f"{n} {reason}" for reason, n in reasons.most_common(3)) or "there is none"
         raise InputError(f"no allele could be scored: {most}")
     left = f", {sum(reasons.values())} left out: {out / 'left_out.tsv'}" if reasons else ""
-    yield f"{count} alleles scored: {out / 'variants.tsv'}{left}"
+    yield from written(
+        f"{count} alleles scored: {out / 'variants.tsv'}{left}",
+        *(out / "variants.tsv", out / "left_out.tsv"),
+    )
     if options.label is not None:
         yield from judged(options, kept, scorer.names, out)
 
@@ -336,7 +339,7 @@ def keep(kept: Scored, alleles: Sequence[Allele], scores: np.ndarray) -> None:
     kept.alleles += alleles
 
 
-def judged(options: Options, kept: Scored, names: Sequence[str], out: Path) -> Iterator[str]:
+def judged(options: Options, kept: Scored, names: Sequence[str], out: Path) -> Iterator[object]:
     """Write metrics.tsv, and yield lines with what it says of all alleles."""
     labels = labels_of(kept.labels, options.positive, options.negative)
     chosen = np.flatnonzero(labels >= 0)
@@ -351,10 +354,11 @@ def judged(options: Options, kept: Scored, names: Sequence[str], out: Path) -> I
     )
     write_text(out / "metrics.tsv", table.to_csv(sep="\t", index=False, float_format="%.6g"))
     unlabelled = int((labels < 0).sum())
-    yield (
+    yield from written(
         f"{int(labels[chosen].sum())} positive and {int((labels == 0).sum())} negative alleles"
         + (f", {unlabelled} without a label" if unlabelled else "")
-        + f": {out / 'metrics.tsv'}"
+        + f": {out / 'metrics.tsv'}",
+        out / "metrics.tsv",
     )
     yield from lines(table[table["kind"] == "all"])
 
@@ -372,9 +376,9 @@ def lines(table: pd.DataFrame) -> Iterator[str]:
         yield "  ".join([f"  {row['score']:<{width}}", *areas])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(words: Sequence[str]) -> int:
     """Run the command line and return its exit code; without arguments, print the help."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or {"-h", "--help"} & {*words}:
         return exit_code(lambda: [help_text(Options, "python -m icl.variants")])
     return exit_code(lambda: run(read_options(Options, load_plugins(words))))

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from backbone.common.command import exit_code
+from backbone.common.command import emit, entry_point, exit_code
 from backbone.common.errors import InputError
 from backbone.common.files import json_text, write_text
 from backbone.common.options import help_text, option, read_options
@@ -115,7 +115,7 @@ def check(name: str, arguments: Sequence[str]) -> list[Path]:
     files = _write(Path(options.out).expanduser(), task, splits, found)
     _print(found, seconds)
     for file in files:
-        print(file)
+        emit(file)
     return files
 
 
@@ -181,9 +181,9 @@ def _cells(line: Line, before: Line | None) -> list[str]:
     return ["" if again else line.question, line.rows, line.answer, line.finding]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@entry_point
+def main(words: Sequence[str]) -> int:
     """Run the command line of `check`; return 0, or 2 after one line about a mistake."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or {"-h", "--help"} & set(words):
         print(help_text(Options, COMMAND))
         return 0

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from backbone.common.errors import InputError
+from backbone.common.json_output import JSON
 from backbone.common.options import read_options
 from backbone.pretraining import recipes
 from experiments.common.command import read_words
 from experiments.sweep.request import read_request
 from icl.config import options as run_options
 from icl.config.hydra_cli import Command, composed
+from icl.config.product import is_product, product
 from icl.methods.catalog import METHODS
 from icl.run import COMMAND as RUN
 from tasks.catalog import TASKS
@@ -74,7 +76,7 @@ def read(name: str, words: list[str]) -> None:
     """
     if name not in reference.commands():
         raise InputError(f"there is no command {name}")
-    words = [word for word in words if not word.startswith("plugins=")]
+    words = [word for word in words if word != JSON and not word.startswith("plugins=")]
     if "--help" in words:
         return
     if name == "icl.run":
@@ -98,6 +100,10 @@ def read(name: str, words: list[str]) -> None:
 
 
 def read_run(words: list[str]) -> None:
+    if is_product(words):
+        for line in product(words):
+            read_run(line)
+        return
     words = first_of_sweep(words)
     given = [word.partition("=")[0] for word in words if "=" in word]
     words += [f"{name}={value}" for name, value in {"task": "synthetic_easy",
