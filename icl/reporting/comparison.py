@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.table import Table
 
 from icl.reporting.report import REPORT, Report
 from tasks.kinds import TASK_KINDS
 from tasks.metrics.bootstrap import Estimate, mean_over_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUMMARY = "summary.csv"
 COLUMNS = (
@@ -23,11 +25,13 @@ Run = tuple[Report, Path]
 """A report and the folder of its run."""
 
 
-def comparison(runs: Sequence[Run]) -> pd.DataFrame:
+def comparison(runs: Sequence[Run]) -> "pd.DataFrame":
     """Return every metric of every task, method and control, with the columns COLUMNS.
 
     Intervals are those of `mean_over_runs`; clean figures are on the rows without a relative.
     """
+    import pandas as pd
+
     rows = []
     for one in _groups(runs):
         reports = [report for report, _ in one]
