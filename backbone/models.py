@@ -12,6 +12,7 @@ from torch import Tensor
 from backbone.engine.branches import BranchEngine as HyenaBranches
 from backbone.engine.prefix import PrefixEngine
 from backbone.engine.streaming import OnlineModel as HyenaOnline
+from backbone.hf.cached import CachedContexts
 from backbone.hf.contexts import TransformersBranches, TransformersContexts
 from backbone.hf.model import TransformersModel
 from backbone.hf.online import TransformersOnline
@@ -46,7 +47,7 @@ def load(name_or_path: str, device: str = "cpu") -> LanguageModel:
 def context_engine(model: LanguageModel) -> ContextEngine:
     """Return what encodes contexts of a model, whose frozen weights must not change afterwards."""
     if isinstance(model, TransformersModel):
-        return TransformersContexts(model)
+        return CachedContexts(model) if model.family.attends else TransformersContexts(model)
     return PrefixEngine(_hyena(model))
 
 
@@ -66,7 +67,7 @@ def branch_engine(
         additions: (n_layer - 1, E, D), added to the input of every layer but the first where a
             vector stands.
     """
-    if isinstance(engine, TransformersContexts):
+    if isinstance(engine.model, TransformersModel):
         return TransformersBranches(engine, vectors, additions)
     assert isinstance(engine, PrefixEngine)
     return HyenaBranches(engine, vectors, additions)

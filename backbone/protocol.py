@@ -212,11 +212,14 @@ class ContextEngine(Protocol):
     def offset_state(self, offsets: Tensor, room: int) -> ContextState:
         """Return an empty context that adds (n_layer, D) to what is behind it: `inner_offsets`."""
 
-    def kept_bytes(self, room: int) -> int | None:
+    def kept_bytes(self, length: int, room: int) -> int | None:
         """Return the bytes of a row's state to keep; None where a kept state saves nothing."""
 
-    def tensors(self, state: Any) -> tuple[Tensor, ...]:
-        """Return what a state is made of, rows first."""
+    def kept_positions(self, length: int) -> int:
+        """Return to how many positions a kept state is padded; 0 if its size needs no padding."""
+
+    def tensors(self, state: Any, positions: int) -> tuple[Tensor, ...]:
+        """Return what a state is made of, rows first, padded to so many positions."""
 
     def restored(self, tensors: Sequence[Tensor], length: int, room: int) -> ContextState:
         """Return the state that `tensors` were taken of."""

@@ -242,12 +242,16 @@ class PrefixEngine:
             found.append(self._likelihoods(own, ids[part], targets.rows(part)))
         return torch.cat(found)
 
-    def kept_bytes(self, room: int) -> int:
+    def kept_bytes(self, length: int, room: int) -> int:
         """Return the bytes of a row's state, with room for so many positions."""
         config = self.model.config
         return config.n_layer * config.d_model * (6 + room) * 4
 
-    def tensors(self, state: PrefixState) -> tuple[Tensor, ...]:
+    def kept_positions(self, length: int) -> int:
+        """Return 0: a state has the same size whatever the context's length."""
+        return 0
+
+    def tensors(self, state: PrefixState, positions: int) -> tuple[Tensor, ...]:
         """Return tail and spill of each layer, rows first."""
         return tuple(t for layer in state.layers for t in (layer.tail, layer.spill))
 

@@ -1,21 +1,25 @@
 """Contexts of models of transformers: what stands before a row is kept, and read with it.
 
 A context is the vectors that it consists of; continuing it runs the model over both. So values and
-gradients are those of the whole row by construction, for every architecture.
+gradients are those of the whole row by construction, for every architecture; those with attention
+have a cheaper form in `backbone.hf.cached`.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.hf.model import TransformersModel
-from backbone.protocol import Branches, Targets
+from backbone.protocol import Branches, ContextEngine, ContextState, Targets
 
 POSITIONS = 16_000
 """Positions that are read at a time on a CPU, which bounds the memory they take."""
+
+StateT = TypeVar("StateT", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class TransformersContexts:
         Raises:
             InputError: If context and room exceed the model's max_seq_len.
         """
-        self._check(state, inputs.shape[1], room)
+        check_room(self.model, state, inputs.shape[1], room)
         row, starts = self._joined(state, inputs, additions)
         ends = None
         if lengths is not None or (state is not None and state.ends is not None):
@@ -87,13 +91,13 @@ class TransformersContexts:
         Raises:
             InputError: If context and inputs exceed the model's max_seq_len or the context's room.
         """
-        self._check(state, inputs.shape[1], 0)
+        check_room(self.model, state, inputs.shape[1], 0)
         places = torch.arange(inputs.shape[1], device=inputs.device)
         found = []
-        for part, some, _ in self._parts(state, inputs, None):
-            row, starts = self._joined(part, some, additions)
-            hidden = self.model.encode(row.vectors, row.additions)
-            found.append(_at(hidden, starts[:, None] + places))
+        for part, some, _, added in parts_of(state, inputs, None, additions):
+            row, starts = self._joined(part, some, added)
+            hidden = self.model.read(row.vectors, row.additions)
+            found.append(picked(hidden, starts[:, None] + places))
         return torch.cat(found)
 
     def encode_last(
@@ -108,13 +112,13 @@ class TransformersContexts:
         Raises:
             InputError: If context and inputs exceed the model's max_seq_len or the context's room.
         """
-        self._check(state, inputs.shape[1], 0)
+        check_room(self.model, state, inputs.shape[1], 0)
         found = []
-        for part, some, ends in self._parts(state, inputs, lengths):
-            row, starts = self._joined(part, some, additions)
-            hidden = self.model.encode(row.vectors, row.additions)
+        for part, some, ends, added in parts_of(state, inputs, lengths, additions):
+            row, starts = self._joined(part, some, added)
+            hidden = self.model.read(row.vectors, row.additions)
             last = starts - 1 + (some.shape[1] if ends is None else ends)
-            found.append(_at(hidden, last[:, None])[:, 0])
+            found.append(picked(hidden, last[:, None])[:, 0])
         return torch.cat(found)
 
     def log_likelihood(
@@ -125,12 +129,7 @@ class TransformersContexts:
         Raises:
             InputError: If a context and the ids exceed the model's max_seq_len or its room.
         """
-        found = []
-        for state in states:
-            logits = self.model.letter_logits(self.encode(state, ids), targets.letters)
-            log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-            terms = log_p.gather(2, targets.index[..., None])[..., 0]
-            found.append((terms * targets.counted).sum(dim=1))
+        found = [likelihoods(self.model, self.encode(state, ids), targets) for state in states]
         return torch.stack(found, dim=1)
 
     def offset_state(self, offsets: Tensor, room: int) -> Context:
@@ -143,10 +142,14 @@ class TransformersContexts:
             f"backbone={self.model.name} has no long convolution whose state could have offsets"
         )
 
-    def kept_bytes(self, room: int) -> None:
+    def kept_bytes(self, length: int, room: int) -> None:
         """Return None: kept vectors would save nothing."""
 
-    def tensors(self, state: Context) -> tuple[Tensor, ...]:
+    def kept_positions(self, length: int) -> int:
+        """Return the positions to which rows are padded."""
+        return length
+
+    def tensors(self, state: Context, positions: int) -> tuple[Tensor, ...]:
         """Return the vectors, rows first."""
         return (state.vectors,)
 
@@ -179,27 +182,52 @@ class TransformersContexts:
         both = torch.stack([_behind(one, other, starts) for one, other in pairs])
         return Context(row, both, None, 0), starts
 
-    def _parts(
-        self, state: Context | None, inputs: Tensor, lengths: Tensor | None
-    ) -> Iterator[tuple[Context | None, Tensor, Tensor | None]]:
-        """Cut a batch into parts of a few rows; how many depends on shape and device alone."""
-        total = inputs.shape[1] + (0 if state is None else state.length)
-        size = max(1, POSITIONS // max(1, total))
-        if inputs.device.type != "cpu":
-            size = max(1, len(inputs))
-        for start in range(0, len(inputs), size):
-            part = slice(start, start + size)
-            own = state if state is None or state.count == 1 else state.rows(part)
-            yield own, inputs[part], None if lengths is None else lengths[part]
 
-    def _check(self, state: Context | None, length: int, room: int) -> None:
-        before, most = (state.length if state else 0), self.model.config.max_seq_len
-        if before + length + room > most:
-            raise InputError(
-                f"{before + length + room} tokens exceed this checkpoint's max_seq_len of {most}"
-            )
-        if state is not None and state.room < length + room:
-            raise InputError(f"{length + room} tokens exceed the context's room: {state.room}")
+def check_room(
+    model: TransformersModel, state: ContextState | None, length: int, room: int
+) -> None:
+    """Refuse positions that do not fit.
+
+    Raises:
+        InputError: If context, positions and room exceed max_seq_len, or the context's room.
+    """
+    before, most = (state.length if state else 0), model.config.max_seq_len
+    if before + length + room > most:
+        raise InputError(
+            f"{before + length + room} tokens exceed this checkpoint's max_seq_len of {most}"
+        )
+    if state is not None and state.room < length + room:
+        raise InputError(f"{length + room} tokens exceed the context's room: {state.room}")
+
+
+def parts_of(
+    state: StateT | None, inputs: Tensor, lengths: Tensor | None, additions: Tensor | None
+) -> Iterator[tuple[StateT | None, Tensor, Tensor | None, Tensor | None]]:
+    """Cut a batch into parts of a few rows; how many depends on shape and device alone.
+
+    Yields:
+        The contexts, inputs, lengths and additions (n_layer - 1, B or 1, L, D) of the rows.
+    """
+    if additions is not None and additions.ndim == 3:
+        additions = additions[:, None]
+    total = inputs.shape[1] + (0 if state is None else state.length)
+    size = max(1, POSITIONS // max(1, total))
+    if inputs.device.type != "cpu":
+        size = max(1, len(inputs))
+    for start in range(0, max(1, len(inputs)), size):
+        part = slice(start, start + size)
+        own = state if state is None or state.count == 1 else state.rows(part)
+        each = additions is not None and additions.shape[1] > 1
+        added = additions[:, part] if each and additions is not None else additions
+        yield own, inputs[part], None if lengths is None else lengths[part], added
+
+
+def likelihoods(model: TransformersModel, hidden: Tensor, targets: Targets) -> Tensor:
+    """Return the summed log-likelihoods (B,) of letters from final states (B, L, D)."""
+    logits = model.letter_logits(hidden, targets.letters)
+    log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    terms = log_p.gather(2, targets.index[..., None])[..., 0]
+    return (terms * targets.counted).sum(dim=1)
 
 
 def _behind(vectors: Tensor, following: Tensor, starts: Tensor) -> Tensor:
@@ -216,7 +244,7 @@ def _or_zeros(additions: Tensor | None, layers: int, count: int, like: Tensor) -
     return additions.expand(-1, count, -1, -1)
 
 
-def _at(hidden: Tensor, places: Tensor) -> Tensor:
+def picked(hidden: Tensor, places: Tensor) -> Tensor:
     """Return states (B, M, D) at places (B, M) of rows (B, L, D)."""
     return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[2]))
 
@@ -232,7 +260,7 @@ class WholeSequences:
         first: The first position of `hidden`.
     """
 
-    state: Context | None
+    state: Any
     ids: Tensor
     hidden: Tensor
     first: int
@@ -244,11 +272,12 @@ class TransformersBranches:
     @torch.no_grad()
     def __init__(
         self,
-        engine: TransformersContexts,
+        engine: ContextEngine,
         vectors: Tensor | None = None,
         additions: Tensor | None = None,
     ) -> None:
         """Use an engine; see `backbone.models.branch_engine`."""
+        assert isinstance(engine.model, TransformersModel)
         self.engine, self.model = engine, engine.model
         tokens, width = self.model.config.vocab_size, self.model.config.d_model
         extra = torch.zeros(0, width) if vectors is None else vectors
@@ -273,7 +302,7 @@ class TransformersBranches:
         ids, state = self._whole(base, branches), self._context(base, branches)
         hidden = self.engine.encode(state, self.words[ids], self._added(ids))
         places = torch.arange(branches.ids.shape[1], device=ids.device)
-        return _at(hidden, branches.starts[:, None] + places)
+        return picked(hidden, branches.starts[:, None] + places)
 
     @torch.no_grad()
     def encode_last(self, base: WholeSequences, branches: Branches) -> Tensor:
@@ -281,7 +310,7 @@ class TransformersBranches:
         return self.encode(base, branches)[:, -1]
 
     @torch.no_grad()
-    def extend(self, base: WholeSequences, branches: Branches, room: int) -> Context:
+    def extend(self, base: WholeSequences, branches: Branches, room: int) -> ContextState:
         """Return the states after branches, as contexts that `room` positions may follow."""
         ids, state = self._whole(base, branches), self._context(base, branches)
         ends = branches.starts + branches.ids.shape[1]
@@ -291,7 +320,7 @@ class TransformersBranches:
         return None if self.additions is None else self.additions[:, ids]
 
     @staticmethod
-    def _context(base: WholeSequences, branches: Branches) -> Context | None:
+    def _context(base: WholeSequences, branches: Branches) -> Any:
         state = base.state
         return state if state is None or state.count == 1 else state.rows(branches.rows)
 

@@ -115,18 +115,16 @@ class TransformersModel(LanguageModel):
                 raise InputError(f"backbone={self.name} has no token for {_named(absent)}")
         return self.plain.get_input_embeddings()(self._own[input_ids])
 
-    def encode(self, vectors: Tensor, additions: Tensor | None = None) -> Tensor:
+    def encode(self, vectors: Tensor) -> Tensor:
         """Return the final hidden states (B, L, D) of vectors (B, L, D).
-
-        Args:
-            vectors: Embedded tokens, or what stands in their place.
-            additions: (n_layer - 1, B or 1, L, D), added to the input of every block but the first.
 
         Raises:
             InputError: If L exceeds `max_seq_len`.
         """
-        with self.added(additions):
-            return self._read(vectors)
+        length, most = vectors.shape[1], self.config.max_seq_len
+        if length > most:
+            raise InputError(f"{length} tokens exceed this checkpoint's max_seq_len of {most}")
+        return self.read(vectors)
 
     def layer_states(self, vectors: Tensor) -> Iterator[Tensor]:
         """Yield states (B, L, D): the first block's input, each block's output, `encode`'s."""
@@ -139,27 +137,57 @@ class TransformersModel(LanguageModel):
 
         norm = getattr(self.plain.base_model, self.family.norm)
         with _before([*self.blocks, norm], keep):
-            final = self._read(vectors)
+            final = self.encode(vectors)
         yield from (*found, final)
 
-    def _read(self, vectors: Tensor) -> Tensor:
-        """Run the model, behind what stands before every row."""
-        length, most = vectors.shape[1], self.config.max_seq_len
-        if length > most:
-            raise InputError(f"{length} tokens exceed this checkpoint's max_seq_len of {most}")
+    def read(self, vectors: Tensor, additions: Tensor | None = None, cache: Any = None) -> Tensor:
+        """Return the final hidden states (B, L, D) of vectors, behind what starts every row.
+
+        Args:
+            vectors: (B, L, D), embedded tokens or what stands in their place.
+            additions: (n_layer - 1, B or 1, L, D), added to the input of every block but the first.
+            cache: An empty cache of the architecture, to be filled; None for none.
+        """
         start = self.start()
         row = torch.cat([start.expand(len(vectors), -1, -1).to(vectors), vectors], dim=1)
-        return self.plain.base_model(inputs_embeds=row, use_cache=False)[0][:, len(start) :]
+        with self._added(additions, len(start)):
+            return self._run(row, cache)[:, len(start) :]
+
+    def read_behind(
+        self,
+        vectors: Tensor,
+        additions: Tensor | None,
+        cache: Any,
+        known: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """Return the final hidden states (B, L, D) of vectors behind what a cache holds.
+
+        Args:
+            vectors: (B, L, D).
+            additions: As for `read`.
+            cache: Of the architecture; it is extended.
+            known: (B, P + L), 0 at positions of the cache that are gaps; None without any.
+            places: (B, L) positions of the vectors; None where there are no gaps.
+        """
+        with self._added(additions, 0):
+            return self._run(vectors, cache, attention_mask=known, position_ids=places)
+
+    def _run(self, row: Tensor, cache: Any, **more: Tensor | None) -> Tensor:
+        given = {name: value for name, value in more.items() if value is not None}
+        if cache is not None:
+            given[self.family.cache] = cache
+        base = self.plain.base_model
+        return base(inputs_embeds=row, use_cache=cache is not None, **given)[0]
 
     @property
     def blocks(self) -> list[nn.Module]:
         """The blocks in order."""
         return list(getattr(self.plain.base_model, self.family.layers))
 
-    def added(self, additions: Tensor | None) -> AbstractContextManager[None]:
-        """Add to the inputs of the blocks but the first, while the context manager is open."""
+    def _added(self, additions: Tensor | None, first: int) -> AbstractContextManager[None]:
+        """Add to the inputs of the blocks but the first, from a position on, while it is open."""
         later = [] if additions is None else self.blocks[1:]
-        first = len(self.vocabulary.start)
         place = {block: i for i, block in enumerate(later)}
 
         def add(block: nn.Module, hidden: Tensor) -> Tensor:

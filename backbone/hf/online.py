@@ -1,12 +1,12 @@
 """A model of transformers that reads one token at a time, with the cache of its architecture."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from backbone.common.errors import InputError
-from backbone.hf.contexts import Context, TransformersContexts
+from backbone.hf.cached import CachedContext
+from backbone.hf.contexts import Context, check_room
 from backbone.hf.model import TransformersModel
 
 
@@ -15,9 +15,13 @@ class TransformersOnline:
 
     @torch.no_grad()
     def __init__(
-        self, model: TransformersModel, prompt: Tensor, room: int, context: Context | None
+        self,
+        model: TransformersModel,
+        prompt: Tensor,
+        room: int,
+        context: Context | CachedContext | None,
     ) -> None:
-        """Read what stands before the prompt, and the prompt, in one pass.
+        """Read what stands before the prompt, and the prompt.
 
         Args:
             model: The backbone; its weights must not change in the meantime.
@@ -28,14 +32,21 @@ class TransformersOnline:
         Raises:
             InputError: If context, prompt and room exceed the model's max_seq_len.
         """
-        self.model, self.left = model, room
-        before = TransformersContexts(model).extend(context, prompt, room)
-        start = model.start().expand(len(prompt), -1, -1)
-        row = torch.cat([start, before.vectors.expand(len(prompt), -1, -1)], dim=1)
-        self._cache: Any = None
-        if row.shape[1]:
-            with model.added(before.additions):
-                self._read(row)
+        check_room(model, context, prompt.shape[1], room)
+        self.model, self.left, rows = model, room, len(prompt)
+        row, additions = model.embed(prompt), None
+        if isinstance(context, CachedContext):
+            self.cache = context.cache(rows)
+            if row.shape[1]:
+                model.read_behind(row, None, self.cache)
+            return
+        self.cache = DynamicCache(config=model.plain.config)
+        if context is not None:
+            row = torch.cat([context.vectors.expand(rows, -1, -1), row], dim=1)
+            if context.additions is not None:
+                additions = torch.nn.functional.pad(context.additions, (0, 0, 0, prompt.shape[1]))
+        if row.shape[1] + len(model.vocabulary.start):
+            model.read(row, additions, self.cache)
 
     @torch.no_grad()
     def step(self, ids: Tensor) -> Tensor:
@@ -47,14 +58,5 @@ class TransformersOnline:
         if self.left == 0:
             raise InputError("no room is left for another token; ask for more room at the start")
         self.left -= 1
-        return self.model.logits(self._read(self.model.embed(ids[:, None])))[:, -1]
-
-    def _read(self, vectors: Tensor) -> Tensor:
-        """Read vectors (B, L, D) behind the cache; return final hidden states (B, L, D)."""
-        recurrent = "mamba" in self.model.plain.config.model_type
-        name = "cache_params" if recurrent else "past_key_values"
-        output = self.model.plain.base_model(
-            inputs_embeds=vectors, use_cache=True, **{name: self._cache}
-        )
-        self._cache = getattr(output, name)
-        return output[0]
+        hidden = self.model.read_behind(self.model.embed(ids[:, None]), None, self.cache)
+        return self.model.logits(hidden)[:, -1]

@@ -318,27 +318,31 @@ class PromptQuerySet(QuerySet):
 
     def _bytes_per_row(self) -> int | None:
         scorer = self.reader.scorer
-        return scorer.engine.kept_bytes(scorer.room_after(self.reader.prompt))
+        length = int(self.queries.padded.max()) + self.reader.shared_length
+        return scorer.engine.kept_bytes(length, scorer.room_after(self.reader.prompt))
 
     def _encode_all(self, size: int) -> ContextState:
         reader = self.reader
         room, prefix = reader.scorer.room_after(reader.prompt), self._shared()
         texts = [ids.tobytes().decode("latin-1") for ids in self.queries.encoded]
         row_of = {text: row for row, text in enumerate(texts)}
-        encoded = itertools.count(1)
+        encoded, engine = itertools.count(1), reader.scorer.engine
+        length = int(self.queries.padded.max()) + (0 if prefix is None else prefix.length)
+        positions = engine.kept_positions(length)
 
         def encode(text: str) -> tuple[Tensor, ...]:
             reader.context.rows_done("encoding", next(encoded), len(row_of))
             batch = self.queries.batch(np.array([row_of[text]])).to(reader.context.device)
             with torch.no_grad(), number_format(reader.context):
                 state = reader.scorer.contexts(reader.prompt, batch, prefix)
-            return tuple(tensor[0] for tensor in reader.scorer.engine.tensors(state))
+            return tuple(tensor[0] for tensor in engine.tensors(state, positions))
 
         kind = f"context, room={room}, {reader.context.precision}"
+        if positions:
+            kind += f", {positions} positions"
         if prefix is not None:
             digest = sha256(reader.shared.cpu().numpy().tobytes()).hexdigest()
             kind += f", after {digest} with room={prefix.room}"
         most = reader.context.kept_bytes
         parts = cached_states(reader.scorer.model, kind, texts, encode, size, most)
-        length = int(self.queries.padded.max()) + (0 if prefix is None else prefix.length)
-        return reader.scorer.engine.restored(parts, length, room)
+        return engine.restored(parts, length, room)
