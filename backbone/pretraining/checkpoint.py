@@ -23,16 +23,23 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from backbone.common.errors import InputError
-from backbone.hyena.model import HyenaDNA
-from backbone.hyena.tokenizer import SequenceTokenizer
 
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "trainer.json"
 _HEAD = "lm_head.weight"
+_EMBEDDINGS = {
+    "hyena.backbone.embeddings.word_embeddings.weight",
+    "backbone.embeddings.weight",
+    "model.embed_tokens.weight",
+}
+"""What a tied head shares its weights with, by architecture."""
 
 
-def export(weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, to: Path) -> None:
+def export(
+    weights: dict[str, Tensor], shape: PreTrainedModel, tok: PreTrainedTokenizerBase, to: Path
+) -> None:
     """Write a model and its tokenizer in the layout of the Hugging Face Hub.
 
     An existing folder is replaced once the new one is complete.
@@ -77,8 +84,8 @@ def save(
     folder: Path,
     weights: dict[str, Tensor],
     moments: dict[str, Tensor],
-    shape: HyenaDNA,
-    tok: SequenceTokenizer,
+    shape: PreTrainedModel,
+    tok: PreTrainedTokenizerBase,
     state: dict[str, Any],
 ) -> Path:
     """Write a checkpoint to `folder/step-<step>`, and return that path.
@@ -119,7 +126,7 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         moments = load_file(checkpoint / OPTIMIZER)
         now = get_model_state_dict(model)
         if _HEAD in now and _HEAD not in weights:  # tied: saved once
-            weights[_HEAD] = weights["hyena.backbone.embeddings.word_embeddings.weight"]
+            weights[_HEAD] = weights[min(weights.keys() & _EMBEDDINGS)]
         if weights.keys() != now.keys():
             raise KeyError(min(weights.keys() ^ now.keys()))
         set_model_state_dict(model, weights, options=whole)
@@ -220,7 +227,7 @@ def _to_disk(path: Path) -> None:
 
 
 def _write_model(
-    weights: dict[str, Tensor], shape: HyenaDNA, tok: SequenceTokenizer, folder: Path
+    weights: dict[str, Tensor], shape: PreTrainedModel, tok: PreTrainedTokenizerBase, folder: Path
 ) -> None:
     shape.save_pretrained(folder, state_dict=dict(weights))  # which it empties
     tok.save_pretrained(folder)

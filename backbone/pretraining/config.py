@@ -29,6 +29,11 @@ class TrainerConfig:
 
     out: str = option(MISSING, "folder for checkpoints, metrics and the model (required)")
 
+    architecture: str = option(
+        "hyena",
+        "hyena; or an architecture of transformers, read by backbone=hf:OUT/model",
+        choices=("hyena", "llama", "mamba"),
+    )
     d_model: int = option(128, "model width", above=0)
     n_layer: int = option(2, "number of blocks", above=0)
     d_inner: int | None = option(None, "width of the MLP; by default 4 d_model", above=0)
@@ -40,9 +45,14 @@ class TrainerConfig:
     num_inner_mlps: int = option(2, "inner layers of the implicit filter's MLP")
     activation_freq: float = option(10.0, "initial frequency of the filter's sines")
     tie_word_embeddings: bool = option(True, "whether head and embedding share weights")
-    embed_dropout: float = option(0.1, "dropout after the embedding", least=0, below=1)
+    embed_dropout: float = option(
+        0.1, "dropout after the embedding, of architecture=hyena alone", least=0, below=1
+    )
     resid_dropout: float = option(
-        0.0, "dropout before additions to the residual stream", least=0, below=1
+        0.0,
+        "dropout before additions to the residual stream, of architecture=hyena alone",
+        least=0,
+        below=1,
     )
 
     tokens: int | None = option(None, "budget in tokens", above=0)
@@ -229,6 +239,8 @@ def check(config: TrainerConfig) -> None:
         InputError: If there is such an option; says what it may be.
     """
     check_options(config)
+    if config.architecture != "hyena":
+        _check_architecture(config)
     if config.tokens is None and config.minutes is None:
         raise InputError("give a budget: tokens= or minutes=")
     longest = config.last_length or config.max_seq_len
@@ -245,6 +257,20 @@ def check(config: TrainerConfig) -> None:
         )
 
 
+def _check_architecture(config: TrainerConfig) -> None:
+    """Refuse what only HyenaDNA has."""
+    own = f"architecture={config.architecture}"
+    if config.gradient_checkpointing != "none":
+        raise InputError(
+            f"{own}: gradient_checkpointing={config.gradient_checkpointing} is HyenaDNA's; drop it"
+        )
+    heads = max(1, config.d_model // 32)
+    if config.architecture == "llama" and config.d_model % (2 * heads):
+        raise InputError(
+            f"{own}: d_model={config.d_model} has {heads} heads, which must be of one even width"
+        )
+
+
 def check_pretraining(config: PretrainConfig) -> None:
     """Refuse options of pretraining that are out of range or contradict each other.
 
@@ -256,6 +282,10 @@ def check_pretraining(config: PretrainConfig) -> None:
         raise InputError(
             f"reverse_complement=true: alphabet={config.alphabet} has no complementary strand; "
             "drop it"
+        )
+    if config.architecture != "hyena" and (config.alphabet != "dna" or config.source == "related"):
+        raise InputError(
+            f"architecture={config.architecture} is trained on source=windows of alphabet=dna"
         )
     if config.source == "related" and config.alphabet != "dna":
         raise InputError(f"source=related needs alphabet=dna, not {config.alphabet}")

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
 
 from backbone.hyena.model import HyenaDNA, filter_parameters
 from backbone.pretraining.data import IGNORED
@@ -16,12 +17,14 @@ BETAS = (0.9, 0.999)
 """Decay rates of AdamW's moments (Nguyen et al. 2023, table A.1)."""
 
 
-def parameter_groups(model: HyenaDNA, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
     """Return AdamW's groups: matrices and convolutions decay, all other parameters do not.
 
-    Exempt are the implicit filters, norms, biases and embeddings (with the head tied to them).
+    Exempt are the implicit filters, decay rates of recurrent states, norms, biases and embeddings
+    (with the head tied to them).
     """
-    exempt = filter_parameters(model)
+    rates = {name for name, _ in model.named_parameters() if name.endswith("A_log")}
+    exempt = filter_parameters(model) | rates
     embedding = model.get_input_embeddings().weight
     groups: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
     for name, parameter in model.named_parameters():

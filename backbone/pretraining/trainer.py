@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from backbone.common.errors import InputError, NonFiniteLossError
 from backbone.common.schedule import learning_rate
-from backbone.hyena.model import HyenaDNA, random_model
+from backbone.hyena.model import HyenaDNA
 from backbone.pretraining import checkpoint
+from backbone.pretraining.architectures import new_model, tokenizer_of
 from backbone.pretraining.config import TrainerConfig, differences
 from backbone.pretraining.data import IGNORED, Batch, Source
 from backbone.pretraining.distributed import Processes
@@ -102,10 +103,12 @@ class Trainer:
     def _build(self) -> None:
         """Build the model and its optimizer, as part of the group of processes."""
         config = self.config
-        self.model = random_model(config.model_config(), config.seed)
+        self.model = new_model(config)
         nn.Module.to(self.model, self.device)
-        self.dropouts = divide_by_rows(self.model)
-        recompute(self.model, config.gradient_checkpointing)
+        self.dropouts = []
+        if isinstance(self.model, HyenaDNA):
+            self.dropouts = divide_by_rows(self.model)
+            recompute(self.model, config.gradient_checkpointing)
         optimizer = torch.optim.AdamW(
             parameter_groups(self.model, config.weight_decay),
             lr=config.lr,
@@ -240,7 +243,7 @@ class Trainer:
         }
         weights, moments = checkpoint.gather(self.wrapped, self.optimizer)
         if self.processes.is_first:
-            tokenizer = self.config.tokenizer()
+            tokenizer = tokenizer_of(self.config)
             checkpoint.save(self.folder, weights, moments, self.model, tokenizer, state)
             checkpoint.prune(self.folder, self.config.keep)
 
@@ -256,10 +259,15 @@ class Trainer:
         scored_at, perplexity = self._scored
         if scored_at != self.step:
             perplexity = self.evaluate(self.valid)
-            more = self.measure(self.model) if self.measure and self.processes.is_first else {}
+            watched = self.measure is not None and self.processes.is_first
+            more = self._measured() if watched else {}
             self.log(step=self.step, tokens=self.tokens, valid_perplexity=perplexity, **more)
             self._scored = self.step, perplexity
         return perplexity
+
+    def _measured(self) -> Mapping[str, float]:
+        assert self.measure is not None and isinstance(self.model, HyenaDNA)
+        return self.measure(self.model)
 
     def _at_milestones(self, before: int) -> None:
         """Evaluate and save where the last step crossed a multiple of the options' tokens."""
@@ -279,7 +287,7 @@ class Trainer:
             self.save()
         weights, _ = checkpoint.gather(self.wrapped, self.optimizer)
         if self.processes.is_first:
-            tokenizer = self.config.tokenizer()
+            tokenizer = tokenizer_of(self.config)
             checkpoint.export(weights, self.model, tokenizer, self.out / "model")
         if self.valid_all is not None:
             self.final_perplexity = self.evaluate(self.valid_all)

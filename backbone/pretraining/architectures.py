@@ -1,0 +1,61 @@
+"""Architectures that are pretrained: HyenaDNA, and causal models of transformers."""
+
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MambaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from backbone.hf.tokenizer import single_base_tokenizer
+from backbone.hyena.model import random_model
+from backbone.pretraining.config import TrainerConfig
+from backbone.tokens import SEP, TOKEN_ID, TOKENS
+
+HEAD_WIDTH = 32
+"""Width of an attention head; a narrower model has one."""
+
+STATE_SIZE = 16
+"""Numbers of a channel's recurrent state."""
+
+
+def new_model(config: TrainerConfig) -> PreTrainedModel:
+    """Return a model of a run's architecture and shape with seeded random weights."""
+    if config.architecture == "hyena":
+        return random_model(config.model_config(), config.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return AutoModelForCausalLM.from_config(configuration(config), dtype=torch.float32)
+
+
+def tokenizer_of(config: TrainerConfig) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that is saved with the model."""
+    if config.architecture == "hyena":
+        return config.tokenizer()
+    return single_base_tokenizer(config.max_seq_len)
+
+
+def configuration(config: TrainerConfig) -> PretrainedConfig:
+    """Return the configuration of an architecture of transformers."""
+    ids: dict[str, Any] = {
+        "vocab_size": len(TOKENS),
+        "bos_token_id": TOKEN_ID["[BOS]"],
+        "eos_token_id": SEP,
+        "pad_token_id": TOKEN_ID["[PAD]"],
+        "tie_word_embeddings": config.tie_word_embeddings,
+    }
+    shape: dict[str, Any] = {"hidden_size": config.d_model, "num_hidden_layers": config.n_layer}
+    if config.architecture == "mamba":
+        return MambaConfig(**ids, **shape, state_size=STATE_SIZE)
+    return LlamaConfig(
+        **ids,
+        **shape,
+        intermediate_size=config.d_inner or 4 * config.d_model,
+        num_attention_heads=max(1, config.d_model // HEAD_WIDTH),
+        max_position_embeddings=config.max_seq_len,
+    )
