@@ -209,6 +209,9 @@ class ContextEngine(Protocol):
     def log_likelihood(self, states: Sequence[Any], ids: Tensor, targets: Targets) -> Tensor:
         """Return summed log-likelihoods (B, C) of the same ids (B, L) behind each of C contexts."""
 
+    def layer_states(self, ids: Tensor) -> Iterator[Tensor]:
+        """Yield states (B, L, D) of every layer without a context, as the model's own."""
+
     def offset_state(self, offsets: Tensor, room: int) -> ContextState:
         """Return an empty context that adds (n_layer, D) to what is behind it: `inner_offsets`."""
 

@@ -187,6 +187,25 @@ class PrefixEngine:
             found.append(self.model.backbone.ln_f(hidden))
         return found[0] if len(found) == 1 else torch.cat(found)
 
+    def layer_states(self, ids: Tensor) -> Iterator[Tensor]:
+        """Yield states (B, L, D) of every layer; see `LanguageModel.layer_states`.
+
+        Args:
+            ids: (B, L) token ids.
+
+        Raises:
+            InputError: If they exceed the model's max_seq_len.
+        """
+        self.check(None, ids.shape[1], 0)
+        hidden, tokens = self._embedded(ids)
+        yield hidden
+        for i in range(len(self.blocks)):
+            layer = self.layer(i, hidden)
+            gated, _ = layer.mix(hidden, None, None, 0, tokens if i == 0 else None)
+            hidden = layer.leave(hidden, gated)
+            yield hidden
+        yield self.model.backbone.ln_f(hidden)
+
     def encode_last(
         self,
         state: PrefixState | None,

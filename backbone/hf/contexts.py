@@ -121,6 +121,10 @@ class TransformersContexts:
             found.append(picked(hidden, last[:, None])[:, 0])
         return torch.cat(found)
 
+    def layer_states(self, ids: Tensor) -> Iterator[Tensor]:
+        """Yield states (B, L, D) of every layer; see `LanguageModel.layer_states`."""
+        return self.model.layer_states(self.model.embed(ids))
+
     def log_likelihood(
         self, states: Sequence[Context | None], ids: Tensor, targets: Targets
     ) -> Tensor:

@@ -17,6 +17,7 @@ import numpy as np
 from backbone.common.errors import InputError
 from backbone.common.files import atomic_write
 from backbone.common.names import unknown
+from backbone.models import context_engine
 from backbone.protocol import LanguageModel
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import reverse_complement
@@ -93,16 +94,16 @@ def embed_unlabelled(
     lengths = [at.end - at.start if pool == "none" else 1 for at in intervals]
     path = out / f"embeddings.{file_format}"
     writers: dict[str, Any] = {"safetensors": safetensors_writer, "parquet": parquet_writer}
-    how = (wanted, strands, device, precision)
+    engine, how = context_engine(model), (wanted, strands, device, precision)
     writer: Writer
     with writers[file_format](path, wanted, lengths, model.config.d_model) as writer:
         for row, at in enumerate(intervals):
             if pool == "mean":
-                mean = mean_states(model, genome.cut(at), *how)
+                mean = mean_states(engine, genome.cut(at), *how)
                 writer.add(row, 0, mean.float().numpy()[:, None])
                 continue
             start = 0
-            for part in base_states(model, reader(genome, at), at.end - at.start, *how):
+            for part in base_states(engine, reader(genome, at), at.end - at.start, *how):
                 writer.add(row, start, part)
                 start += part.shape[1]
     write_rows(out / ROWS, intervals, lengths)

@@ -3,6 +3,7 @@
 Fitted by scikit-learn, they are kept as plain arrays, so a prediction needs nothing else.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,6 +15,9 @@ from tasks.task import Kind
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Values of C (inverse regularisation) between which validation chooses."""
+
+MOST_FOR_NEWTON = 1024
+"""Most unknowns of a regression for which Newton's method is the faster one."""
 
 RIDGE_STRENGTHS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Inverses of the ridge penalty on the sum of squared errors, between which validation chooses."""
@@ -132,37 +136,51 @@ def choose_linear(
     """
     if kind == "classes":
         return choose_logistic(train, val, n_classes=n_outputs, seed=seed)
-    best: ModelChoice | None = None
-    for strength in STRENGTHS if kind == "multi_label" else RIDGE_STRENGTHS:
-        if kind == "multi_label":
-            model = fit_labels(*train, strength=strength, seed=seed)
-        else:
-            model = fit_ridge(*train, strength=strength)
-        loss, figure = TASK_KINDS[kind].validate(model.scores(val[0]), val[1])
-        if best is None or loss < best.loss:
-            best = ModelChoice(model, strength, loss, {TASK_KINDS[kind].validation: figure})
-    assert best is not None
-    return best
+    if kind == "multi_label":
+        return _best(kind, STRENGTHS, label_path(*train, STRENGTHS, seed=seed), val)
+    ridges = [fit_ridge(*train, strength=strength) for strength in RIDGE_STRENGTHS]
+    return _best(kind, RIDGE_STRENGTHS, ridges, val)
 
 
-def fit_labels(features: np.ndarray, present: np.ndarray, *, strength: float, seed: int) -> Linear:
-    """Fit one logistic regression per label; outputs are log-odds.
+def _best(
+    kind: Kind,
+    strengths: Sequence[float],
+    models: Sequence[Linear],
+    val: tuple[np.ndarray, np.ndarray],
+) -> ModelChoice:
+    """Return the model with the lowest validation loss, the first of equals.
+
+    Loss decides, not accuracy: on few rows accuracy has ties and jumps.
+    """
+    of_kind = TASK_KINDS[kind]
+    found = [of_kind.validate(model.scores(val[0]), val[1]) for model in models]
+    at = min(range(len(found)), key=lambda i: found[i][0])
+    loss, figure = found[at]
+    return ModelChoice(models[at], strengths[at], loss, {of_kind.validation: figure})
+
+
+def label_path(
+    features: np.ndarray, present: np.ndarray, strengths: Sequence[float], *, seed: int
+) -> list[Linear]:
+    """Fit one logistic regression per label for each strength; outputs are log-odds.
 
     Args:
         features: (N, F).
         present: (N, L) of 0 and 1. A label that all rows have, or none, gets the log-odds of its
             frequency, with half a row added to either side.
-        strength: scikit-learn's C, the inverse of the penalty.
+        strengths: Values of scikit-learn's C, the inverse of the penalty, ascending.
         seed: scikit-learn's random_state.
     """
     mean, scale = mean_and_scale(features)
-    weight = np.zeros((present.shape[1], features.shape[1]))
-    bias = log_odds(present)
+    standard, count = (features - mean) / scale, len(strengths)
+    weight = np.zeros((count, present.shape[1], features.shape[1]))
+    bias = np.tile(log_odds(present), (count, 1))
     for label, column in enumerate(present.T):
         if column.min() != column.max():
-            one = fit_logistic(features, column, strength=strength, n_classes=2, seed=seed)
-            weight[label], bias[label] = one.weight[1] - one.weight[0], one.bias[1] - one.bias[0]
-    return Linear(mean, scale, weight, bias)
+            fits = _fits(standard, column, strengths, seed)
+            for i, (own_weight, own_bias) in enumerate(fits):
+                weight[i, label], bias[i, label] = own_weight[0], own_bias[0]
+    return [Linear(mean, scale, *one) for one in zip(weight, bias, strict=True)]
 
 
 def log_odds(present: np.ndarray) -> np.ndarray:
@@ -186,37 +204,65 @@ def fit_ridge(features: np.ndarray, numbers: np.ndarray, *, strength: float) -> 
     return Linear(mean, scale, ridge.coef_[None], np.array([ridge.intercept_]))
 
 
-def fit_logistic(
-    features: np.ndarray, labels: np.ndarray, *, strength: float, n_classes: int, seed: int
-) -> Logistic:
-    """Fit by maximum likelihood with an L2 penalty.
+def logistic_path(
+    features: np.ndarray,
+    labels: np.ndarray,
+    strengths: Sequence[float],
+    *,
+    n_classes: int,
+    seed: int,
+) -> list[Logistic]:
+    """Fit by maximum likelihood with an L2 penalty, once for each strength.
 
     Args:
         features: (N, F).
         labels: (N,) in 0..n_classes-1; a class may be absent, and is then all but impossible.
-        strength: scikit-learn's C, the inverse of the penalty.
+        strengths: Values of scikit-learn's C, the inverse of the penalty, ascending.
         n_classes: C.
         seed: scikit-learn's random_state.
     """
-    from sklearn.linear_model import LogisticRegression
-
     mean, scale = mean_and_scale(features)
     present = np.unique(labels)
-    weight = np.zeros((n_classes, features.shape[1]))
-    bias = np.full(n_classes, -np.log(1e12))
+    absent = np.full(n_classes, -np.log(1e12))
     if present.size == 1:
-        bias[present] = 0.0
-        return Logistic(mean, scale, weight, bias)
-    regression = LogisticRegression(C=strength, max_iter=2000, random_state=seed)
-    regression.fit((features - mean) / scale, labels)
-    if present.size == 2:  # scikit-learn keeps the log-odds of the second class alone
-        bias[present[0]] = 0.0
-        bias[present[1]] = regression.intercept_[0]
-        weight[present[1]] = regression.coef_[0]
-    else:
-        bias[present] = regression.intercept_
-        weight[present] = regression.coef_
-    return Logistic(mean, scale, weight, bias)
+        absent[present] = 0.0
+        return [Logistic(mean, scale, np.zeros((n_classes, features.shape[1])), absent)] * len(
+            strengths
+        )
+    models = []
+    for own_weight, own_bias in _fits((features - mean) / scale, labels, strengths, seed):
+        weight, bias = np.zeros((n_classes, features.shape[1])), absent.copy()
+        if present.size == 2:  # scikit-learn keeps the log-odds of the second class alone
+            own_weight = np.concatenate([np.zeros_like(own_weight), own_weight])
+            own_bias = np.append(0.0, own_bias)
+        weight[present], bias[present] = own_weight, own_bias
+        models.append(Logistic(mean, scale, weight, bias))
+    return models
+
+
+def _fits(
+    standard: np.ndarray, labels: np.ndarray, strengths: Sequence[float], seed: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield scikit-learn's weights and intercepts for each strength, each started at the last.
+
+    Newton's method takes a few steps to the optimum, each with a matrix of all unknowns; with many
+    of them L-BFGS does.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    classes = len(np.unique(labels))
+    unknowns = (standard.shape[1] + 1) * (classes if classes > 2 else 1)
+    newton = unknowns <= MOST_FOR_NEWTON
+    regression = LogisticRegression(
+        solver="newton-cholesky" if newton else "lbfgs",
+        tol=1e-8 if newton else 1e-4,
+        max_iter=2000,
+        warm_start=True,
+        random_state=seed,
+    )
+    for strength in strengths:
+        regression.set_params(C=strength).fit(standard, labels)
+        yield regression.coef_.copy(), regression.intercept_.copy()
 
 
 def choose_logistic(
@@ -229,8 +275,6 @@ def choose_logistic(
 ) -> ModelChoice:
     """Fit once for each strength and keep the one with the lowest validation loss.
 
-    Loss decides, not accuracy: on few rows accuracy has ties and jumps.
-
     Args:
         train: Features (N, F) and labels (N,).
         val: The same of the validation rows.
@@ -238,11 +282,5 @@ def choose_logistic(
         seed: scikit-learn's random_state.
         strengths: Values of C to try, from strong to weak penalty.
     """
-    best: ModelChoice | None = None
-    for strength in strengths:
-        model = fit_logistic(*train, strength=strength, n_classes=n_classes, seed=seed)
-        loss, accuracy = TASK_KINDS["classes"].validate(model.scores(val[0]), val[1])
-        if best is None or loss < best.loss:
-            best = ModelChoice(model, strength, loss, {"accuracy": accuracy})
-    assert best is not None
-    return best
+    models = logistic_path(*train, strengths, n_classes=n_classes, seed=seed)
+    return _best("classes", strengths, models, val)

@@ -43,6 +43,10 @@ of one method alone raises the version in its decorator. 1 stands for reports wi
 CHANNEL_VERSION = 4
 """Version of the results of `method.readout=channel`, in whichever method."""
 
+EMBEDDING_VERSION = 2
+"""Version of the mean states by which `method.chooser=nearest_embedding` chooses demonstrations.
+Methods whose features they are raise their own."""
+
 CONFIG_NAME = "run"
 GROUPS = ("task", "method")
 
@@ -396,21 +400,28 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
 
 def version(config: RunConfig) -> list[int]:
-    """Return the versions of the results: of all methods, of the method, of its channel readout."""
-    channel = [CHANNEL_VERSION] if getattr(config.method, "readout", None) == "channel" else []
-    return [RESULT_VERSION, entry(config).version, *channel]
+    """Return the versions of the results: of all methods, of the method, of what its options use.
+
+    That is the channel readout, or embeddings that choose demonstrations; none uses both.
+    """
+    found = [RESULT_VERSION, entry(config).version]
+    if getattr(config.method, "readout", None) == "channel":
+        found.append(CHANNEL_VERSION)
+    if getattr(config.method, "chooser", None) == "nearest_embedding":
+        found.append(EMBEDDING_VERSION)
+    return found
 
 
 def earlier_identities(config: RunConfig) -> Iterator[dict[str, Any]]:
     """Yield what `identity` returned for the same settings in earlier versions of the code."""
     now = identity(config)
-    # The channel's first version had no number.
-    of_channel = [[], *([n] for latest in now["version"][2:] for n in range(2, latest + 1))]
+    # The first versions of the channel and of embeddings had no number.
+    of_options = [[], *([n] for latest in now["version"][2:] for n in range(2, latest + 1))]
     for shared in range(1, RESULT_VERSION + 1):
         for own in range(1, entry(config).version + 1):
-            for readout in of_channel:
-                if [shared, own, *readout] != now["version"]:
-                    yield now | {"version": [shared, own, *readout]}
+            for used in of_options:
+                if [shared, own, *used] != now["version"]:
+                    yield now | {"version": [shared, own, *used]}
     unversioned = {name: value for name, value in now.items() if name != "version"}
     if entry(config).uses_backbone:
         unversioned["batch_size"] = config.batch_size
@@ -421,6 +432,7 @@ __all__ = [
     "configure",
     "method_options",
     "CHANNEL_VERSION",
+    "EMBEDDING_VERSION",
     "RESULT_VERSION",
     "CONFIG_NAME",
     "GROUPS",

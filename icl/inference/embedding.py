@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from backbone.common.errors import InputError
-from backbone.protocol import LanguageModel
+from backbone.models import context_engine
+from backbone.protocol import ContextEngine, LanguageModel
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.stretches import stretches
 from icl.inference.batches import EncodedSequences, check_lengths
@@ -68,17 +69,17 @@ def embed(
         raise InputError(f"no layer {unknown[0]!r}; the backbone's layers are {', '.join(known)}")
     check_lengths(sequences, max(map(len, sequences), default=0))
     kind = f"mean of states, {strands}, {' '.join(wanted)}, {precision}"
-    width = 8 * model.config.d_model * len(wanted)
+    width, engine = 8 * model.config.d_model * len(wanted), context_engine(model)
 
     def encode(sequence: str) -> tuple[Tensor]:
-        return (mean_states(model, sequence, wanted, strands, device, precision),)
+        return (mean_states(engine, sequence, wanted, strands, device, precision),)
 
     states = cached_states(model, kind, sequences, encode, width)[0]
     return {name: states[:, i].numpy() for i, name in enumerate(wanted)}
 
 
 def mean_states(
-    model: LanguageModel,
+    engine: ContextEngine,
     sequence: str,
     layers: Sequence[str],
     strands: Strands = "both",
@@ -87,14 +88,14 @@ def mean_states(
 ) -> Tensor:
     """Return the mean states (layers, D) float64 of one sequence of any length; see `embed`."""
     means = [
-        len(piece) / len(sequence) * _pooled(model, piece, layers, strands, device, precision)
-        for piece in pieces(sequence, model.config.max_seq_len)
+        len(piece) / len(sequence) * _pooled(engine, piece, layers, strands, device, precision)
+        for piece in pieces(sequence, engine.model.config.max_seq_len)
     ]
     return torch.stack(means).sum(dim=0)
 
 
 def base_states(
-    model: LanguageModel,
+    engine: ContextEngine,
     read: Callable[[int, int], str],
     length: int,
     layers: Sequence[str],
@@ -108,7 +109,7 @@ def base_states(
     the context is read in stretches, each behind a quarter of the context.
 
     Args:
-        model: Frozen backbone.
+        engine: Frozen backbone.
         read: Returns bases start .. end - 1 of the sequence.
         length: Bases of the sequence.
         layers: Some of `layer_names`.
@@ -116,17 +117,17 @@ def base_states(
         device: Device of the model.
         precision: Number format of the backbone's arithmetic.
     """
-    context = model.config.max_seq_len
+    context = engine.model.config.max_seq_len
     overlap = context // 4
     for start, end in stretches(length, context, overlap):
         before, after = min(overlap, start), min(overlap, length - end)
         text = read(start - before, end + after)
         forward = text[: len(text) - after]
         how = (layers, device, precision, lambda hidden: hidden[0].float())
-        found = _states(model, [forward], *how)[:, before:]
+        found = _states(engine, [forward], *how)[:, before:]
         if strands == "both":
             backward = reverse_complement(text[before:])
-            found = (found + _states(model, [backward], *how)[:, after:].flip(1)) / 2
+            found = (found + _states(engine, [backward], *how)[:, after:].flip(1)) / 2
         yield found.numpy()
 
 
@@ -179,7 +180,7 @@ def pieces(sequence: str, most: int) -> list[str]:
 
 
 def _pooled(
-    model: LanguageModel,
+    engine: ContextEngine,
     sequence: str,
     layers: Sequence[str],
     strands: Strands,
@@ -189,12 +190,12 @@ def _pooled(
     """Return means over the sequence's own positions and its strands, (layers, D)."""
     both = [sequence, reverse_complement(sequence)]
     texts = both if strands == "both" else both[:1]
-    return _states(model, texts, layers, device, precision, lambda h: h.double().mean(dim=(0, 1)))
+    return _states(engine, texts, layers, device, precision, lambda h: h.double().mean(dim=(0, 1)))
 
 
 @torch.no_grad()
 def _states(
-    model: LanguageModel,
+    engine: ContextEngine,
     texts: Sequence[str],
     layers: Sequence[str],
     device: str,
@@ -204,7 +205,7 @@ def _states(
     """Return what is kept of the states of layers, (layers, ...), on the CPU.
 
     Args:
-        model: Frozen backbone.
+        engine: Frozen backbone.
         texts: B sequences of one length L.
         layers: Some of `layer_names`.
         device: Device of the model.
@@ -212,16 +213,11 @@ def _states(
         kept: What is kept of a layer's states (B, L, D), which are on the CPU already, as not every
             accelerator has float64.
     """
-    queries = EncodedSequences(texts, model.config.max_seq_len)
+    queries = EncodedSequences(texts, engine.model.config.max_seq_len)
     batch = queries.batch(np.arange(len(queries))).to(device)
-    states = {}
-
-    def keep(name: str, hidden: Tensor) -> None:
-        if name in layers:
-            states[name] = kept(hidden[:, : len(texts[0])].cpu())
-
-    layer_of = iter(layer_names(model))
+    states, names = {}, layer_names(engine.model)
     with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for hidden in model.layer_states(model.embed(batch.ids)):
-            keep(next(layer_of), hidden)
+        for name, hidden in zip(names, engine.layer_states(batch.ids), strict=True):
+            if name in layers:
+                states[name] = kept(hidden[:, : len(texts[0])].cpu())
     return torch.stack([states[name] for name in layers])

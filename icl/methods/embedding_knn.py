@@ -8,7 +8,7 @@ from icl.baselines.neighbours import Neighbours, NeighboursConfig
 from icl.method import method
 
 
-@method("embedding_knn", config=NeighboursConfig, budget="shots", default_budget=4, version=2)
+@method("embedding_knn", config=NeighboursConfig, budget="shots", default_budget=4, version=3)
 class EmbeddingKNN(Neighbours):
     """Vote of the demonstrations of few_shot, by cosine of mean-pooled states."""
 

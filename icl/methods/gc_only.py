@@ -16,7 +16,7 @@ class GCOnlyConfig(MethodConfig):
     """No options."""
 
 
-@method("gc_only", config=GCOnlyConfig, uses_backbone=False, kinds=KINDS)
+@method("gc_only", config=GCOnlyConfig, uses_backbone=False, kinds=KINDS, version=2)
 class GCOnly(FeatureRegression[GCOnlyConfig]):
     """Logistic regression on the GC content and its square."""
 

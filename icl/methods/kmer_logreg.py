@@ -25,7 +25,7 @@ class KmerConfig(MethodConfig):
     kmers: list[int] = option([2, 3, 4, 5, 6], "lengths to choose from", least=1, most=LONGEST)
 
 
-@method("kmer_logreg", config=KmerConfig, uses_backbone=False, kinds=KINDS)
+@method("kmer_logreg", config=KmerConfig, uses_backbone=False, kinds=KINDS, version=2)
 class KmerLogReg(Method[KmerConfig]):
     """Logistic (or ridge) regression on k-mer frequencies, reverse complements counted as one."""
 

@@ -15,7 +15,7 @@ class LengthOnlyConfig(MethodConfig):
     """No options."""
 
 
-@method("length_only", config=LengthOnlyConfig, uses_backbone=False, kinds=KINDS)
+@method("length_only", config=LengthOnlyConfig, uses_backbone=False, kinds=KINDS, version=2)
 class LengthOnly(FeatureRegression[LengthOnlyConfig]):
     """Logistic regression on the logarithm of the length and its square."""
 

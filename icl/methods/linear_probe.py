@@ -20,7 +20,7 @@ class LinearProbeConfig(MethodConfig):
     """No options."""
 
 
-@method("linear_probe", config=LinearProbeConfig, label_words=False, kinds=KINDS)
+@method("linear_probe", config=LinearProbeConfig, label_words=False, kinds=KINDS, version=2)
 class LinearProbe(FeatureRegression[LinearProbeConfig]):
     """Logistic regression on the backbone's mean-pooled frozen states, both strands averaged."""
 

@@ -11,7 +11,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from backbone.sequence.dna import gc_content
 from icl import predict
-from icl.baselines.linear import fit_labels, fit_ridge
+from icl.baselines.linear import fit_ridge, label_path
 from icl.method import Context
 from icl.methods.catalog import METHODS
 from icl.reporting.report import read_report
@@ -184,7 +184,7 @@ def test_linear_fits_are_those_of_scikit_learn():
     features = random.normal(5, 3, (50, 4))
     standard = (features - features.mean(0)) / features.std(0)
     present = (standard @ random.normal(size=(4, 2)) + random.normal(size=(50, 2)) > 0).astype(int)
-    fitted = fit_labels(features, present, strength=0.1, seed=0)
+    (fitted,) = label_path(features, present, [0.1], seed=0)
     for label in range(2):
         one = LogisticRegression(C=0.1).fit(standard, present[:, label])
         expected = one.decision_function(standard)
@@ -198,7 +198,7 @@ def test_linear_fits_are_those_of_scikit_learn():
 
 def test_a_label_that_no_training_row_has_is_unlikely_and_not_impossible():
     present = np.array([[0, 1], [0, 0], [0, 1]])
-    fitted = fit_labels(np.array([[1.0], [2.0], [3.0]]), present, strength=1.0, seed=0)
+    (fitted,) = label_path(np.array([[1.0], [2.0], [3.0]]), present, [1.0], seed=0)
     assert fitted.weight[0, 0] == 0 and fitted.bias[0] == pytest.approx(np.log(0.5 / 3.5))
 
 

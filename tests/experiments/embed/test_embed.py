@@ -22,7 +22,7 @@ LAYERS = ["embedding", "block_1", "block_2", "final_norm"]
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(command, "load", lambda name, device: tiny_backbone())
+    monkeypatch.setattr("backbone.hyena.zoo.load", lambda name, device: tiny_backbone())
     monkeypatch.setattr(command, "prepare_arithmetic", lambda threads, device: None)
 
 

@@ -23,7 +23,7 @@ SHORT = "ACGTTNGCA"
 def ask(monkeypatch, tmp_path, capsys):
     """Calls the command on two records; gives the code and what it said of a mistake."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "load", lambda name, device: MODEL)
+    monkeypatch.setattr("backbone.hyena.zoo.load", lambda name, device: MODEL)
     monkeypatch.setattr(command, "prepare_arithmetic", lambda threads, device: None)
     (tmp_path / "x.fa").write_text(f">long text\n{LONG}\n>short\n{SHORT.lower()}\n")
 

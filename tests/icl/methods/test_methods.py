@@ -12,7 +12,13 @@ from backbone.hyena.model import random_model
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.kmers import n_kmers
 from backbone.tokens import encode_dna
-from icl.baselines.linear import Logistic, choose_logistic, fit_logistic
+from icl.baselines.linear import (
+    MOST_FOR_NEWTON,
+    STRENGTHS,
+    Logistic,
+    choose_logistic,
+    logistic_path,
+)
 from icl.inference.embedding import embed_sequences
 from icl.method import Context
 from icl.methods.catalog import METHODS
@@ -47,12 +53,30 @@ def test_logistic_equals_scikit_learn(classes):
     features = generator.normal(size=(80, 5)) * [1, 10, 0.1, 3, 0] + 4
     labels = np.arange(80) % classes
     features[:, 1] += 8 * labels
-    model = fit_logistic(features, labels, strength=0.1, n_classes=classes, seed=0)
-    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    (model,) = logistic_path(features, labels, [0.1], n_classes=classes, seed=0)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, tol=1e-10))
     reference.fit(features, labels)
     np.testing.assert_allclose(
         model.scores(features), reference.predict_log_proba(features), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("columns", [20, MOST_FOR_NEWTON + 10])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_each_strength_of_a_path_is_fitted_as_if_it_were_the_only_one(classes, columns):
+    generator = np.random.default_rng(0)
+    features = generator.normal(2, 3, size=(60, columns))
+    labels = np.arange(60) % classes
+    features[:, 0] += labels
+    path = logistic_path(features, labels, STRENGTHS, n_classes=classes, seed=0)
+    assert len(path) == len(STRENGTHS)
+    for strength, model in zip(STRENGTHS, path, strict=True):
+        reference = make_pipeline(
+            StandardScaler(), LogisticRegression(C=strength, max_iter=10_000, tol=1e-9)
+        ).fit(features, labels)
+        expected = reference.predict_proba(features)
+        atol = 1e-3 if columns > MOST_FOR_NEWTON else 1e-6  # L-BFGS ends before the optimum
+        np.testing.assert_allclose(np.exp(model.scores(features)), expected, atol=atol)
 
 
 def test_logistic_strength_is_the_one_with_the_lowest_validation_loss():
@@ -67,7 +91,7 @@ def test_logistic_strength_is_the_one_with_the_lowest_validation_loss():
 def test_logistic_gives_absent_classes_next_to_nothing(present):
     features = np.random.default_rng(0).normal(size=(20, 3))
     labels = np.resize(present, 20)
-    model = fit_logistic(features, labels, strength=1.0, n_classes=3, seed=0)
+    (model,) = logistic_path(features, labels, [1.0], n_classes=3, seed=0)
     probabilities = np.exp(model.scores(features))
     np.testing.assert_allclose(probabilities[:, present].sum(axis=1), 1, atol=1e-6)
 
