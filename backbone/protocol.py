@@ -221,8 +221,8 @@ class ContextEngine(Protocol):
     def kept_positions(self, length: int) -> int:
         """Return to how many positions a kept state is padded; 0 if its size needs no padding."""
 
-    def tensors(self, state: Any, positions: int) -> tuple[Tensor, ...]:
-        """Return what a state is made of, rows first, padded to so many positions."""
+    def tensors(self, state: Any, positions: int, room: int) -> tuple[Tensor, ...]:
+        """Return what a state is made of, rows first, padded to so many positions and room."""
 
     def restored(self, tensors: Sequence[Tensor], length: int, room: int) -> ContextState:
         """Return the state that `tensors` were taken of."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from backbone.protocol import LanguageModel
+    from backbone.state_store import StateStore
 
 KINDS: tuple[Kind, ...] = ("classes", "multi_label", "regression")
 """Every kind of task, for methods that support them all."""
@@ -112,6 +113,7 @@ class Context:
         kind: Of the task: what a row's label is.
         kept_bytes: Memory limit in bytes for cached states; None for the default. Rows that do not
             fit are encoded again in every epoch, which costs time and may change the last digits.
+        store: Where encoded rows are looked for on disk, and written; None for nowhere.
     """
 
     labels: tuple[str, ...]
@@ -131,6 +133,7 @@ class Context:
     queries: Sequence[str] = ()
     kind: Kind = "classes"
     kept_bytes: int | None = None
+    store: "StateStore | None" = None
 
     @property
     def free_outputs(self) -> int:

@@ -21,6 +21,7 @@ from backbone.common.command import emit, entry_point, exit_code
 from backbone.common.errors import DoesNotFit, InputError
 from backbone.common.files import save_arrays, write_text
 from backbone.digests import weights_digest
+from backbone.state_store import StateStore
 from icl.config import options
 from icl.config.help import help_text
 from icl.config.hydra_cli import Command, Group, composed, launch
@@ -290,8 +291,16 @@ def _method(
         other_rows=other_rows(config),
         queries=[e.sequence for e in (*rows.val, *rows.evaluated)],
         kept_bytes=None if config.keep_gb is None else config.keep_gb * 10**9,
+        store=_store(config),
     )
     return options.entry(config).cls(config.method, context)
+
+
+def _store(config: RunConfig) -> StateStore | None:
+    """Return where a run's encoded rows are kept on disk: on a CPU, where they can be repeated."""
+    if config.disk_gb == 0 or config.device != "cpu" or not options.entry(config).uses_backbone:
+        return None
+    return StateStore(config.disk_gb * 10**9)
 
 
 def shared_backbone(name: str, device: str) -> "LanguageModel":

@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -270,9 +271,12 @@ class PrefixEngine:
         """Return 0: a state has the same size whatever the context's length."""
         return 0
 
-    def tensors(self, state: PrefixState, positions: int) -> tuple[Tensor, ...]:
-        """Return tail and spill of each layer, rows first."""
-        return tuple(t for layer in state.layers for t in (layer.tail, layer.spill))
+    def tensors(self, state: PrefixState, positions: int, room: int) -> tuple[Tensor, ...]:
+        """Return tail and spill of each layer, rows first; zeros where the state has less room."""
+        missing = 0, room - state.room
+        return tuple(
+            part for layer in state.layers for part in (layer.tail, F.pad(layer.spill, missing))
+        )
 
     def restored(self, tensors: Sequence[Tensor], length: int, room: int) -> PrefixState:
         """Return the state that `tensors` were taken of."""

@@ -6,7 +6,7 @@ whole row up to rounding. A row that ends early leaves a gap, which is masked; p
 without it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +123,10 @@ class CachedContexts:
         hidden = self.encode(state, inputs, additions)
         return hidden[:, -1] if lengths is None else picked(hidden, lengths[:, None] - 1)[:, 0]
 
+    def layer_states(self, ids: Tensor) -> Iterator[Tensor]:
+        """Yield states (B, L, D) of every layer; see `LanguageModel.layer_states`."""
+        return self.model.layer_states(self.model.embed(ids))
+
     def log_likelihood(
         self, states: Sequence[CachedContext | None], ids: Tensor, targets: Targets
     ) -> Tensor:
@@ -158,7 +162,7 @@ class CachedContexts:
         """Return the positions to which rows are padded, so that their tensors can be stacked."""
         return length
 
-    def tensors(self, state: CachedContext, positions: int) -> tuple[Tensor, ...]:
+    def tensors(self, state: CachedContext, positions: int, room: int) -> tuple[Tensor, ...]:
         """Return keys and values of each layer, and which positions are known, rows first."""
         missing = positions - state.length
         pairs = (F.pad(part, (0, 0, 0, missing)) for pair in state.layers for part in pair)

@@ -153,7 +153,7 @@ class TransformersContexts:
         """Return the positions to which rows are padded."""
         return length
 
-    def tensors(self, state: Context, positions: int) -> tuple[Tensor, ...]:
+    def tensors(self, state: Context, positions: int, room: int) -> tuple[Tensor, ...]:
         """Return the vectors, rows first."""
         return (state.vectors,)
 

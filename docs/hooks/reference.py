@@ -117,6 +117,7 @@ def command_options(name: str) -> dict[str, type]:
         "backbone.markov": {"": Sources},
         "backbone.pretrain": {"": PretrainConfig},
         "experiments.demo": {},
+        "icl.cache": {},
         "tasks": {"list": object, "show": Show, "check": Check},
     }
     if name in special:

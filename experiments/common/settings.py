@@ -25,7 +25,7 @@ IN_COLUMNS = {
 }
 """Options that a table of runs has in columns of its own, weights and data by their sha256."""
 
-WITHOUT_RESULT = {"keep_gb", "audit", "batch_size", "plugins"}
+WITHOUT_RESULT = {"keep_gb", "disk_gb", "audit", "batch_size", "plugins"}
 """Options that change how long a run takes, but not what it finds."""
 
 OF_BACKBONE = {"device", "precision", "verbalizer.words"}

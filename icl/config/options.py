@@ -113,6 +113,9 @@ class RunConfig:
     precision: str = option("float32", "arithmetic of the backbone", choices=("float32", "bf16"))
     batch_size: int = option(64, "rows per forward pass", least=1)
     keep_gb: int | None = option(None, "memory limit in GB for cached states; default 2", least=0)
+    disk_gb: int = option(
+        2, "GB in the user's cache folder for states that later runs read; 0 for none", least=0
+    )
     force: bool = option(False, "repeat a run that is already finished")
     plugins: list[str] = option([], "modules with methods or tasks, as [my_lab.methods]")
     verbalizer: VerbalizerConfig = option(VerbalizerConfig, "")
@@ -372,16 +375,16 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
     That is the version of the code and every setting but these: where things are kept (`out`,
     `data`, `backbone`, paths of the task: their contents count, by their sha256), how often
-    (`seeds`, `force`), how many rows at once (`batch_size`), what is said of them (`columns`), what
-    else is run (`controls`), what is refused (`strict`), the official division, options of the
-    method that its others make idle and, for a method that reads the sequence alone, everything
-    about the backbone.
+    (`seeds`, `force`), how many rows at once (`batch_size`), what is kept on disk (`disk_gb`), what
+    is said of them (`columns`), what else is run (`controls`), what is refused (`strict`), the
+    official division, options of the method that its others make idle and, for a method that reads
+    the sequence alone, everything about the backbone.
     """
     own = asdict(config.method)
     own = {name: value for name, value in own.items() if name not in config.method.unused}
     settings = asdict(config) | {"task": result_options(config.task), "method": own}
     left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict", "plugins"]
-    left_out += ["batch_size", "columns"]
+    left_out += ["batch_size", "columns", "disk_gb"]
     if config.split == "official":
         left_out += ["split"]
     if config.audit == "relatives":

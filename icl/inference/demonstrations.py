@@ -234,6 +234,7 @@ class DemonstrationSet:
                 sequences,
                 device=context.device,
                 precision=context.precision,
+                store=context.store,
             )
 
         return DemonstrationChooser(

@@ -17,6 +17,7 @@ from backbone.models import context_engine
 from backbone.protocol import ContextEngine, LanguageModel
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.stretches import stretches
+from backbone.state_store import StateStore
 from icl.inference.batches import EncodedSequences, check_lengths
 from icl.inference.state_cache import cached_states
 
@@ -40,6 +41,7 @@ def embed(
     strands: Strands = "both",
     device: str = "cpu",
     precision: Precision = "float32",
+    store: StateStore | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the outputs of layers, averaged over positions and strands.
 
@@ -56,6 +58,7 @@ def embed(
         strands: "both" averages a sequence and its reverse complement.
         device: Device of the model.
         precision: Number format of the backbone's arithmetic; the mean is taken in float64.
+        store: Where rows are looked for on disk, and written; None for nowhere.
 
     Returns:
         For each layer (N, D) float64.
@@ -74,8 +77,8 @@ def embed(
     def encode(sequence: str) -> tuple[Tensor]:
         return (mean_states(engine, sequence, wanted, strands, device, precision),)
 
-    states = cached_states(model, kind, sequences, encode, width)[0]
-    return {name: states[:, i].numpy() for i, name in enumerate(wanted)}
+    states = cached_states(model, kind, sequences, encode, width, store=store)[0]
+    return {name: states[:, i].clone().numpy() for i, name in enumerate(wanted)}
 
 
 def mean_states(
@@ -137,6 +140,7 @@ def embed_sequences(
     *,
     device: str = "cpu",
     precision: Precision = "float32",
+    store: StateStore | None = None,
 ) -> np.ndarray:
     """Return final hidden states averaged over positions and both strands, (N, D) float64.
 
@@ -146,7 +150,7 @@ def embed_sequences(
         InputError: If a row is empty or longer than the model's context.
     """
     check_lengths(sequences, model.config.max_seq_len)
-    found = embed(model, sequences, [FINAL_NORM], device=device, precision=precision)
+    found = embed(model, sequences, [FINAL_NORM], device=device, precision=precision, store=store)
     return found[FINAL_NORM]
 
 

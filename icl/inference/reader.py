@@ -33,6 +33,10 @@ ROOM = 1 << 14
 """Least positions to encode shared demonstrations for. The last digits of a state depend on this
 size, so no query may decide it as long as queries need no more."""
 
+ENDING = 32
+"""Kept states of queries have room for a multiple of so many positions, so that they serve prompts
+of several lengths."""
+
 
 class LabelWordScorer:
     """Scores classes by their label words, at the answer's position or over the query."""
@@ -77,10 +81,17 @@ class LabelWordScorer:
         return state
 
     def contexts(
-        self, prompt: SoftPrompt, batch: Batch, prefix: ContextState | None
+        self, prompt: SoftPrompt, batch: Batch, prefix: ContextState | None, room: int | None = None
     ) -> ContextState:
-        """Encode the queries of a batch; their states do not depend on what follows."""
-        room = self.room_after(prompt)
+        """Encode the queries of a batch; their states do not depend on what follows.
+
+        Args:
+            prompt: The learned vectors.
+            batch: The queries.
+            prefix: What all of them have in front.
+            room: How many positions may follow; by default `room_after`.
+        """
+        room = self.room_after(prompt) if room is None else room
         return self.engine.extend(prefix, batch.ids, room, lengths=batch.lengths)
 
     def ending(self, prompt: SoftPrompt) -> tuple[Tensor, Tensor | None]:
@@ -299,6 +310,22 @@ class PromptQuerySet(QuerySet):
         """Positions after the shared prefix: the longest row, and what follows it."""
         return int(self.queries.padded.max()) + self.reader.scorer.room_after(self.reader.prompt)
 
+    @property
+    def _ending(self) -> int:
+        """Positions after a query for which its kept states have room."""
+        return -(-self.reader.scorer.room_after(self.reader.prompt) // ENDING) * ENDING
+
+    def _room_after(self, row: int, before: int) -> int:
+        """Return for how many positions a query is encoded: fewer at the end of the context.
+
+        Args:
+            row: The query.
+            before: Positions in front of it.
+        """
+        end = before + int(self.queries.padded[row]) + self._ending
+        fits_in = end <= self.reader.scorer.model.config.max_seq_len
+        return self._ending if fits_in else self.reader.scorer.room_after(self.reader.prompt)
+
     def keep_states(self) -> "PromptQuerySet":
         """Encode every row once, if its states depend on nothing learned and fit the memory."""
         unaffected = self.reader.readout != "mean" and not self.reader.learns_before
@@ -317,25 +344,31 @@ class PromptQuerySet(QuerySet):
         return self.reader.answers(batch, shared, states)
 
     def _bytes_per_row(self) -> int | None:
-        scorer = self.reader.scorer
         length = int(self.queries.padded.max()) + self.reader.shared_length
-        return scorer.engine.kept_bytes(length, scorer.room_after(self.reader.prompt))
+        return self.reader.scorer.engine.kept_bytes(length, self._ending)
 
     def _encode_all(self, size: int) -> ContextState:
-        reader = self.reader
-        room, prefix = reader.scorer.room_after(reader.prompt), self._shared()
-        texts = [ids.tobytes().decode("latin-1") for ids in self.queries.encoded]
+        reader, room = self.reader, self._ending
+        prefix = reader.prefix(int(self.queries.padded.max()) + room)
+        before = 0 if prefix is None else prefix.length
+        # Padding changes last digits: it is part of what a row is known by.
+        texts = [
+            f"{padded} " + ids.tobytes().decode("latin-1")
+            for padded, ids in zip(self.queries.padded, self.queries.encoded, strict=True)
+        ]
         row_of = {text: row for row, text in enumerate(texts)}
         encoded, engine = itertools.count(1), reader.scorer.engine
-        length = int(self.queries.padded.max()) + (0 if prefix is None else prefix.length)
+        length = int(self.queries.padded.max()) + before
         positions = engine.kept_positions(length)
 
         def encode(text: str) -> tuple[Tensor, ...]:
             reader.context.rows_done("encoding", next(encoded), len(row_of))
-            batch = self.queries.batch(np.array([row_of[text]])).to(reader.context.device)
+            row = row_of[text]
+            batch = self.queries.batch(np.array([row])).to(reader.context.device)
+            own = self._room_after(row, before)
             with torch.no_grad(), number_format(reader.context):
-                state = reader.scorer.contexts(reader.prompt, batch, prefix)
-            return tuple(tensor[0] for tensor in engine.tensors(state, positions))
+                state = reader.scorer.contexts(reader.prompt, batch, prefix, own)
+            return tuple(tensor[0] for tensor in engine.tensors(state, positions, room))
 
         kind = f"context, room={room}, {reader.context.precision}"
         if positions:
@@ -343,6 +376,8 @@ class PromptQuerySet(QuerySet):
         if prefix is not None:
             digest = sha256(reader.shared.cpu().numpy().tobytes()).hexdigest()
             kind += f", after {digest} with room={prefix.room}"
-        most = reader.context.kept_bytes
-        parts = cached_states(reader.scorer.model, kind, texts, encode, size, most)
+        context = reader.context
+        parts = cached_states(
+            reader.scorer.model, kind, texts, encode, size, context.kept_bytes, context.store
+        )
         return engine.restored(parts, length, room)

@@ -1,4 +1,4 @@
-"""Cached results of the frozen backbone, kept for the life of the process.
+"""Cached results of the frozen backbone, kept for the life of the process, and on disk if wanted.
 
 Several runs of one process (seeds, prompt lengths, a probe) read the same rows with the same frozen
 weights, so each row is encoded once. Rows are encoded one at a time: a result depends on the row
@@ -10,20 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 
 from backbone.hooks import has_hooks
 from backbone.protocol import LanguageModel
+from backbone.state_store import LEAST_LETTERS, StateStore, key_of
 
 Row = tuple[Tensor, ...]
 
 KEPT_BYTES = 2 << 30
 """Most bytes kept for one backbone, unless a run sets another limit."""
-
-BLOCK = 64
-"""Rows that share an allocation: one small allocation per row, between large temporaries, would
-fragment the heap."""
 
 
 @dataclass
@@ -53,6 +49,7 @@ def cached_states(
     encode: Callable[[str], Row],
     bytes_per_row: int,
     most: int | None = None,
+    store: StateStore | None = None,
 ) -> Row:
     """Return the results of `encode` for each sequence, computed where they are not cached yet.
 
@@ -64,12 +61,14 @@ def cached_states(
         bytes_per_row: Size of a row's tensors. If not all fit, other kinds are dropped, the least
             recently used first, then older rows of this one.
         most: Bytes to keep for the backbone, `KEPT_BYTES` if None.
+        store: Where rows are looked for on disk, and written; None for nowhere.
 
     Returns:
-        The tensors, with the N rows as first dimension.
+        The tensors, with the N rows as first dimension; they may be those that are kept.
     """
     # What a hook changes is never kept: it can come and go while the weights stay.
-    kinds = {} if any(map(has_hooks, model.modules())) else _KEPT.setdefault(model, {})
+    hooked = any(map(has_hooks, model.modules()))
+    kinds = {} if hooked else _KEPT.setdefault(model, {})
     kinds[kind] = kinds.pop(kind, _Kind(bytes_per_row))  # the most recently used is last
     kept = kinds[kind].rows
     new = [s for s in dict.fromkeys(sequences) if s not in kept]
@@ -77,14 +76,60 @@ def cached_states(
     if not fits(len(kept) + len(new), bytes_per_row, most):
         kept.clear()
         new = list(dict.fromkeys(sequences))
-    for start in range(0, len(new), BLOCK):
-        some = new[start : start + BLOCK]
-        block = tuple(torch.stack(parts) for parts in zip(*map(encode, some), strict=True))
-        kept.update((sequence, (block, i)) for i, sequence in enumerate(some))
-    places = [kept[sequence] for sequence in sequences]
-    result = tuple(part.new_empty(len(places), *part.shape[1:]) for part in places[0][0])
-    for row, (block, i) in enumerate(places):
-        for target, part in zip(result, block, strict=True):
+    if new:
+        kept.update(_found(model, kind, new, encode, None if hooked else store))
+    return _in_order([kept[sequence] for sequence in sequences])
+
+
+def _found(
+    model: LanguageModel,
+    kind: str,
+    sequences: Sequence[str],
+    encode: Callable[[str], Row],
+    store: StateStore | None,
+) -> dict[str, tuple[Row, int]]:
+    """Return the tensors of different sequences, and their places there: from disk, or computed."""
+    if store is None or sum(map(len, sequences)) < LEAST_LETTERS:
+        return _places(sequences, _encoded(sequences, encode))
+    key = key_of(model, kind)
+    found = store.read(key, sequences)
+    new = [sequence for sequence in sequences if sequence not in found]
+    if not new:
+        return found
+    block = _encoded(new, encode)
+    found |= _places(new, block)
+    if store.write(key, new, block):
+        found |= store.read(key, new)  # mapped into memory: what was computed is freed
+    return found
+
+
+def _encoded(sequences: Sequence[str], encode: Callable[[str], Row]) -> Row:
+    """Return the tensors of sequences, each in one allocation.
+
+    Small ones for each row, between large temporaries, would fragment the heap.
+    """
+    first = encode(sequences[0])
+    result = tuple(part.new_empty(len(sequences), *part.shape) for part in first)
+    for row, sequence in enumerate(sequences):
+        parts = first if row == 0 else encode(sequence)
+        for target, part in zip(result, parts, strict=True):
+            target[row] = part
+    return result
+
+
+def _places(sequences: Sequence[str], block: Row) -> dict[str, tuple[Row, int]]:
+    return {sequence: (block, row) for row, sequence in enumerate(sequences)}
+
+
+def _in_order(places: Sequence[tuple[Row, int]]) -> Row:
+    """Return rows of blocks as tensors: without a copy where they follow each other in one."""
+    block, start = places[0]
+    stop = start + len(places)
+    if all(one is block for one, _ in places) and [i for _, i in places] == [*range(start, stop)]:
+        return tuple(part[start:stop] for part in block)
+    result = tuple(part.new_empty(len(places), *part.shape[1:]) for part in block)
+    for row, (own, i) in enumerate(places):
+        for target, part in zip(result, own, strict=True):
             target[row] = part[i]
     return result
 

@@ -21,4 +21,5 @@ class EmbeddingKNN(Neighbours):
             sequences,
             device=self.context.device,
             precision=self.context.precision,
+            store=self.context.store,
         )

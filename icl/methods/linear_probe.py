@@ -71,4 +71,5 @@ class LinearProbe(FeatureRegression[LinearProbeConfig]):
             [e.sequence for e in examples],
             device=self.context.device,
             precision=self.context.precision,
+            store=self.context.store,
         )

@@ -305,7 +305,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
     config=SoftPromptConfig,
     budget="prompt_tokens",
     extra_budgets=("shots",),
-    version=2,
+    version=3,
 )
 class SoftPromptMethod(PromptTuning):
     """Learned vectors next to the query; the frozen backbone answers with a label word."""

@@ -18,6 +18,7 @@ from backbone.common.options import read_options
 from backbone.pretraining import recipes
 from experiments.common.command import read_words
 from experiments.sweep.request import read_request
+from icl import cache
 from icl.config import options as run_options
 from icl.config.hydra_cli import Command, composed
 from icl.config.product import is_product, product
@@ -83,6 +84,8 @@ def read(name: str, words: list[str]) -> None:
         read_run(words)
     elif name == "tasks":
         read_tasks(words)
+    elif name == "icl.cache":
+        cache.read(words)
     elif name == "experiments.sweep":
         read_request(words)
     elif name == "backbone.pretrain":

@@ -271,7 +271,9 @@ def test_kept_states_of_rows_of_many_lengths_are_read_as_the_rows_are(pair):
     lengths, positions = torch.tensor([10, 4, 7]), engine.kept_positions(12)
     suffix = torch.randn(3, 2, 16, dtype=torch.float64)
     rows = [
-        engine.tensors(engine.extend(prefix, row[None, : length + 1], 4, length[None]), positions)
+        engine.tensors(
+            engine.extend(prefix, row[None, : length + 1], 4, length[None]), positions, 4
+        )
         for row, length in zip(ids, lengths.clamp(max=9), strict=True)
     ]
     stacked = [torch.cat(parts) for parts in zip(*rows, strict=True)]

@@ -21,8 +21,7 @@ class Encoder:
         return torch.tensor([len(sequence)]), torch.tensor(sequence.count("A") / len(sequence))
 
 
-def test_each_sequence_is_encoded_once_a_model_and_kind(monkeypatch) -> None:
-    monkeypatch.setattr(memo, "BLOCK", 2)
+def test_each_sequence_is_encoded_once_a_model_and_kind() -> None:
     encode, one, other = Encoder(), model(), model()
     length, share = cached_states(one, "length", ["AC", "G", "TTT", "AC"], encode, 8)
     assert length.tolist() == [[2], [1], [3], [2]]

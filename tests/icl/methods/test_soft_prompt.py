@@ -1,5 +1,6 @@
 """Soft and deep prompts against the plain model, written out position by position."""
 
+from copy import deepcopy
 from itertools import product
 
 import numpy as np
@@ -204,6 +205,7 @@ def test_trainable_parameters(model, deep, tokens, classes, count):
 
 
 def test_kept_states_give_the_losses_of_states_encoded_anew(model, monkeypatch):
+    model = deepcopy(model)  # of which no other test has kept states
     states, calls = [], []
     encoded = LabelWordScorer.contexts
     monkeypatch.setattr(
