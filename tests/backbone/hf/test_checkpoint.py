@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
@@ -96,6 +97,15 @@ def test_an_id_is_fetched_at_its_revision_which_reports_name(folder, tmp_path, m
     assert hub.asked == [("lab/dna-llama", "v1.0")]
     assert backbone_details(model)["backbone_revision"] == "0123abc"
     assert weights_sha256(model) == weights_sha256(load(f"hf:{folder}"))
+
+
+def test_an_id_that_is_not_cached_is_one_line_without_a_network(monkeypatch) -> None:
+    def offline(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("no")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    with pytest.raises(InputError, match="is not in the local cache and the Hub cannot be reached"):
+        load("hf:lab/dna-llama")
 
 
 def test_no_code_of_a_folder_is_fetched_or_run(folder, tmp_path, monkeypatch) -> None:
