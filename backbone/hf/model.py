@@ -69,9 +69,12 @@ class TransformersModel(LanguageModel):
         known = [base if own is None else own for own in vocabulary.own]
         embedding: Any = model.get_input_embeddings()
         rest = sorted({*range(embedding.num_embeddings)} - {*vocabulary.own})
+        gone = [i in self.absent and i != PAD for i in range(len(TOKENS))]  # padding is never read
         self._own: Tensor
         self._order: Tensor
+        self._gone: Tensor
         self.register_buffer("_own", torch.tensor(known), persistent=False)
+        self.register_buffer("_gone", torch.tensor(gone), persistent=False)
         self.register_buffer("_order", torch.tensor([*known, *rest]), persistent=False)
 
     @property
@@ -110,9 +113,9 @@ class TransformersModel(LanguageModel):
         Raises:
             InputError: If the tokenizer has no such token.
         """
-        for absent in self.absent - {PAD}:  # padding is never read
-            if (input_ids == absent).any():
-                raise InputError(f"backbone={self.name} has no token for {_named(absent)}")
+        if self._gone[input_ids].any():
+            first = int(input_ids[self._gone[input_ids]][0])
+            raise InputError(f"backbone={self.name} has no token for {_named(first)}")
         return self.plain.get_input_embeddings()(self._own[input_ids])
 
     def encode(self, vectors: Tensor) -> Tensor:
