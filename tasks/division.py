@@ -36,6 +36,36 @@ def same_sequence(sequences: Sequence[str]) -> np.ndarray:
     return np.array([number[strand] for strand in strands], dtype=np.int64)
 
 
+def joined(numbers: np.ndarray, groups: Sequence[str]) -> np.ndarray:
+    """Number the rows anew, so that rows that share a number or a group share one.
+
+    Rows that are connected through others share one too: a group joins all copies of its rows.
+
+    Args:
+        numbers: (N,) numbers of `same_sequence`, or of clusters of relatives.
+        groups: N groups; empty for a row on its own.
+
+    Returns:
+        (N,) numbers from 0 in the order of the smallest number that was joined, so that they do not
+        depend on the order of the rows.
+    """
+    parent = list(range(int(numbers.max(initial=-1)) + 1))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    first: dict[str, int] = {}
+    for number, group in zip(numbers.tolist(), groups, strict=True):
+        if group:
+            one, other = root(first.setdefault(group, number)), root(number)
+            parent[max(one, other)] = min(one, other)
+    roots = np.array([root(number) for number in numbers.tolist()], dtype=np.int64)
+    return np.unique(roots, return_inverse=True)[1]
+
+
 def apportion(total: int, weights: Sequence[float] | np.ndarray) -> list[int]:
     """Apportion `total` by `weights` with the method of largest remainders; earlier ones win ties.
 

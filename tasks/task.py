@@ -29,11 +29,14 @@ class Example:
         label: By the kind of its task: the index of a class (int), a 0 or 1 for every label
             (tuple of int), or a number (float).
         name: Its identifier, coordinates or line in the source, for people; it changes no result.
+        group: What it belongs to, such as a gene or a donor: no division puts rows of one group
+            into two parts. Empty for a row on its own.
     """
 
     sequence: str
     label: Any
     name: str = field(default="", compare=False)
+    group: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from backbone.common.errors import InputError
 from backbone.common.streams import stream
 from tasks.audit.coordinates import Place, places_of, published
 from tasks.audit.kinship import NONE, Kinship, counted, kinship
-from tasks.division import divide
+from tasks.division import divide, joined
 from tasks.kinds import kind_of
 from tasks.sources.published import POOL_SHARES
 from tasks.task import Example, Splits, Task, make_splits, strata
@@ -37,7 +37,7 @@ def redivided(
         return clean_splits(task, splits)
     rows = (*splits.train, *splits.val, *splits.test)
     if division == "by_cluster":
-        groups = kinship(splits).clusters
+        groups = joined(kinship(splits).clusters, [row.group for row in rows])
         largest = int(np.bincount(groups).max())
         if largest > POOL_SHARES[0] * len(rows):
             raise InputError(
@@ -45,7 +45,8 @@ def redivided(
                 f"relatives; they cannot be divided"
             )
         parts = divide(strata(rows), groups, POOL_SHARES, split_seed)
-        kept = "rows that are relatives kept together"
+        named = " and groups" if any(row.group for row in rows) else ""
+        kept = f"rows that are relatives{named} kept together"
     else:
         places = places_of(published(task, data))
         chromosomes = _chromosomes(task, rows, places)
@@ -144,4 +145,12 @@ def _chromosomes(task: Task, rows: Sequence[Example], places: dict[str, Place]) 
             f"are not known; a table gives them in the columns region, start, end, or in a column "
             f"name or id such as chr1:100-200"
         )
-    return [places[row.sequence].chromosome for row in rows]
+    chromosomes = [places[row.sequence].chromosome for row in rows]
+    found: dict[str, str] = {}
+    for row, one in zip(rows, chromosomes, strict=True):
+        if row.group and found.setdefault(row.group, one) != one:
+            raise InputError(
+                f"split=by_chromosome: group {row.group!r} has rows on chromosomes "
+                f"{found[row.group]} and {one}; give task.group= to divide regardless of groups"
+            )
+    return chromosomes

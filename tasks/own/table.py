@@ -1,7 +1,7 @@
 """A task from your own tables: `task=table task.train=a.csv task.test=b.csv`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -21,6 +21,15 @@ from tasks.sources.tables import (
 )
 from tasks.task import Kind, LabelOrder, Splits, Task
 
+GROUP = "group"
+"""Column that is taken for groups where a table has it."""
+
+
+def group_option() -> Any:
+    """Declare the column of groups. It does not name a run: the rows' hash tells how they lie."""
+    text = "column of groups that no division tears, as gene or donor; empty: none"
+    return field(default=GROUP, metadata={"help": text, "path": True})
+
 
 @dataclass
 class TableConfig(TaskConfig):
@@ -33,6 +42,7 @@ class TableConfig(TaskConfig):
     label: str = option("label", "column of the labels")
     kind: str = option("classes", "kind of label", choices=get_args(Kind))
     labels: list[str] = option([], "names in order; numbers in a table are then positions, from 0")
+    group: str = group_option()
     missing: str = option(
         "error", "what to do with rows without label or sequence", choices=get_args(Missing)
     )
@@ -47,12 +57,14 @@ class TableSource:
         sequence: Column of the sequences.
         label: Column of the labels, or the columns of a multi-label task.
         missing: What happens to rows without a label or a sequence.
+        group: Column of the groups of rows; "group" may be missing.
     """
 
     files: dict[str, Path]
     sequence: str
     label: str | tuple[str, ...]
     missing: Missing
+    group: str = ""
 
     def splits(self, task: Task, split_seed: int, data: Path | None) -> Splits:
         """Read the tables and divide what is not divided; `data` is not used."""
@@ -60,9 +72,17 @@ class TableSource:
         for name, path in self.files.items():
             rows[name] = read_table(
                 path, task, f"the table {path.name}",
-                sequence=self.sequence, label=self.label, missing=self.missing,
+                sequence=self.sequence, label=self.label, group=self._group(path),
+                missing=self.missing,
             )  # fmt: skip
         return assemble(task, rows, split_seed)
+
+    def _group(self, path: Path) -> str | None:
+        """Return the column of groups; None where there is none, and none was asked for."""
+        asked = self.group or None
+        if asked != GROUP or GROUP in (self.sequence, self.label):
+            return asked
+        return asked if any(name.lower() == GROUP for name in column_names(path)) else None
 
     def tables(self, data: Path | None) -> list[tuple[Path, str]]:
         """Return the tables that `splits` reads and their column of sequences."""
@@ -89,7 +109,9 @@ def build(options: TableConfig) -> Task:
         table = read_columns(train, [options.sequence, label])
         labels = find_labels(kind, table.columns[label], label, str(train), table.places)
         order = "found"
-    source = TableSource(files, options.sequence, label, cast(Missing, options.missing))
+    source = TableSource(
+        files, options.sequence, label, cast(Missing, options.missing), options.group
+    )
     return own_task(stem(Path(str(options.train))), labels, source, kind, order)
 
 
@@ -117,7 +139,8 @@ def _label_columns(
         return options.label
     if declared:
         return tuple(declared)
-    others = [name for name in header if name and name.lower() != options.sequence.lower()]
+    apart = (options.sequence.lower(), options.group.lower())
+    others = [name for name in header if name and name.lower() not in apart]
     if not others:
         return options.label
     table = read_columns(train, others)

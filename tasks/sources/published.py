@@ -9,7 +9,7 @@ import numpy as np
 
 from backbone.common.errors import InputError
 from backbone.common.streams import stream
-from tasks.division import divide, same_sequence
+from tasks.division import divide, joined, same_sequence
 from tasks.sources.hub import HubDataset, HubUnavailable
 from tasks.sources.rows import PartRows
 from tasks.sources.tables import SPLIT_NAMES, read_intervals, read_table, saved_parts
@@ -177,8 +177,9 @@ def assemble(
         revision: Commit of the rows, if there is one.
 
     Raises:
-        InputError: If a split lacks a class.
+        InputError: If a split lacks a class, or the rows of a group come in several of its parts.
     """
+    _check_groups(rows)
     seeded = f"stratified, split_seed={split_seed}"
     if "pool" in rows:
         (train, val, test), note = _divided(rows["pool"], POOL_SHARES, split_seed)
@@ -200,6 +201,19 @@ def assemble(
     return make_splits(task, train, val, test, origin, revision, ambiguous_letters, notes)
 
 
+def _check_groups(rows: Mapping[str, PartRows]) -> None:
+    """Refuse a given division that tears a group."""
+    found: dict[str, PartRows] = {}
+    for part in rows.values():
+        for example in part.examples:
+            other = found.setdefault(example.group, part) if example.group else part
+            if other is not part:
+                raise InputError(
+                    f"group {example.group!r} has rows in {other.origin} and in {part.origin}; "
+                    f"move them to one side, or give task.group= to divide regardless of groups"
+                )
+
+
 def _labels_read(rows: Mapping[str, PartRows]) -> str:
     """Return how the labels of all parts were read, once where they were read alike."""
     said: dict[str, list[str]] = {}
@@ -214,14 +228,17 @@ def _divided(
     rows: PartRows, shares: tuple[float, ...], seed: int
 ) -> tuple[list[tuple[Example, ...]], str]:
     """Return the parts, and a note if rows of the same sequence were kept together."""
-    groups = same_sequence([example.sequence for example in rows.examples])
-    parts = divide(strata(rows.examples), groups, shares, seed)
-    repeated = len(groups) - len(np.unique(groups))
+    same = same_sequence([example.sequence for example in rows.examples])
+    groups = [example.group for example in rows.examples]
+    parts = divide(strata(rows.examples), joined(same, groups), shares, seed)
+    repeated = len(same) - len(np.unique(same))
     note = (
         f", {repeated} rows that repeat another sequence or its reverse complement kept with it"
         if repeated
         else ""
     )
+    if any(groups):
+        note += f", the rows of each of {len({*groups} - {''})} groups kept together"
     return [tuple(rows.examples[row] for row in part) for part in parts], note
 
 

@@ -61,6 +61,7 @@ def clean(
     *,
     places: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
     missing: Missing | None = None,
     notes: Sequence[str] = (),
 ) -> PartRows:
@@ -73,6 +74,7 @@ def clean(
         origin: See `PartRows`.
         places: Where each row stands, as "line 2"; None counts rows from 1.
         names: Name of each row; by default its place.
+        groups: Group of each row; empty for a row on its own.
         missing: What happens to a row without a sequence or a label; None is an error, for a task
             that has no such option.
         notes: See `PartRows`.
@@ -103,7 +105,8 @@ def clean(
         bases, ambiguous = _bases(sequence, where, place)
         ambiguous_letters += ambiguous
         name = "" if names is None else names[row - 1].strip()
-        examples.append(Example(bases, value, name or place))
+        group = "" if groups is None else groups[row - 1].strip()
+        examples.append(Example(bases, value, name or place, group))
     if lacking.counts and missing != "drop":
         hint = "fill them in or remove the rows"
         if missing is not None:

@@ -73,6 +73,7 @@ def read_table(
     sequence: str = "sequence",
     label: str | Sequence[str] = "label",
     only: tuple[str, str] | None = None,
+    group: str | None = None,
     missing: Missing | None = None,
 ) -> PartRows:
     """Read a table of sequences and labels.
@@ -84,17 +85,19 @@ def read_table(
         sequence: Column of the sequences.
         label: Column of the labels; several columns hold a label each.
         only: A column and the value that rows must have there.
+        group: Column of the groups of rows; None for rows on their own.
         missing: See `clean`.
 
     Raises:
         InputError: If the file is damaged or no table, or one of its rows cannot be used.
     """
     labels = [label] if isinstance(label, str) else list(label)
-    table, names = _with_names(path, [sequence, *labels, *([only[0]] if only else [])])
+    needed = [sequence, *labels, *([only[0]] if only else []), *([group] if group else [])]
+    table, names = _with_names(path, needed)
     rows: Iterable[tuple[TableCell, TableCell]] = zip(
         table.columns[sequence], label_cells(table, label), strict=True
     )
-    places = table.places
+    places, groups = table.places, table[group] if group else None
     if only:
         kept = [row for row, value in enumerate(table[only[0]]) if value == only[1]]
         if not kept:
@@ -102,9 +105,10 @@ def read_table(
         every = list(rows)
         rows, places = (every[row] for row in kept), [places[row] for row in kept]
         names = None if names is None else [names[row] for row in kept]
+        groups = None if groups is None else [groups[row] for row in kept]
     return clean(
         rows, task, str(path), origin,
-        places=places, names=names, missing=missing, notes=table.notes,
+        places=places, names=names, groups=groups, missing=missing, notes=table.notes,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from tasks.task import Splits, Task, truth
 TESTED_ALONE = {
     "table": "own/test_own_tasks.py",
     "intervals": "own/test_own_tasks.py",
+    "fasta": "own/test_fasta_task.py",
     "species": "sets/test_species.py",
     "biotype": "sets/test_biotype.py",
 }
