@@ -39,6 +39,7 @@ from icl.progress import ALONE, Watch, shown
 from icl.reporting import comparison
 from icl.reporting.clean_rows import clean_outcome, exposure_details, relations
 from icl.reporting.report import (
+    ADAPTER,
     LEARNED,
     PREDICTIONS,
     REPORT,
@@ -255,9 +256,17 @@ def _learn(
         write_text(folder / PREDICTIONS, table)
         save_arrays(folder / LEARNED, method.state())
         method.save_adapter(folder)
+        if (folder / ADAPTER).is_dir():
+            _name_backbone(folder / ADAPTER, config)
         write_report(folder, report)
         shutil.rmtree(resume)
     return report
+
+
+def _name_backbone(adapter: Path, config: RunConfig) -> None:
+    from icl.tuning.peft_export import name_backbone
+
+    name_backbone(adapter, controlled_backbone(config.backbone, config.control))
 
 
 def _uncalibrated(method: Method, examples: Sequence[Example]) -> dict[str, Any]:

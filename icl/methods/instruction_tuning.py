@@ -228,7 +228,8 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter; PEFT has no form for tuned weights, nor for the channel."""
-        from icl.tuning.peft_export import ADAPTER, save_adapter
+        from icl.reporting.report import ADAPTER
+        from icl.tuning.peft_export import save_adapter
 
         if self.config.adapter == "lora" and not self.reads_channel:
             words, offset = self.verbalizer.words, self.offset.tolist()

@@ -40,7 +40,8 @@ class SoftPromptConfig(StrandConfig, DemonstrationConfig, TuningConfig):
     epochs: int = option(20, "maximum number of epochs", least=1)
     placement: str = option(
         "after",
-        "vectors before the query, after it, or split; with readout=channel always before",
+        "vectors before the query (PEFT's form, saved as adapter/), after it, or split; with "
+        "readout=channel always before",
         choices=("before", "after", "split"),
     )
     readout: str = option(
@@ -241,7 +242,8 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
     def save_adapter(self, folder: Path) -> None:
         """Write vectors before everything else, the one form that PEFT has."""
         from icl.inference.reader import PromptReader
-        from icl.tuning.peft_export import ADAPTER, save_prompt
+        from icl.reporting.report import ADAPTER
+        from icl.tuning.peft_export import save_prompt
 
         reader = self.reader()
         if self.config.readout in ("direct", "last") and isinstance(reader, PromptReader):

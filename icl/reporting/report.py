@@ -25,6 +25,7 @@ REPORT = "report.json"
 PREDICTIONS = "predictions.tsv"
 LEARNED = "learned.safetensors"
 RESUME = "resume"
+ADAPTER = "adapter"
 
 
 @dataclass(frozen=True)

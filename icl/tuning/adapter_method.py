@@ -207,7 +207,8 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter with label words and offset; PEFT lacks heads and the channel."""
-        from icl.tuning.peft_export import ADAPTER, save_adapter
+        from icl.reporting.report import ADAPTER
+        from icl.tuning.peft_export import save_adapter
 
         if not self.has_head and not self.reads_channel:
             words, offset = self.verbalizer.words, self.offset.tolist()

@@ -15,14 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from backbone.common.files import atomic_write, write_text
+from backbone.hyena.checkpoints import CHECKPOINTS
 from backbone.protocol import LanguageModel
 from prompts.soft_prompt import SoftPrompt
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-
-ADAPTER = "adapter"
-"""Name of the adapter's folder in that of its run."""
 
 CONFIG, WEIGHTS, WORDS = "adapter_config.json", "adapter_model.safetensors", "label_words.json"
 
@@ -80,6 +78,21 @@ def save_prompt(
     return True
 
 
+def name_backbone(folder: Path, backbone: str) -> None:
+    """Fill `base_model_name_or_path` of an adapter.
+
+    Args:
+        folder: The adapter's folder; nothing happens where there is none.
+        backbone: As `backbone=` names it; a published checkpoint is called by its id on the Hub.
+    """
+    config = folder / CONFIG
+    if config.is_file():
+        known = CHECKPOINTS.get(backbone)
+        fields = json.loads(config.read_text())
+        fields["base_model_name_or_path"] = backbone if known is None else known.hub
+        write_text(config, json.dumps(fields, indent=2, sort_keys=True) + "\n")
+
+
 def _write(
     folder: Path,
     config: "PeftConfig",
@@ -94,7 +107,7 @@ def _write(
         name: sorted(value) if isinstance(value, set) else value
         for name, value in config.to_dict().items()
     }
-    # The backbone's name is a folder of this machine, which means nothing elsewhere.
+    # The model's own name is a folder of this machine's cache; `name_backbone` gives the one asked.
     fields |= {"inference_mode": True, "base_model_name_or_path": None}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_write(folder / WEIGHTS) as path:

@@ -1,6 +1,7 @@
 """What is learned loads with PEFT on our HyenaDNA and gives the same logits."""
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+import icl
 from backbone.common.errors import InputError
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import ADAPTER_TARGETS, random_model
 from backbone.tokens import SEP, TOKEN_ID
 from icl.tuning.adapters import backbone_of, copy_with_adapter, ia3_config, lora_config
-from icl.tuning.peft_export import save_adapter, save_prompt
+from icl.tuning.peft_export import name_backbone, save_adapter, save_prompt
 from prompts.soft_prompt import PromptShape, SoftPrompt
 
 WORDS = ("A", "N")
@@ -111,6 +113,37 @@ def test_the_same_adapter_is_written_to_the_last_byte_and_names_no_folder(tmp_pa
     config = json.loads((tmp_path / "one" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] is None
     assert config["target_modules"] == ["fc1", "fc2", "in_proj", "out_proj"]
+
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "apply-a-prompt.md"
+BLOCK = re.compile(r"<!-- run: peft -->\n+```python\n(.*?)```", re.DOTALL)
+
+
+def test_the_page_reads_a_saved_prompt_with_peft_as_the_run_does(tiny, call):
+    few = ["task=tiny_rows", "threads=1", "method.epochs=1", "backbone=bundled", "audit=none"]
+    assert call(*few, "method=soft_prompt", "method.placement=before", "k=3")[0] == 0
+    (run,) = Path("runs/tiny_rows/soft_prompt").iterdir()
+    (block,) = BLOCK.findall(PAGE.read_text())
+    lines = [line for line in block.splitlines() if line and "import" not in line]
+    assert len(lines) <= 10 and "runs/TASK/soft_prompt/HASH" in block
+    names: dict[str, object] = {}
+    exec(block.replace("runs/TASK/soft_prompt/HASH", str(run)), names)
+    expected = icl.load_run(str(run)).predict_proba([names["sequence"]])[0]
+    np.testing.assert_allclose(names["probabilities"].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [("tiny-1k", "LongSafari/hyenadna-tiny-1k-seqlen-hf"), ("bundled", "bundled"), ("a/b", "a/b")],
+)
+def test_the_backbone_is_named_in_the_adapter(tmp_path, backbone, name):
+    model = small()
+    assert save_prompt(model, prompt_of(model), WORDS, tmp_path)
+    name_backbone(tmp_path, backbone)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == name and config["num_virtual_tokens"] == 3
+    name_backbone(tmp_path / "none", backbone)
+    assert not (tmp_path / "none").exists()
 
 
 def test_generation_goes_on_with_the_likeliest_token_with_and_without_an_adapter():
