@@ -1,8 +1,9 @@
 """Fixtures shared by all tests: where the real data lie, if they are there; and which are slow.
 
-A test is marked `slow` if it stands in tests/slow.txt, which `pytest --write-slow [PATHS]` writes:
-every test function whose calls take more than LIMIT seconds of CPU together, with those of its
-children. `make test-fast` leaves them out.
+A test is marked `slow` if its function stands in tests/slow.txt, or its file does not, which
+`pytest --write-slow [PATHS]` writes: every test function whose calls take more than LIMIT seconds
+of CPU together, with those of its children, and every file that was measured. So a file is slow
+until it is measured. `make test-fast` leaves out what is slow.
 """
 
 import os
@@ -11,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait take no CPU
 LIMIT = 0.4
 SLOW = Path(__file__).with_name("slow.txt")
@@ -83,16 +87,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    slow = read_slow()
+    known = read_slow()
     for item in items:
-        if function_of(item) in slow:
+        if function_of(item) in known or file_of(function_of(item)) not in known:
             item.add_marker(pytest.mark.slow)
 
 
-def read_slow() -> dict[str, float]:
-    """The slow test functions, with the seconds of CPU that they took when they were measured."""
+def file_of(function: str) -> str:
+    """The file of a test function."""
+    return function.partition("::")[0]
+
+
+def read_slow() -> dict[str, str]:
+    """Slow functions with their seconds of CPU, and measured files with a dash."""
     lines = SLOW.read_text().splitlines() if SLOW.is_file() else []
-    return {name: float(seconds) for seconds, name in map(str.split, lines)}
+    return {name: seconds for seconds, name in map(str.split, lines)}
 
 
 def function_of(item: pytest.Item) -> str:
@@ -115,11 +124,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the slow tests of the files that ran; those of other files stay as they are."""
+    """Write the slow functions and the files that ran; what did not run stays as it is."""
     if not session.config.getoption("--write-slow"):
         return
     spent = session.config.stash[SPENT]
-    measured = {name.partition("::")[0] for name in spent}
-    found = {n: s for n, s in read_slow().items() if n.partition("::")[0] not in measured}
-    found |= {name: seconds for name, seconds in spent.items() if seconds > LIMIT}
-    SLOW.write_text("".join(f"{seconds:6.1f} {name}\n" for name, seconds in sorted(found.items())))
+    found = {name: seconds for name, seconds in read_slow().items() if name not in spent}
+    found |= dict.fromkeys(map(file_of, spent), "-")
+    found |= {name: f"{seconds:.1f}" for name, seconds in spent.items() if seconds > LIMIT}
+    SLOW.write_text("".join(f"{seconds:>6} {name}\n" for name, seconds in sorted(found.items())))
