@@ -75,7 +75,7 @@ def markdown(table: pd.DataFrame) -> str:
         counts = rows["n_train"].dropna()
         trained = f"{int(counts.max()):,}" if len(counts) else ""
         at = f", {context}" if isinstance(context, str) else ""
-        cells = [source, f"{name}{at}", metric, f"{percent:.1f}"]
+        cells = [str(source), f"{name}{at}", str(metric), f"{percent:.1f}"]
         cells += [figures.get(method, "") for method in methods]
         lines.append("| " + " | ".join([*cells, trained]) + " |")
     return "\n".join(lines) + "\n"
