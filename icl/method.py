@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 KINDS: tuple[Kind, ...] = ("classes", "multi_label", "regression")
 """Every kind of task, for methods that support them all."""
 
+ADAPTER = "adapter"
+"""Folder of an adapter in the form of PEFT, in that of its run; see `Method.save_adapter`."""
+
 Budget = Literal["prompt_tokens", "shots"]
 ConfigT = TypeVar("ConfigT", bound="MethodConfig")
 MethodT = TypeVar("MethodT", bound="type[Method]")

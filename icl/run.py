@@ -33,13 +33,12 @@ from icl.controls import (
     controlled_words,
 )
 from icl.environment import git_commit, peak_memory_bytes, prepare_arithmetic, versions
-from icl.method import Context, Method
+from icl.method import ADAPTER, Context, Method
 from icl.methods.catalog import METHODS
 from icl.progress import ALONE, Watch, shown
 from icl.reporting import comparison
 from icl.reporting.clean_rows import clean_outcome, exposure_details, relations
 from icl.reporting.report import (
-    ADAPTER,
     LEARNED,
     PREDICTIONS,
     REPORT,

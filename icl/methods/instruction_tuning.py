@@ -14,7 +14,7 @@ from backbone.common.streams import stream
 from icl.inference.batches import EncodedSequences
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.readout import ReadoutConfig
-from icl.method import Context, method
+from icl.method import ADAPTER, Context, method
 from icl.tuning.config import TunedConfig
 from icl.tuning.label_word_tuning import ADVICE, LabelWordTuning
 from prompts.calibration import fitted
@@ -228,7 +228,6 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter; PEFT has no form for tuned weights, nor for the channel."""
-        from icl.reporting.report import ADAPTER
         from icl.tuning.peft_export import save_adapter
 
         if self.config.adapter == "lora" and not self.reads_channel:

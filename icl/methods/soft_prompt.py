@@ -16,7 +16,7 @@ from icl.inference.demonstrations import DemonstrationConfig
 from icl.inference.label_word_method import LabelWordMethod
 from icl.inference.readout import NORMALISATION, NORMALISATIONS
 from icl.inference.strands import StrandConfig, over_strands
-from icl.method import Context, method
+from icl.method import ADAPTER, Context, method
 from icl.tuning.config import TuningConfig
 from icl.tuning.label_word_tuning import ADVICE
 from prompts.calibration import fitted
@@ -242,7 +242,6 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
     def save_adapter(self, folder: Path) -> None:
         """Write vectors before everything else, the one form that PEFT has."""
         from icl.inference.reader import PromptReader
-        from icl.reporting.report import ADAPTER
         from icl.tuning.peft_export import save_prompt
 
         reader = self.reader()

@@ -25,7 +25,6 @@ REPORT = "report.json"
 PREDICTIONS = "predictions.tsv"
 LEARNED = "learned.safetensors"
 RESUME = "resume"
-ADAPTER = "adapter"
 
 
 @dataclass(frozen=True)

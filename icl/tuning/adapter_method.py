@@ -17,7 +17,7 @@ from backbone.common.options import option
 from backbone.common.streams import stream
 from icl.inference.batches import check_lengths
 from icl.inference.readout import ReadoutConfig
-from icl.method import Context
+from icl.method import ADAPTER, Context
 from icl.tuning.config import TunedConfig
 from icl.tuning.label_word_tuning import ADVICE, LabelWordTuning
 from prompts.calibration import fitted
@@ -207,7 +207,6 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter with label words and offset; PEFT lacks heads and the channel."""
-        from icl.reporting.report import ADAPTER
         from icl.tuning.peft_export import save_adapter
 
         if not self.has_head and not self.reads_channel:

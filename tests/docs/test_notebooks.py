@@ -21,7 +21,7 @@ SOURCES = {source.stem: source for source in build.sources()}
 PRINTED = {
     "first_prompt": ["best possible 0.95", "soft_prompt", "kmer_logreg"],
     "own_data": ["LEAK. near-duplicate", "No leak: no test or validation row", "random_backbone"],
-    "what_a_prompt_reads": ["in the motif", "explained/bases.tsv", "delta_log_odds"],
+    "what_a_prompt_reads": ["with the motif", "explained/bases.tsv", "delta_log_odds"],
 }
 
 
