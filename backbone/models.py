@@ -18,6 +18,7 @@ from backbone.hf.model import TransformersModel
 from backbone.hf.online import TransformersOnline
 from backbone.hf.place import PREFIX
 from backbone.hyena import zoo
+from backbone.hyena.checkpoints import CHECKPOINTS
 from backbone.hyena.model import HyenaDNA
 from backbone.places import RANDOM
 from backbone.protocol import BranchEngine, ContextEngine, LanguageModel, OnlineModel
@@ -42,6 +43,12 @@ def load(name_or_path: str, device: str = "cpu") -> LanguageModel:
 
     model = checkpoint.load(plain.removeprefix(PREFIX), plain != name_or_path)
     return model.to(torch.device(device)).requires_grad_(False).eval()
+
+
+def shared_name(name_or_path: str) -> str:
+    """Return what others can load a backbone by: a published checkpoint's id on the Hub."""
+    known = CHECKPOINTS.get(name_or_path)
+    return name_or_path if known is None else known.hub
 
 
 def context_engine(model: LanguageModel) -> ContextEngine:

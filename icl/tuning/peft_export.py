@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from backbone.common.files import atomic_write, write_text
-from backbone.hyena.checkpoints import CHECKPOINTS
+from backbone.models import shared_name
 from backbone.protocol import LanguageModel
 from prompts.soft_prompt import SoftPrompt
 
@@ -87,9 +87,8 @@ def name_backbone(folder: Path, backbone: str) -> None:
     """
     config = folder / CONFIG
     if config.is_file():
-        known = CHECKPOINTS.get(backbone)
         fields = json.loads(config.read_text())
-        fields["base_model_name_or_path"] = backbone if known is None else known.hub
+        fields["base_model_name_or_path"] = shared_name(backbone)
         write_text(config, json.dumps(fields, indent=2, sort_keys=True) + "\n")
 
 
