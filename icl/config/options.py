@@ -40,8 +40,9 @@ are divided, subsets and shuffled labels drawn, scores turned into metrics. What
 of one method alone raises the version in its decorator. 1 stands for reports without a version.
 """
 
-CHANNEL_VERSION = 4
-"""Version of the results of `method.readout=channel`, in whichever method."""
+CHANNEL_VERSION, CHANNEL_TUNING_VERSION = 3, 4
+"""Versions of the results of `method.readout=channel`, in whichever method: of those that learn by
+demonstrations alone, and of those that tune."""
 
 EMBEDDING_VERSION = 2
 """Version of the mean states by which `method.chooser=nearest_embedding` chooses demonstrations.
@@ -409,7 +410,8 @@ def version(config: RunConfig) -> list[int]:
     """
     found = [RESULT_VERSION, entry(config).version]
     if getattr(config.method, "readout", None) == "channel":
-        found.append(CHANNEL_VERSION)
+        tunes = hasattr(config.method, "epochs")
+        found.append(CHANNEL_TUNING_VERSION if tunes else CHANNEL_VERSION)
     if getattr(config.method, "chooser", None) == "nearest_embedding":
         found.append(EMBEDDING_VERSION)
     return found
@@ -434,6 +436,7 @@ def earlier_identities(config: RunConfig) -> Iterator[dict[str, Any]]:
 __all__ = [
     "configure",
     "method_options",
+    "CHANNEL_TUNING_VERSION",
     "CHANNEL_VERSION",
     "EMBEDDING_VERSION",
     "RESULT_VERSION",

@@ -150,6 +150,8 @@ def test_the_version_of_the_channel_changes_the_hash_of_its_runs_alone(monkeypat
     assert hashed(direct) == before[0] and hashed(channel) != before[1]
     numbers = [one.get("version") for one in options.earlier_identities(channel)]
     assert [options.RESULT_VERSION, entry(channel).version, options.CHANNEL_VERSION - 1] in numbers
+    tuned = resolve(configure("synthetic_hard", "soft_prompt", {"method.readout": "channel"}))
+    assert options.version(tuned)[2] == options.CHANNEL_TUNING_VERSION
 
 
 def test_options_of_the_memory_count_for_the_memory_alone():
