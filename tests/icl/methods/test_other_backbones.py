@@ -12,9 +12,8 @@ import torch
 from backbone.common.errors import InputError
 from backbone.models import load, weights_sha256
 from backbone.sequence.edits import Edit
-from icl.method import Context, Method
+from icl.method import ADAPTER, Context, Method
 from icl.methods.catalog import METHODS
-from icl.tuning.peft_export import ADAPTER
 from tasks.task import Example
 from tests.backbone.hf.tiny_models import save, save_tokenizer
 
