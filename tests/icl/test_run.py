@@ -11,6 +11,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from icl import run
 from icl.config.options import RESULT_VERSION, RunConfig
+from icl.methods.catalog import METHODS
 from icl.methods.few_shot import FewShot
 from icl.methods.majority import Majority
 from icl.reporting.report import find_reports, read_report
@@ -96,7 +97,8 @@ def test_a_run_of_an_earlier_version_of_the_code_is_done_again_beside_it(
     code, out, err = call(*RUN)
     assert code == 0 and f"{earlier.name} is of an earlier version of the code" in err
     assert "already there" not in out and len(list(find_reports(tmp_path))) == 2
-    assert read_report(earlier).environment.versions["results"] == f"{RESULT_VERSION}.1"
+    own = METHODS.get(read_report(earlier).setup.method).version
+    assert read_report(earlier).environment.versions["results"] == f"{RESULT_VERSION}.{own}"
 
 
 def test_a_run_builds_its_method_and_draws_its_demonstrations_once(
