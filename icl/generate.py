@@ -70,13 +70,11 @@ class ClassPrompt:
         Raises:
             InputError: If there is no such class, or the run has no prompt in front of its queries.
         """
-        from icl.inference.memory import MemoryReader
-
         labels = method.context.labels
         if name not in labels:
             raise unknown("class", name, labels)
         reader = method.channel_reader() if isinstance(method, LabelWordMethod) else None
-        if reader is None or isinstance(reader, MemoryReader):
+        if reader is None:
             raise InputError(
                 f"the run of {method.name} has no prompt of a class in front of its queries: give "
                 f"a run of soft_prompt, deep_prompt, state_prompt or few_shot with "

@@ -20,6 +20,7 @@ from backbone.common.plugins import import_plugins
 from icl.controls import OTHER_TASK, applicable, check_control, controlled_backbone
 from icl.method import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS
+from icl.tuning.config import TuningConfig
 from tasks.catalog import TASKS
 from tasks.division import DIVISIONS
 from tasks.kinds import kind_of
@@ -410,7 +411,7 @@ def version(config: RunConfig) -> list[int]:
     """
     found = [RESULT_VERSION, entry(config).version]
     if getattr(config.method, "readout", None) == "channel":
-        tunes = hasattr(config.method, "epochs")
+        tunes = isinstance(config.method, TuningConfig)
         found.append(CHANNEL_TUNING_VERSION if tunes else CHANNEL_VERSION)
     if getattr(config.method, "chooser", None) == "nearest_embedding":
         found.append(EMBEDDING_VERSION)

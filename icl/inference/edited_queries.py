@@ -18,7 +18,8 @@ from backbone.models import branch_engine, can_branch
 from backbone.protocol import BaseState, BranchEngine, Branches, LanguageModel
 from backbone.sequence.edits import Edit, edits_of_both_strands
 from icl.inference.batches import both_strands
-from icl.inference.channel import ChannelReader, normalise
+from icl.inference.channel import ChannelReader
+from icl.inference.likelihood import LikelihoodReader
 from icl.inference.reader import PromptReader
 from icl.method import Context
 
@@ -179,30 +180,29 @@ class EditedChannelQueries(EditedQueries):
                 before = max(0, int(part.starts[0]) - 1)
                 found.append(each[part.rows, :before].sum(dim=1) + fresh)
         bases = is_base(group.ids)
-        rows = self._scored(own, bases[:, 1:].sum(dim=1))
+        rows = self.reader.class_scores(torch.stack(own, dim=1), bases[:, 1:].sum(dim=1))
         edits = []
         for found, (_, part) in zip(others, group.branches, strict=True):
             start = int(part.starts[0])
             kept, fresh = bases[part.rows, 1:start], is_base(part.ids)
             count = kept.sum(dim=1) + fresh[:, 0 if start else 1 :].sum(dim=1)
-            edits.append(self._scored(found, count))
+            edits.append(self.reader.class_scores(torch.stack(found, dim=1), count))
         return rows, edits
-
-    def _scored(self, likelihoods: list[Tensor], bases: Tensor) -> Tensor:
-        prompt = self.reader.prompt
-        found = normalise(torch.stack(likelihoods, dim=1), bases, self.reader.normalisation)
-        return prompt.log_scale.exp() * found + prompt.offset
 
 
 def edited_queries(
-    reader: PromptReader | ChannelReader,
+    reader: PromptReader | LikelihoodReader,
     sequences: Sequence[str],
     edits: Sequence[Edit],
     strands: str,
 ) -> EditedQueries:
-    """Return sequences and their edits as queries of a reader."""
+    """Return sequences and their edits as queries of a reader that can share them.
+
+    A memory cannot: see `FewShot.shares_edits`.
+    """
     if isinstance(reader, ChannelReader):
         return EditedChannelQueries(reader, sequences, edits, strands)
+    assert isinstance(reader, PromptReader), "a memory is looked up for whole sequences"
     if reader.readout == "mean":
         return EditedQueriesOverall(reader, sequences, edits, strands)
     at_end = reader.scorer.verbalizer.length == 1

@@ -18,6 +18,7 @@ from tasks.task import Example
 
 if TYPE_CHECKING:
     from icl.inference.channel import ChannelReader
+    from icl.inference.likelihood import LikelihoodReader
     from icl.inference.query_set import QuerySet
     from icl.inference.reader import PromptReader
 
@@ -96,8 +97,15 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
         return self.max_seq_len - (self.prompt_tokens or 0)
 
     @abstractmethod
-    def reader(self) -> "PromptReader | ChannelReader":
+    def reader(self) -> "PromptReader | LikelihoodReader":
         """Return the reader of the state that is learned now."""
+
+    def likelihood_reader(self) -> "LikelihoodReader | None":
+        """Return the reader of likelihoods; None where label words are read."""
+        from icl.inference.likelihood import LikelihoodReader
+
+        reader = self.reader()
+        return reader if isinstance(reader, LikelihoodReader) else None
 
     def channel_reader(self) -> "ChannelReader | None":
         """Return the reader of the channel; None where something else is read."""

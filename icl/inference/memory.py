@@ -24,11 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbone.letters import LETTERS
-from backbone.protocol import ContextState
+from backbone.letters import LETTERS, at_least_single
 from icl.inference.batches import Batch, EncodedSequences, both_strands
-from icl.inference.channel import ChannelQuerySet, ChannelReader, ChannelScorer, normalise
-from icl.inference.query_set import TOKENS, number_format
+from icl.inference.channel_scorer import ChannelScorer
+from icl.inference.likelihood import BUCKET, LikelihoodReader
+from icl.inference.query_set import TOKENS, QuerySet, number_format
 from icl.inference.reader import relaxed_embeddings
 from icl.method import Context
 from tasks.task import Example
@@ -119,8 +119,8 @@ class Memories:
 
 
 @dataclass
-class MemoryReader(ChannelReader):
-    """Scores queries by the memories of the classes; scale and offsets are those of the channel.
+class MemoryReader(LikelihoodReader):
+    """Scores queries by the memories of the classes.
 
     Attributes:
         interpolation: Of bandwidths.
@@ -133,11 +133,6 @@ class MemoryReader(ChannelReader):
     def longest_query(self) -> int:
         """Longest query, in tokens: nothing stands before it."""
         return self.scorer.model.config.max_seq_len
-
-    @property
-    def shared_length(self) -> int:
-        """No token stands before a query."""
-        return 0
 
     def queries(self, examples: Sequence[Example], strands: str) -> MemoryQuerySet:
         """Return rows as queries."""
@@ -152,7 +147,7 @@ class MemoryReader(ChannelReader):
 
     def _fill(self) -> Memories:
         found = []
-        for label in range(len(self.class_ids)):
+        for label in range(len(self.context.labels)):
             own = [d.sequence for d in self.demonstrations.shared() if d.label == label]
             found.append(_states_and_bases(self.scorer, self.context, both_strands(own)))
         centre, spread = _mean_and_deviation(torch.cat([states for states, _ in found]))
@@ -167,7 +162,7 @@ class MemoryReader(ChannelReader):
     def log_probabilities(self, hidden: Tensor) -> Tensor:
         """Return log P(base after a position), (C, L, 4), from final states (L, D) of a query."""
         memories = self.memories()
-        states = memories.scaled(_at_least_single(hidden))
+        states = memories.scaled(at_least_single(hidden))
         own = _letter_logits(self.scorer, hidden).softmax(-1)
         return torch.stack([one.log_probabilities(states, own) for one in memories.classes])
 
@@ -177,20 +172,21 @@ class MemoryReader(ChannelReader):
         hidden = self.scorer.engine.encode(None, vectors)[0, :-1]
         targets = letters[1:, :-1]
         likelihoods = (self.log_probabilities(hidden) * targets).sum(dim=(1, 2))
-        normalised = normalise(likelihoods[None], targets.sum()[None], self.normalisation)[0]
-        return self.prompt.log_scale.exp() * normalised + self.prompt.offset
+        return self.class_scores(likelihoods[None], targets.sum()[None])[0]
 
 
-class MemoryQuerySet(ChannelQuerySet):
+class MemoryQuerySet(QuerySet):
     """Labelled queries, read without context and scored by the memories."""
 
-    reader: MemoryReader
+    def __init__(self, reader: MemoryReader, examples: Sequence[Example], strands: str) -> None:
+        """Encode the rows; see `QuerySet`."""
+        super().__init__(reader.context, examples, strands, reader.longest_query, bucket=BUCKET)
+        self.reader = reader
 
-    def _shared(self) -> list[ContextState | None]:
+    def _shared(self) -> None:
         self.reader.memories()
-        return []
 
-    def _read(self, batch: Batch, shared: object) -> tuple[Tensor, None]:
+    def _read(self, batch: Batch, shared: None) -> tuple[Tensor, None]:
         reader = self.reader
         hidden = reader.scorer.engine.encode(None, batch.ids)
         targets = reader.scorer.targets(batch.ids, batch.lengths)
@@ -201,8 +197,7 @@ class MemoryQuerySet(ChannelQuerySet):
             chosen = found.gather(2, letters[None, :, None].expand(len(found), -1, 1))[..., 0]
             likelihoods.append((chosen * counted).sum(dim=1))
         bases = targets.counted.sum(dim=1)
-        normalised = normalise(torch.stack(likelihoods), bases, reader.normalisation)
-        return reader.prompt.log_scale.exp() * normalised + reader.prompt.offset, None
+        return reader.class_scores(torch.stack(likelihoods), bases), None
 
 
 def _mean_and_deviation(states: Tensor) -> tuple[Tensor, Tensor]:
@@ -213,12 +208,7 @@ def _mean_and_deviation(states: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _letter_logits(scorer: ChannelScorer, hidden: Tensor) -> Tensor:
-    return _at_least_single(scorer.model.letter_logits(hidden, scorer.letters))
-
-
-def _at_least_single(values: Tensor) -> Tensor:
-    """Return half-precision values as float32; others unchanged."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    return at_least_single(scorer.model.letter_logits(hidden, scorer.letters))
 
 
 @torch.no_grad()
@@ -228,11 +218,11 @@ def _states_and_bases(
     """Return the final states (M, D) that stand before a known base, and that base (M,), 0 to 3."""
     encoded = EncodedSequences(sequences, scorer.model.config.max_seq_len)
     nothing = scorer.model.embed(scorer.letters[:0])
-    states, bases = [_at_least_single(nothing)], [scorer.letters[:0]]
+    states, bases = [at_least_single(nothing)], [scorer.letters[:0]]
     for batch in encoded.batches(context.batch_size, TOKENS):
         on_device = batch.to(context.device)
         targets = scorer.targets(on_device.ids, on_device.lengths)
         hidden = scorer.engine.encode(None, on_device.ids)
-        states.append(_at_least_single(hidden[targets.counted]))
+        states.append(at_least_single(hidden[targets.counted]))
         bases.append(targets.index[targets.counted])
     return torch.cat(states), torch.cat(bases)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backbone.letters import at_least_single
 from backbone.models import context_engine
 from backbone.protocol import ContextState, LanguageModel
 from backbone.sequence.dna import DNA
@@ -110,7 +111,7 @@ class LabelWordScorer:
         hidden = self.engine.encode_last(contexts, segment, additions=additions)
         if self.verbalizer.length == 1:
             return self.on_state(prompt, hidden)
-        logits = _at_least_single(self.model.logits(hidden))
+        logits = at_least_single(self.model.logits(hidden))
         ended = self.engine.extend(
             contexts, segment, self.verbalizer.length - 1, additions=additions
         )
@@ -123,7 +124,7 @@ class LabelWordScorer:
         for word in self.words:
             vectors = self.model.embed(word[:-1]).expand(len(first), -1, -1)
             logits = self.model.logits(self.engine.encode(ended, vectors))
-            later = _at_least_single(logits).log_softmax(-1)
+            later = at_least_single(logits).log_softmax(-1)
             letters = later.gather(2, word[1:].expand(len(first), -1)[..., None])
             scores.append(first[:, word[0]] + letters.sum(dim=(1, 2)))
         return torch.stack(scores, dim=1)
@@ -147,7 +148,7 @@ class LabelWordScorer:
         Returns:
             Class scores (B, C), the offset included, and next-token logits (B, V).
         """
-        logits = _at_least_single(self.model.logits(states))
+        logits = at_least_single(self.model.logits(states))
         return logits[:, self.words[:, 0]] + prompt.offset, logits
 
 
@@ -155,11 +156,6 @@ def relaxed_embeddings(model: LanguageModel, letters: Tensor) -> Tensor:
     """Return embeddings (L, D) of shares (L, 5) of A, C, G, T and N."""
     words = model.embed(torch.tensor([TOKEN_ID[x] for x in DNA.letters], device=model.device))
     return letters.to(words) @ words
-
-
-def _at_least_single(logits: Tensor) -> Tensor:
-    """Return half-precision logits as float32; others unchanged."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @dataclass

@@ -18,7 +18,7 @@ from icl.methods.zero_shot import LabelWords, ZeroShot, ZeroShotConfig
 from tasks.task import Example
 
 if TYPE_CHECKING:
-    from icl.inference.channel import ChannelReader
+    from icl.inference.likelihood import LikelihoodReader
     from icl.inference.reader import PromptReader
 
 UNLIMITED = 1 << 62
@@ -103,10 +103,11 @@ class FewShot(ZeroShot):
         """Tokens for demonstrations and a query; a memory holds any number."""
         return UNLIMITED if self.reads_memory else super().demonstration_tokens
 
-    def _reader(self, words: LabelWords) -> "PromptReader | ChannelReader":
+    def _reader(self, words: LabelWords) -> "PromptReader | LikelihoodReader":
         if not self.reads_channel:
             return super()._reader(words)
-        from icl.inference.channel import ChannelReader, ChannelScorer
+        from icl.inference.channel import ChannelReader
+        from icl.inference.channel_scorer import ChannelScorer
         from icl.inference.memory import Interpolation, MemoryReader
         from prompts.channel_prompt import ChannelPrompt
 
@@ -129,7 +130,7 @@ class FewShot(ZeroShot):
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return log-probabilities over the classes, calibrated, (N, C)."""
         scores = super().scores(examples)
-        if reader := self.channel_reader():
+        if reader := self.likelihood_reader():
             fitted = {"scale": self._fitted().scale, "offset": self._fitted().offset.tolist()}
             self.details |= reader.details() | fitted
         return scores
@@ -137,12 +138,12 @@ class FewShot(ZeroShot):
     @property
     def trainable_parameters(self) -> int:
         """Count the calibration's offsets, one per class, and the scale where it is fitted."""
-        scaled = self.config.calibration == "offset" and self.channel_reader() is not None
+        scaled = self.config.calibration == "offset" and self.likelihood_reader() is not None
         return super().trainable_parameters + scaled
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return the demonstrations, words and offset; normalisation and scale of the channel."""
-        reader = self.channel_reader()
+        """Return the demonstrations, words and offset; normalisation and scale of likelihoods."""
+        reader = self.likelihood_reader()
         if reader is None:
             return super().state()
         return super().state() | reader.state() | {"scale": np.array(self._fitted().scale)}
@@ -153,7 +154,7 @@ class FewShot(ZeroShot):
         names = ("normalisation", "scale")
         found: dict[str, np.ndarray] = {name: own.pop(name) for name in names if name in own}
         super().load_state(own)
-        if reader := self.channel_reader():
+        if reader := self.likelihood_reader():
             scale = np.array(reader.load_state(found).get("scale", 1.0))
             if scale.shape != ():
                 raise InputError("the saved scale is no number; run again")

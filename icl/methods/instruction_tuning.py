@@ -252,7 +252,8 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         self, demonstrations: DemonstrationSet, model: "LanguageModel | None" = None
     ) -> "ChannelReader":
         """Return a reader of the channel behind demonstrations; by default of what is tuned."""
-        from icl.inference.channel import ChannelReader, ChannelScorer
+        from icl.inference.channel import ChannelReader
+        from icl.inference.channel_scorer import ChannelScorer
         from icl.tuning.adapters import backbone_of
         from prompts.channel_prompt import ChannelPrompt
 

@@ -257,7 +257,8 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
         return self._reader
 
     def _reader_of_channel(self) -> "ChannelReader":
-        from icl.inference.channel import ChannelReader, ChannelScorer
+        from icl.inference.channel import ChannelReader
+        from icl.inference.channel_scorer import ChannelScorer
         from prompts.channel_prompt import ChannelPrompt
 
         model, config = self.context.load_backbone(), self.config

@@ -36,7 +36,7 @@ from tasks.task import Example
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from icl.inference.channel import ChannelReader
+    from icl.inference.likelihood import LikelihoodReader
     from icl.inference.reader import PromptReader
 
 LabelWords = tuple[str, ...]
@@ -187,7 +187,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         self._ensemble = self._with_words(known)
         self._ensemble.offset = own["offset"].astype(np.float64)
 
-    def reader(self) -> "PromptReader | ChannelReader":
+    def reader(self) -> "PromptReader | LikelihoodReader":
         """Return the reader of the first order of the words."""
         return self._fitted().readers[0]
 
@@ -200,18 +200,18 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         self, train: Sequence[Example], val: Sequence[Example], words: list[LabelWords]
     ) -> tuple["_WordEnsemble", dict[str, float]]:
         """Return an ensemble of word orders with its offset, and its validation figures."""
-        from icl.inference.channel import ChannelReader
+        from icl.inference.likelihood import LikelihoodReader
 
         ensemble, strands = self._with_words(words), self.config.strands
         sequences, labels = [e.sequence for e in val], np.array([e.label for e in val])
-        channel = [one for one in ensemble.readers if isinstance(one, ChannelReader)]
-        for reader in channel:
+        by_likelihood = [one for one in ensemble.readers if isinstance(one, LikelihoodReader)]
+        for reader in by_likelihood:
             reader.choose_normalisation(val, strands)
         raw = ensemble.raw(sequences, strands)
         if self.config.calibration == "contextual":
             nulls = null_queries(self.config.nulls, sequences, NULL_QUERIES, self.context.seed)
             ensemble.offset = contextual_offset(ensemble.raw(nulls, strands))
-        elif self.config.calibration == "offset" and channel:
+        elif self.config.calibration == "offset" and by_likelihood:
             ensemble.scale, ensemble.offset = fit_scale_and_offset(raw, labels)
         elif self.config.calibration == "offset":
             ensemble.offset = fit_offset(raw, labels)
@@ -226,7 +226,7 @@ class ZeroShot(LabelWordMethod[ZeroShotConfig]):
         readers = [self._reader(order) for order in words]
         return _WordEnsemble(words, readers, np.zeros(len(self.context.labels)))
 
-    def _reader(self, words: LabelWords) -> "PromptReader | ChannelReader":
+    def _reader(self, words: LabelWords) -> "PromptReader | LikelihoodReader":
         """Return a reader that learns nothing, with these label words."""
         from icl.inference.reader import reader_without_vectors
 
@@ -250,7 +250,7 @@ class _WordEnsemble:
     """
 
     words: list[LabelWords]
-    readers: "list[PromptReader | ChannelReader]"
+    readers: "list[PromptReader | LikelihoodReader]"
     offset: np.ndarray
     scale: float = 1.0
     _known: dict[tuple[str, str], tuple[np.ndarray, int]] = field(default_factory=dict)

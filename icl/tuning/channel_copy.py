@@ -3,7 +3,8 @@
 from torch import nn
 
 from backbone.protocol import LanguageModel
-from icl.inference.channel import ChannelReader, ChannelScorer
+from icl.inference.channel import ChannelReader
+from icl.inference.channel_scorer import ChannelScorer
 from icl.inference.demonstrations import DemonstrationSet
 from icl.method import Context
 from icl.tuning.adapters import backbone_of

@@ -19,7 +19,7 @@ from experiments.shots import __main__ as command
 from experiments.shots.lines import SWAPPED, Line, Options, cells, lines_of
 from experiments.shots.table import BEST, means, measured, pairs, runs_table, sets_of, values_of
 from experiments.shots.words import markdown
-from icl.inference.channel import ChannelScorer
+from icl.inference.channel_scorer import ChannelScorer
 from icl.reporting.report import find_reports, read_learned, read_report
 from icl.run import Finished
 from tasks.catalog import TASKS

@@ -12,8 +12,10 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.sequence.dna import reverse_complement
 from backbone.tokens import encode_dna
-from icl.inference.channel import ChannelReader, ChannelScorer, normalise
+from icl.inference.channel import ChannelReader
+from icl.inference.channel_scorer import ChannelScorer
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
+from icl.inference.likelihood import normalise
 from icl.method import Context
 from prompts.channel_prompt import ChannelPrompt
 from prompts.template import ClassTemplate

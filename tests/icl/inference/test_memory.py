@@ -12,7 +12,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.sequence.dna import reverse_complement
 from backbone.tokens import encode_dna
-from icl.inference.channel import ChannelScorer
+from icl.inference.channel_scorer import ChannelScorer
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.memory import Interpolation, MemoryReader, StateMemory
 from icl.method import Context
