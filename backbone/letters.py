@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from backbone.protocol import BaseState, Branches, LanguageModel
+from backbone.protocol import BaseState, Branches, LanguageModel, Targets
 from backbone.tokens import NUCLEOTIDES
 
 LETTERS = torch.tensor(NUCLEOTIDES)
@@ -22,10 +22,21 @@ def log_probabilities(model: LanguageModel, hidden: Tensor, following: Tensor) -
     """
     letters = LETTERS.to(following.device)
     matches = following[..., None] == letters
-    logits = model.letter_logits(hidden, letters)
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_single(model.letter_logits(hidden, letters))
     found = logits.log_softmax(-1).gather(-1, matches.int().argmax(dim=-1)[..., None])[..., 0]
     return found * matches.any(dim=-1)
+
+
+def at_least_single(values: Tensor) -> Tensor:
+    """Return half-precision values as float32; others unchanged."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def target_likelihoods(logits: Tensor, targets: Targets) -> Tensor:
+    """Return the summed log-likelihoods (B,) of targets under logits (B, L, K) of their letters."""
+    log_p = at_least_single(logits).log_softmax(-1)
+    terms = log_p.gather(2, targets.index[..., None])[..., 0]
+    return (terms * targets.counted).sum(dim=1)
 
 
 def is_base(ids: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from backbone.engine.layer import BlockLayer, LayerState, ModuleLayer
 from backbone.hooks import has_hooks, is_plain, unwrapped
 from backbone.hyena.model import Block, HyenaDNA
 from backbone.hyena.operator import HyenaOperator
+from backbone.letters import target_likelihoods
 from backbone.protocol import Targets
 
 __all__ = ["LayerState", "PrefixEngine", "PrefixState"]
@@ -319,9 +320,7 @@ class PrefixEngine:
             weight = head.weight[letters]
             return LetterLikelihood.apply(stream, gated, layer.block, norm, weight, targets)
         logits = self.model.logits(norm(layer.leave(stream, gated)))[..., letters]
-        log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-        terms = log_p.gather(2, targets.index[..., None])[..., 0]
-        return (terms * targets.counted).sum(dim=1)
+        return target_likelihoods(logits, targets)
 
     def _extended(
         self,

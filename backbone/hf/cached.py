@@ -6,7 +6,7 @@ whole row up to rounding. A row that ends early leaves a gap, which is masked; p
 without it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
-from backbone.common.errors import InputError
-from backbone.hf.contexts import check_room, likelihoods, parts_of, picked
-from backbone.hf.model import TransformersModel
-from backbone.protocol import Targets
+from backbone.hf.contexts import TransformersEngine, check_room, parts_of, picked
 
 
 @dataclass(frozen=True)
@@ -62,12 +59,8 @@ class CachedContext:
         return found
 
 
-class CachedContexts:
+class CachedContexts(TransformersEngine[CachedContext]):
     """Reads rows behind contexts; see `backbone.protocol.ContextEngine`."""
-
-    def __init__(self, model: TransformersModel) -> None:
-        """Keep the model."""
-        self.model = model
 
     def extend(
         self,
@@ -122,31 +115,6 @@ class CachedContexts:
         """
         hidden = self.encode(state, inputs, additions)
         return hidden[:, -1] if lengths is None else picked(hidden, lengths[:, None] - 1)[:, 0]
-
-    def layer_states(self, ids: Tensor) -> Iterator[Tensor]:
-        """Yield states (B, L, D) of every layer; see `LanguageModel.layer_states`."""
-        return self.model.layer_states(self.model.embed(ids))
-
-    def log_likelihood(
-        self, states: Sequence[CachedContext | None], ids: Tensor, targets: Targets
-    ) -> Tensor:
-        """Return summed log-likelihoods (B, C) of ids (B, L) behind each of C contexts.
-
-        Raises:
-            InputError: If a context and the ids exceed the model's max_seq_len or its room.
-        """
-        found = [likelihoods(self.model, self.encode(state, ids), targets) for state in states]
-        return torch.stack(found, dim=1)
-
-    def offset_state(self, offsets: Tensor, room: int) -> CachedContext:
-        """Refuse: there is no long convolution whose output could have an offset.
-
-        Raises:
-            InputError: Always.
-        """
-        raise InputError(
-            f"backbone={self.model.name} has no long convolution whose state could have offsets"
-        )
 
     def kept_bytes(self, length: int, room: int) -> int:
         """Return the bytes of a row's keys and values in single precision."""

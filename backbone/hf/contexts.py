@@ -5,15 +5,17 @@ gradients are those of the whole row by construction, for every architecture; th
 have a cheaper form in `backbone.hf.cached`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.hf.model import TransformersModel
+from backbone.letters import target_likelihoods
 from backbone.protocol import Branches, ContextEngine, ContextState, Targets
 
 POSITIONS = 16_000
@@ -55,12 +57,52 @@ class Context:
         return Context(self.vectors[index], additions, ends, self.room)
 
 
-class TransformersContexts:
-    """Reads rows behind contexts; see `backbone.protocol.ContextEngine`."""
+class TransformersEngine(ABC, Generic[StateT]):
+    """What the two ways to continue a context have in common."""
 
     def __init__(self, model: TransformersModel) -> None:
         """Keep the model."""
         self.model = model
+
+    @abstractmethod
+    def encode(
+        self, state: StateT | None, inputs: Tensor, additions: Tensor | None = None
+    ) -> Tensor:
+        """Return the final hidden states (B, L, D) of inputs after a context.
+
+        Raises:
+            InputError: If context and inputs exceed the model's max_seq_len or the context's room.
+        """
+
+    def layer_states(self, ids: Tensor) -> Iterator[Tensor]:
+        """Yield states (B, L, D) of every layer; see `LanguageModel.layer_states`."""
+        return self.model.layer_states(self.model.embed(ids))
+
+    def log_likelihood(
+        self, states: Sequence[StateT | None], ids: Tensor, targets: Targets
+    ) -> Tensor:
+        """Return summed log-likelihoods (B, C) of ids (B, L) behind each of C contexts.
+
+        Raises:
+            InputError: If a context and the ids exceed the model's max_seq_len or its room.
+        """
+        hidden = (self.encode(state, ids) for state in states)
+        logits = (self.model.letter_logits(one, targets.letters) for one in hidden)
+        return torch.stack([target_likelihoods(one, targets) for one in logits], dim=1)
+
+    def offset_state(self, offsets: Tensor, room: int) -> StateT:
+        """Refuse: there is no long convolution whose output could have an offset.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            f"backbone={self.model.name} has no long convolution whose state could have offsets"
+        )
+
+
+class TransformersContexts(TransformersEngine[Context]):
+    """Reads rows behind contexts; see `backbone.protocol.ContextEngine`."""
 
     def extend(
         self,
@@ -120,31 +162,6 @@ class TransformersContexts:
             last = starts - 1 + (some.shape[1] if ends is None else ends)
             found.append(picked(hidden, last[:, None])[:, 0])
         return torch.cat(found)
-
-    def layer_states(self, ids: Tensor) -> Iterator[Tensor]:
-        """Yield states (B, L, D) of every layer; see `LanguageModel.layer_states`."""
-        return self.model.layer_states(self.model.embed(ids))
-
-    def log_likelihood(
-        self, states: Sequence[Context | None], ids: Tensor, targets: Targets
-    ) -> Tensor:
-        """Return summed log-likelihoods (B, C) of ids (B, L) behind each of C contexts.
-
-        Raises:
-            InputError: If a context and the ids exceed the model's max_seq_len or its room.
-        """
-        found = [likelihoods(self.model, self.encode(state, ids), targets) for state in states]
-        return torch.stack(found, dim=1)
-
-    def offset_state(self, offsets: Tensor, room: int) -> Context:
-        """Refuse: there is no long convolution whose output could have an offset.
-
-        Raises:
-            InputError: Always.
-        """
-        raise InputError(
-            f"backbone={self.model.name} has no long convolution whose state could have offsets"
-        )
 
     def kept_bytes(self, length: int, room: int) -> None:
         """Return None: kept vectors would save nothing."""
@@ -224,14 +241,6 @@ def parts_of(
         each = additions is not None and additions.shape[1] > 1
         added = additions[:, part] if each and additions is not None else additions
         yield own, inputs[part], None if lengths is None else lengths[part], added
-
-
-def likelihoods(model: TransformersModel, hidden: Tensor, targets: Targets) -> Tensor:
-    """Return the summed log-likelihoods (B,) of letters from final states (B, L, D)."""
-    logits = model.letter_logits(hidden, targets.letters)
-    log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-    terms = log_p.gather(2, targets.index[..., None])[..., 0]
-    return (terms * targets.counted).sum(dim=1)
 
 
 def _behind(vectors: Tensor, following: Tensor, starts: Tensor) -> Tensor:
