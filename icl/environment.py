@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 from wrapt import register_post_import_hook
 
 from backbone.common.errors import InputError

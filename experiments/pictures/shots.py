@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from experiments.common.shot_lines import BEST, LIKELIHOODS, READOUTS
 from experiments.pictures.style import (
     CHANCE,
     FONT_SIZE,
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 NAMES = {"auroc": "AUROC", "mcc": "Matthews correlation coefficient"}
 CHANCES = {"auroc": 0.5, "mcc": 0.0}
 PANELS = {"each": "every set that fits at these shots", "all": "the sets that fit at all shots"}
-BEST = "markov, best order"
-PROMPTED = ("channel", "direct", "memory")
-LIKELIHOODS = ("channel", "memory")
 COLUMNS = 5
 """Panels side by side in the grid."""
 
@@ -104,7 +102,7 @@ def styles_of(lines: pd.DataFrame) -> dict[str, Style]:
         lines: With the columns line, kind, backbone and control, in the order of the lines.
     """
     known = lines.drop_duplicates("line")
-    plain = known["kind"].isin(PROMPTED) & known["control"].isna()
+    plain = known["kind"].isin(list(READOUTS)) & known["control"].isna()
     prompted = known[plain].sort_values("kind", kind="stable")
     found = {
         line: Style(look(number), True, line.startswith(LIKELIHOODS))
@@ -210,7 +208,7 @@ def _of_sets(runs: pd.DataFrame, mean: pd.DataFrame, metric: str) -> pd.DataFram
     order = dict(zip(best["shots"], best["order"], strict=True))
     is_best = (done["kind"] == "markov") & (done["order"] == done["shots"].map(order))
     chains = done[is_best].assign(line=BEST)
-    prompted = done[done["kind"].isin(PROMPTED)]
+    prompted = done[done["kind"].isin(list(READOUTS))]
     return pd.concat([prompted, chains])
 
 

@@ -10,6 +10,7 @@ from backbone.common.errors import InputError
 from backbone.common.options import option
 from experiments.common.cells import Cell, RunOptions, configuration
 from experiments.common.command import MethodOptions
+from experiments.common.shot_lines import LIKELIHOODS, READOUTS
 from icl.config.options import RunConfig, resolve
 from icl.controls import CONTROLS
 from icl.methods.markov import ORDERS
@@ -17,13 +18,10 @@ from icl.rows import Divisions
 from tasks.catalog import TASKS
 from tasks.registry import TaskConfig, build_task, default_options
 
-LINES = ("channel", "memory", "direct", "markov", "kmer_knn", "embedding_knn")
+LINES = (*READOUTS, "markov", "kmer_knn", "embedding_knn")
 """few_shot by each readout, Markov chains of each order and `auto`, nearest neighbours."""
 
-LIKELIHOODS = ("channel", "memory")
-"""Lines that compare the likelihoods of a query: of these controls and random weights are drawn."""
-
-METHODS_OF = {"channel": "few_shot", "memory": "few_shot", "direct": "few_shot"}
+METHODS_OF = dict.fromkeys(READOUTS, "few_shot")
 """The method of a kind of line, where it has another name."""
 
 SWAPPED = "demo_labels_flipped"
@@ -43,7 +41,7 @@ class Options(RunOptions):
     )
     lines: list[str] = option(list(LINES), "lines of the curve", choices=LINES)
     controls: list[str] = option(
-        [SWAPPED], "controls of the channel; [] for none", choices=tuple(CONTROLS)
+        [SWAPPED], "controls of the channel and the memory; [] for none", choices=tuple(CONTROLS)
     )
     shots: list[int] = option([1, 2, 4, 8, 16, 32, 64], "demonstrations per class", least=1)
     control_shots: list[int] = option([], "shots at which controls are run; [] for all", least=1)

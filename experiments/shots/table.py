@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.common.cells import Key, Table
-from experiments.shots.lines import AUTO, LIKELIHOODS, SWAPPED, Line
+from experiments.common.shot_lines import BEST, LIKELIHOODS
+from experiments.shots.lines import AUTO, SWAPPED, Line
 from icl.reporting.report import Report
 from tasks.metrics.bootstrap import Estimate, nested_bootstrap
 from tasks.metrics.classification import ONE_PREDICTION
@@ -24,8 +25,6 @@ METRICS = ("auroc", "mcc", "clean_auroc", "clean_mcc")
 
 LINE = ("line", "kind", "backbone", "order", "control")
 OVERS = ("each", "all")
-BEST = "markov, best order"
-"""The order whose mean over the sets is highest: chosen on the rows that it is compared on."""
 
 Values = dict[Line, dict[int, dict[str, dict[int, float]]]]
 """A metric by line, shots, task and seed, where it is defined."""

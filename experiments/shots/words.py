@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from experiments.shots.table import BEST
+from experiments.common.shot_lines import BEST
 from tasks.metrics.bootstrap import as_figure, as_interval
 
 TITLES = {

@@ -11,7 +11,16 @@ DTYPES = ("float32", "bf16")
 
 
 @dataclass
-class PromptOptions:
+class MachineOptions:
+    """Where a table goes, and what is measured with."""
+
+    out: str = option("runs-speed", "folder of the table")
+    threads: int = option(2, "CPU threads", least=1)
+    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
+
+
+@dataclass
+class PromptOptions(MachineOptions):
     """Options of `prompt`."""
 
     out: str = option("runs-speed", "folder of the table and the picture")
@@ -19,27 +28,22 @@ class PromptOptions:
     widths: list[int] = option([128, 256], "128 (2 layers) and 256 (8 layers)")
     batch: int = option(32, "rows per step; halved until the plain path fits in memory", least=1)
     query_length: int = option(500, "bases of a query", least=1)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
     repeats: int = option(3, "repetitions; the median is reported", least=1)
 
 
 @dataclass
-class KShotOptions:
+class KShotOptions(MachineOptions):
     """Options of `k_shot`."""
 
-    out: str = option("runs-speed", "folder of the table")
     shots: int = option(16, "demonstrations per class", least=1)
     classes: int = option(2, "classes", least=1)
     length: int = option(500, "bases of a demonstration and of a query", least=1)
     batch: int = option(8, "queries per batch; 256 share one encoding of the prompt", least=1)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
     repeats: int = option(3, "repetitions; the median is reported", least=1)
 
 
 @dataclass
-class PretrainOptions:
+class PretrainOptions(MachineOptions):
     """Options of `pretrain`."""
 
     out: str = option("runs-speed", "folder of tables and picture; finished rows are kept")
@@ -50,32 +54,26 @@ class PretrainOptions:
     width: int = option(128, "width of the model", least=1)
     layers: int = option(2, "layers of the model", least=1)
     longest_transformer: int = option(1 << 16, "longest row for the Transformer")
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
     dtype: str = option("float32", "arithmetic, with transforms in float32", choices=DTYPES)
     repeats: int = option(3, "repetitions after a warm-up; the median is reported", least=1)
 
 
 @dataclass
-class ChannelOptions:
+class ChannelOptions(MachineOptions):
     """Options of `channel`."""
 
-    out: str = option("runs-speed", "folder of the table")
     context: int = option(4096, "tokens before the queries of an evaluation, per class", least=1)
     prompt_tokens: int = option(64, "learned vectors of a training step, per class", least=1)
     classes: int = option(2, "classes", least=1)
     length: int = option(500, "bases of a query", least=2)
     batch: int = option(32, "queries per batch and per training step", least=1)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
     repeats: int = option(5, "repetitions; the median is reported", least=1)
 
 
 @dataclass
-class MutagenesisOptions:
+class MutagenesisOptions(MachineOptions):
     """Options of `mutagenesis`."""
 
-    out: str = option("runs-speed", "folder of the table")
     backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
     rows: int = option(20, "rows to mutate", least=1)
     length: int = option(500, "bases of a row", least=1)
@@ -85,18 +83,13 @@ class MutagenesisOptions:
     )
     batch: int = option(32, "whole mutants per forward pass", least=1)
     rounds: int = option(4, "turns that each way takes; medians are reported", least=1)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
 
 
 @dataclass
-class VariantsOptions:
+class VariantsOptions(MachineOptions):
     """Options of `variants`."""
 
-    out: str = option("runs-speed", "folder of the table")
     backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
     count: int = option(1000, "variants", least=1)
     window: int = option(1000, "bases of a window", least=2)
-    threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
     seed: int = option(0, "seed of windows and alleles", least=0)

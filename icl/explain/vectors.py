@@ -87,9 +87,13 @@ class LearnedPrompt:
         before = [f"before_{i}" for i in range(len(self.prompt.before))]
         return [*before, *(f"after_{i}" for i in range(len(self.prompt.after)))]
 
+    def _reader_of(self, prompt: Prompt) -> "PromptReader | ChannelReader":
+        # A changed prompt is of its reader's kind, which a union of readers does not say.
+        return replace(self.reader, prompt=prompt)  # type: ignore[arg-type]
+
     def fitted(self, prompt: Prompt) -> "PromptReader | ChannelReader":
         """Return a reader of another prompt whose offsets are fitted on the validation rows."""
-        reader = replace(self.reader, prompt=prompt)  # type: ignore[arg-type]
+        reader = self._reader_of(prompt)
         queries = reader.queries(self.val, self.strands).keep_states()
         reader.calibrate(queries.scores(), queries.labels)
         return reader
@@ -100,7 +104,7 @@ class LearnedPrompt:
 
     def judged(self, prompt: Prompt, rows: Sequence[Example]) -> tuple[float, float]:
         """Return loss and accuracy of another prompt on rows on which its offsets are fitted."""
-        reader = replace(self.reader, prompt=prompt)  # type: ignore[arg-type]
+        reader = self._reader_of(prompt)
         queries = reader.queries(rows, self.strands).keep_states()
         scores, labels = queries.scores(), queries.labels
         scale, offset = 1.0, np.zeros(scores.shape[1])

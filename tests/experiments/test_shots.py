@@ -14,10 +14,11 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from experiments.common.cells import Key, run_cells
 from experiments.common.command import read_words
+from experiments.common.shot_lines import BEST
 from experiments.pictures.shots import draw_means, draw_sets
 from experiments.shots import __main__ as command
 from experiments.shots.lines import SWAPPED, Line, Options, cells, lines_of
-from experiments.shots.table import BEST, means, measured, pairs, runs_table, sets_of, values_of
+from experiments.shots.table import means, measured, pairs, runs_table, sets_of, values_of
 from experiments.shots.words import markdown
 from icl.inference.channel_scorer import ChannelScorer
 from icl.reporting.report import find_reports, read_learned, read_report
