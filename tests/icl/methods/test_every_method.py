@@ -3,8 +3,6 @@
 A method that is added is found by the registry; `OPTIONS` makes it small.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
@@ -14,9 +12,9 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from backbone.hyena.zoo import weights_sha256
 from backbone.sequence.edits import Edit
-from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from tasks.task import Example
+from tests.icl.methods.every import Trial, method_of
 
 OPTIONS = {
     "cnn": dict(lr=1e-2, epochs=5, rows=16),
@@ -29,6 +27,7 @@ OPTIONS = {
     "soft_prompt": dict(lr=0.05, epochs=12, rows=16),
     "state_prompt": dict(lr=0.05, epochs=12, rows=16),
     "few_shot, channel": dict(readout="channel"),
+    "few_shot, memory": dict(readout="memory"),
     "soft_prompt, channel": dict(readout="channel", lr=0.05, epochs=12, rows=16),
     "deep_prompt, channel": dict(readout="channel", lr=0.05, epochs=12, rows=16),
     "instruction_tuning, channel": dict(
@@ -55,6 +54,7 @@ PARAMETERS = {
     "soft_prompt": BUDGETS["prompt_tokens"] * D_MODEL + 2,
     "state_prompt": 2 * (2 + BUDGETS["prompt_tokens"]) * D_MODEL + 1 + 2,
     "few_shot, channel": 2,
+    "few_shot, memory": 2,
     "soft_prompt, channel": 2 * BUDGETS["prompt_tokens"] * D_MODEL + 1 + 2,
     "deep_prompt, channel": 2 * 2 * BUDGETS["prompt_tokens"] * D_MODEL + 1 + 2,
     "state_prompt, direct": (2 + BUDGETS["prompt_tokens"]) * D_MODEL + 2,
@@ -92,6 +92,7 @@ def shuffled(examples: list[Example], seed: int) -> list[Example]:
 
 
 TRAIN, VAL, TEST = rows(64, 1), rows(24, 2), rows(60, 3)
+TRIAL = Trial(TRAIN, VAL, TEST, BUDGETS, OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -102,41 +103,9 @@ def model():
     return random_model(shape, seed=3).requires_grad_(False).eval()
 
 
-def method_of(name: str) -> str:
-    return name.partition(",")[0]
-
-
-def build(name: str, model, batch_size: int = 16) -> Method:
-    entry = METHODS.get(method_of(name))
-    budget = {entry.budget: BUDGETS[entry.budget]} if entry.budget else {}
-    queries = [e.sequence for e in (*VAL, *TEST)]
-    context = Context(
-        ("poor", "rich"), 0, lambda: model, batch_size=batch_size, queries=queries, **budget
-    )
-    return entry.cls(entry.config(name=method_of(name), **OPTIONS.get(name, {})), context)
-
-
-@dataclass
-class Outcome:
-    method: Method
-    scores: np.ndarray
-    weights_before: str
-
-
 @pytest.fixture(scope="module")
 def fitted(model):
-    """Every method after `fit`, fitted once."""
-    done: dict[str, Outcome] = {}
-
-    def of(name: str) -> Outcome:
-        if name not in done:
-            before, method = weights_sha256(model), build(name, model)
-            method.check([*TRAIN, *VAL, *TEST])
-            method.fit(TRAIN, VAL)
-            done[name] = Outcome(method, method.scores(TEST), before)
-        return done[name]
-
-    return of
+    return TRIAL.fitted(model)
 
 
 def test_options_are_of_methods_that_there_are():
@@ -177,7 +146,7 @@ def test_a_restored_method_scores_the_same_in_batches_of_any_size(fitted, model,
     once = fitted(name)
     state = once.method.state()
     for size in (1, 7, 64):
-        restored = build(name, model, batch_size=size)
+        restored = TRIAL.build(name, model, batch_size=size)
         restored.load_state(state)
         scores = restored.scores(TEST)
         np.testing.assert_allclose(scores, once.scores, atol=2e-5)
@@ -196,7 +165,7 @@ def test_a_score_does_not_depend_on_the_other_rows_or_their_order(fitted, name):
 def test_the_same_seed_learns_the_same_to_the_last_bit_whatever_was_drawn_before(
     fitted, model, name
 ):
-    once, again = fitted(name), build(name, model)
+    once, again = fitted(name), TRIAL.build(name, model)
     torch.rand(3), np.random.rand(3)
     again.fit(TRAIN, VAL)
     np.testing.assert_array_equal(again.scores(TEST), once.scores)
@@ -210,7 +179,7 @@ def test_the_same_seed_learns_the_same_to_the_last_bit_whatever_was_drawn_before
 def test_a_state_that_is_none_is_refused(fitted, model, name):
     if fitted(name).method.state():
         with pytest.raises(InputError):
-            build(name, model).load_state({})
+            TRIAL.build(name, model).load_state({})
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in UNTAUGHT])
@@ -221,7 +190,7 @@ def test_composition_is_learned(fitted, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_that_say_nothing_are_met_at_chance(model, name):
-    method = build(name, model)
+    method = TRIAL.build(name, model)
     method.fit(shuffled(TRAIN, 4), shuffled(VAL, 5))
     test = shuffled(TEST, 6)
     right = method.scores(test).argmax(axis=1) == [e.label for e in test]

@@ -3,8 +3,6 @@
 What holds for HyenaDNA in `test_every_method` holds for them; here on few rows and few steps.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 import torch
@@ -12,10 +10,11 @@ import torch
 from backbone.common.errors import InputError
 from backbone.models import load, weights_sha256
 from backbone.sequence.edits import Edit
-from icl.method import ADAPTER, Context, Method
+from icl.method import ADAPTER
 from icl.methods.catalog import METHODS
 from tasks.task import Example
 from tests.backbone.hf.tiny_models import save, save_tokenizer
+from tests.icl.methods.every import Trial
 
 KINDS = ("gpt2", "llama", "mamba", "mixtral")
 START = {"llama": ("<s>",)}
@@ -62,6 +61,7 @@ def rows(n: int, seed: int) -> list[Example]:
 
 
 TRAIN, VAL, TEST = rows(16, 1), rows(8, 2), rows(6, 3)
+TRIAL = Trial(TRAIN, VAL, TEST, BUDGETS, OPTIONS)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -70,38 +70,9 @@ def backbone(request, tmp_path_factory):
     return load(f"hf:{save(kind, tmp_path_factory.mktemp(kind), START.get(kind, ()), seed=5)}")
 
 
-def build(name: str, model, batch_size: int = 16, **changes: object) -> Method:
-    method = name.partition(",")[0]
-    entry = METHODS.get(method)
-    budget = {entry.budget: BUDGETS[entry.budget]} if entry.budget else {}
-    queries = [e.sequence for e in (*VAL, *TEST)]
-    context = Context(
-        ("poor", "rich"), 0, lambda: model, batch_size=batch_size, queries=queries, **budget
-    )
-    return entry.cls(entry.config(name=method, **OPTIONS.get(name, {}) | changes), context)
-
-
-@dataclass
-class Outcome:
-    method: Method
-    scores: np.ndarray
-    weights_before: str
-
-
 @pytest.fixture(scope="module")
 def fitted(backbone):
-    """Every method after `fit`, fitted once."""
-    done: dict[str, Outcome] = {}
-
-    def of(name: str) -> Outcome:
-        if name not in done:
-            before, method = weights_sha256(backbone), build(name, backbone)
-            method.check([*TRAIN, *VAL, *TEST])
-            method.fit(TRAIN, VAL)
-            done[name] = Outcome(method, method.scores(TEST), before)
-        return done[name]
-
-    return of
+    return TRIAL.fitted(backbone)
 
 
 def test_every_method_that_reads_a_backbone_is_tried():
@@ -122,7 +93,7 @@ def test_scores_are_log_probabilities_and_the_backbone_keeps_its_bytes(fitted, b
 def test_a_restored_method_scores_the_same_in_batches_of_any_size(fitted, backbone, name):
     once = fitted(name)
     for size in (1, 4):
-        restored = build(name, backbone, batch_size=size)
+        restored = TRIAL.build(name, backbone, batch_size=size)
         restored.load_state(once.method.state())
         np.testing.assert_allclose(restored.scores(TEST), once.scores, atol=5e-5)
     np.testing.assert_allclose(once.method.scores(TEST[::-1])[::-1], once.scores, atol=5e-5)
@@ -130,7 +101,7 @@ def test_a_restored_method_scores_the_same_in_batches_of_any_size(fitted, backbo
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_same_seed_learns_the_same_to_the_last_bit(fitted, backbone, name):
-    again = build(name, backbone)
+    again = TRIAL.build(name, backbone)
     torch.rand(3), np.random.rand(3)
     again.fit(TRAIN, VAL)
     np.testing.assert_array_equal(again.scores(TEST), fitted(name).scores)
@@ -177,7 +148,7 @@ def test_what_is_learned_loads_into_the_plain_model_by_peft(fitted, backbone, tm
         logits = loaded(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
     found = (logits[own[7]] - logits[own[11]]).item()
     offset = method.reader().prompt.offset
-    forward = build(name, backbone, strands="forward")
+    forward = TRIAL.build(name, backbone, strands="forward")
     forward.load_state(method.state())
     (scores,) = forward.scores([row])
     expected = scores[0] - scores[1] - float(offset[0] - offset[1])
@@ -188,11 +159,11 @@ def test_offsets_of_long_convolutions_are_refused_in_one_line(backbone):
     with pytest.raises(
         InputError, match="of which this backbone has none: give method=soft_prompt"
     ):
-        build("state_prompt", backbone).check(TEST)
+        TRIAL.build("state_prompt", backbone).check(TEST)
 
 
 def test_a_prompt_that_exceeds_the_context_is_refused_with_the_numbers(backbone):
-    method = build("soft_prompt", backbone)
+    method = TRIAL.build("soft_prompt", backbone)
     long = [Example("A" * 400, 0)]
     with pytest.raises(
         InputError, match=f"exceed the backbone's max_seq_len of {method.max_seq_len}"
@@ -212,14 +183,14 @@ def without_separator(tmp_path):
 )
 def test_a_tokenizer_without_separator_is_refused_where_one_is_needed(without_separator, name):
     with pytest.raises(InputError, match="no separator and no end of text"):
-        build(name, without_separator).check(TEST)
+        TRIAL.build(name, without_separator).check(TEST)
 
 
 @pytest.mark.parametrize(
     "name", ["soft_prompt, channel", "lora, channel", "linear_probe", "fine_tune"]
 )
 def test_a_tokenizer_without_separator_serves_where_none_is_needed(without_separator, name):
-    method = build(name, without_separator)
+    method = TRIAL.build(name, without_separator)
     method.check([*TRAIN, *VAL, *TEST])
     method.fit(TRAIN, VAL)
     assert np.isfinite(method.scores(TEST)).all()
