@@ -1,6 +1,9 @@
 """A step in steady state asks the system for no memory.
 
-Page faults are counted in a process of its own, in which nothing else has grown the heap.
+Page faults are counted in a process of its own, in which nothing else has grown the heap. Now and
+then a step still does ask for some, more rarely the longer a process runs: small blocks that the C
+library keeps for the next one of their size split large free ones, so that a block of a later step
+fits nowhere but at the end of the heap. Where they lie differs between processes.
 """
 
 import json
@@ -14,7 +17,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 MOST = 50
-"""Page faults of a step in steady state."""
+"""Page faults of three out of four steps in steady state."""
+
+MOST_IN_THE_MEAN = 500
+"""Page faults of a step in the mean, with those of the steps for which the heap grows. Where freed
+memory goes back to the system every step has thousands."""
 
 COUNT = """
 import json, sys
@@ -29,9 +36,9 @@ torch.set_num_threads(1)
 
 
 def steady(work):
-    "The most faults of five steps in a row, when they are fewest."
-    found = [minor_faults(work) for _ in range(16)]
-    return min(max(found[i : i + 5]) for i in range(4, 12))
+    "The third quartile and the mean of the faults of a step, after four steps."
+    found = sorted([minor_faults(work) for _ in range(24)][4:])
+    return found[14], sum(found) / len(found)
 
 
 counts = {}
@@ -57,4 +64,5 @@ def test_steps_in_steady_state_ask_the_system_for_nothing():
     )
     counts = json.loads(done.stdout)
     assert len(counts) == 9
-    assert {name: count for name, count in counts.items() if count >= MOST} == {}
+    assert {name: count for name, (count, _) in counts.items() if count >= MOST} == {}
+    assert {name: mean for name, (_, mean) in counts.items() if mean >= MOST_IN_THE_MEAN} == {}
