@@ -22,6 +22,7 @@ from backbone.pretraining import recipes
 from backbone.pretraining.config import PretrainConfig, check_pretraining
 from backbone.pretraining.data import GenomeSource, MixedSource, Source
 from backbone.pretraining.progress import Status, View
+from backbone.pretraining.related.contrast import Contrast, ContrastSource
 from backbone.pretraining.related.genomes import read_genomes
 from backbone.pretraining.related.source import RelatedSource
 from backbone.pretraining.related.stream import read_mixture
@@ -84,6 +85,15 @@ def _related(config: PretrainConfig) -> RelatedSource:
     return RelatedSource(train, valid, mixture, config.separator_targets)
 
 
+def _contrast(config: PretrainConfig, source: Source) -> Contrast | None:
+    """Return the questions about classes that a run asks, from the same genomes as its rows."""
+    if not config.contrast or not isinstance(source, RelatedSource):
+        return None
+    mixture = read_mixture(config.contrast_streams)
+    questions = ContrastSource(source.genomes, mixture)
+    return Contrast(questions, config.contrast, config.contrast_tokens or config.batch_tokens)
+
+
 def _genome(files: Sources, config: PretrainConfig) -> GenomeSource:
     alphabet = ALPHABETS[config.alphabet]
     division = divide(files.fasta, files.valid_fasta, files.holdout, files.bed, alphabet)
@@ -117,7 +127,7 @@ def pretrain(config: PretrainConfig, show: Callable[[Status], None] = show_nothi
     keep_freed_memory()
     torch.set_num_threads(config.threads)
     measure = partial(watched_gains, source) if isinstance(source, RelatedSource) else None
-    trainer = Trainer(config, source, measure=measure)
+    trainer = Trainer(config, source, measure=measure, contrast=_contrast(config, source))
     warn_of_few_steps(trainer)
     _run(trainer, show)
     if isinstance(source, MixedSource):

@@ -19,6 +19,12 @@ MIXTURE = (
 )
 """Weights of the streams of related windows: two thirds of the rows are real DNA."""
 
+CONTRAST_MIXTURE = (
+    *("enriched:4", "planted:2", "neighbourhood:2", "genome:1", "relatives:0.5"),
+    *("markov:2", "motifs:1", "segments:0.5", "periodic:0.5", "profile:0.5"),
+)
+"""Weights of the streams of which pairs of classes are drawn."""
+
 
 @dataclass
 class TrainerConfig:
@@ -105,6 +111,9 @@ class TrainerConfig:
         "none", "what the backward pass recomputes", choices=("none", "block", "mixer")
     )
     threads: int = option(2, "CPU threads", above=0)
+    workers: int = option(
+        0, "processes that draw batches ahead of the step; worth it beside a GPU", least=0
+    )
 
     def model_config(self) -> "HyenaDNAConfig":
         """Return the shape of the model."""
@@ -159,6 +168,21 @@ class PretrainConfig(TrainerConfig, Sources):
     separator_targets: bool = option(
         False, "with source=related, whether [SEP] between two windows is predicted too"
     )
+    contrast: float = option(
+        0.0,
+        "with source=related, weight of the loss that asks which of two classes of windows makes a "
+        "query likelier; 0 leaves it out",
+        least=0,
+    )
+    contrast_streams: list[str] = option(
+        list(CONTRAST_MIXTURE), "with contrast=, NAME:WEIGHT of each stream that gives two classes"
+    )
+    contrast_tokens: int | None = option(
+        None,
+        "with contrast=, tokens a step for it, beside batch_tokens and not counted in tokens=; by "
+        "default as many as batch_tokens",
+        above=0,
+    )
     genomes: dict[str, GenomeOptions] = option({}, "several genomes, in place of fasta=, each with")
     alphabet: str = option("dna", "alphabet of the sequences", choices=tuple(ALPHABETS))
     max_unknown: float = option(
@@ -194,7 +218,7 @@ class PretrainConfig(TrainerConfig, Sources):
 MAY_CHANGE = {
     *("out", "tokens", "minutes", "valid_every", "valid_tokens", "valid_length"),
     *("checkpoint_every", "keep", "log_every", "tensorboard", "device", "threads"),
-    *("micro_tokens", "gradient_checkpointing"),
+    *("workers", "micro_tokens", "gradient_checkpointing"),
 }
 """Options that may change on resuming; the schedules follow a new budget."""
 
@@ -287,6 +311,8 @@ def check_pretraining(config: PretrainConfig) -> None:
         raise InputError(
             f"architecture={config.architecture} is trained on source=windows of alphabet=dna"
         )
+    if config.contrast and config.source != "related":
+        raise InputError("contrast= needs source=related")
     if config.source == "related" and config.alphabet != "dna":
         raise InputError(f"source=related needs alphabet=dna, not {config.alphabet}")
     if config.genomes:

@@ -38,6 +38,9 @@ from backbone.pretraining.optimization import (
     stage_lengths,
 )
 from backbone.pretraining.progress import Status, perplexity_of
+from backbone.pretraining.related.contrast import Contrast, Questions
+from backbone.pretraining.related.contrast_loss import contrast_loss
+from backbone.pretraining.workers import Draw, Workers
 
 RECENT = 50
 """Steps from which the time left is estimated."""
@@ -52,6 +55,7 @@ class Trainer:
         source: Source,
         clock: Callable[[], float] = time.monotonic,
         measure: Callable[[HyenaDNA], Mapping[str, float]] | None = None,
+        contrast: Contrast | None = None,
     ) -> None:
         """Build everything, and resume from the newest checkpoint under `config.out`, if any.
 
@@ -60,13 +64,14 @@ class Trainer:
             source: Where rows of token ids come from.
             clock: Seconds, for the budget in minutes and for rates.
             measure: Further figures of the model, by name, to log beside the held-out perplexity.
+            contrast: Questions about classes, asked in every step beside the rows.
 
         Raises:
             InputError: If the source has no rows of these lengths, the output folder cannot be
                 written, or a checkpoint belongs to a run with other options.
         """
         self.config, self.source, self.clock = config, source, clock
-        self.measure = measure
+        self.measure, self.contrast = measure, contrast
         self.out = Path(config.out)
         self.folder = self.out / "checkpoints"
         if config.tensorboard:
@@ -88,6 +93,7 @@ class Trainer:
         self._build()
         self.step = self.tokens = 0
         self.losses: list[float] = []
+        self.answers, self.asked = torch.zeros(2, device=self.device), 0
         self._scored = (-1, math.nan)  # the step last scored on held-out rows, and its perplexity
         self.final_perplexity = math.nan  # of the exported model, on all held-out rows if any
         self.seconds_before = self.cpu_before = 0.0
@@ -96,6 +102,12 @@ class Trainer:
             _make_writable(self.folder)
         self.processes.wait()
         self._resume()
+        draws: dict[str, Draw] = {"rows": source.batch}
+        if contrast is not None:
+            if self.processes.count > 1:
+                raise InputError("contrast= trains in one process; start one")
+            draws["questions"] = contrast.source.questions
+        self.workers = Workers(draws, config.workers)
         self.journal = (
             Journal(self.out, self.step, config.tensorboard) if self.processes.is_first else None
         )
@@ -169,10 +181,12 @@ class Trainer:
             if self.step % self.config.log_every == 0 or progress >= 1.0:
                 mean = sum(self.losses) / len(self.losses)
                 self.final_perplexity = perplexity_of(mean)
-                self.log(**{**status._asdict(), "loss": mean, "perplexity": perplexity_of(mean)})
+                scores = {"loss": mean, "perplexity": perplexity_of(mean), **self._answers()}
+                self.log(**{**status._asdict(), **scores})
                 self.losses = []
             yield status
             self._at_milestones(before)
+        self.workers.close()
         self._finish()
 
     def train_step(self, stage: int, lr: float) -> float:
@@ -184,7 +198,9 @@ class Trainer:
         length, count = self.lengths[stage], self.processes.count
         rows = self.rows[stage] // count
         first = self.processes.rank * rows
-        drawn = self.source.batch(rows, length, self.config.seed, self.step, first)
+        drawn: Batch = self.workers.draw(
+            "rows", self.step, rows=rows, length=length, seed=self.config.seed, first=first
+        )
         counted = self.processes.total(int((drawn.targets != IGNORED).sum()))
         counted = max(1.0, counted)  # a batch of N alone has a loss of 0
         for group in self.optimizer.param_groups:
@@ -203,6 +219,8 @@ class Trainer:
                 # Gradients are averaged over processes, and this is a share of a sum.
                 (total * (count / counted)).backward()
             summed += total.detach()
+        if self.contrast is not None:
+            self._ask(self.contrast)
         norm = self.processes.clip(self.wrapped, self.config.clip)
         loss = self.processes.total(summed.item()) / counted
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -211,6 +229,39 @@ class Trainer:
         self.step += 1
         self.tokens += self.rows[stage] * length
         return loss
+
+    def _ask(self, contrast: Contrast) -> None:
+        """Add the gradients of the step's questions."""
+        drawn: Questions = self.workers.draw(
+            "questions",
+            self.step,
+            tokens=contrast.tokens,
+            most=self.config.max_seq_len,
+            seed=self.config.seed,
+        )
+        most = self.config.micro_tokens or drawn.tokens
+        at_once = max(1, most * len(drawn) // drawn.tokens)
+        for start in range(0, len(drawn), at_once):
+            some = drawn[start : start + at_once]
+            contexts, queries, classes = (
+                torch.from_numpy(ids).to(self.device, torch.int64, non_blocking=True)
+                for ids in (some.contexts, some.queries, some.classes)
+            )
+            with self._autocast():
+                found = contrast_loss(self.model, contexts, queries, classes)
+            share = found.classes * (contrast.weight / drawn.classes.size)
+            (share + found.bases / drawn.bases).backward()
+            self.answers += torch.stack([found.classes.detach(), found.right.float()])
+        self.asked += drawn.classes.size
+
+    def _answers(self) -> dict[str, float]:
+        """Return the mean loss and the accuracy of the questions since the last call."""
+        if not self.asked:
+            return {}
+        loss, right = (self.answers / self.asked).tolist()
+        self.answers.zero_()
+        self.asked = 0
+        return {"class_loss": loss, "class_accuracy": right}
 
     @torch.no_grad()
     def evaluate(self, held_out: Batch) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from backbone.pretraining.related.stream import Stream, log_uniform, related_stream
+from backbone.pretraining.related.synthetic import conserve, plant
 from backbone.sequence.dna import DNA
 
 SHORTEST_SPAN = 2_000
@@ -50,6 +51,17 @@ class WholeGenome(Stream):
         drawn = [self.genomes.anywhere(random, length, genome) for length in lengths]
         return on_strands(random, drawn)
 
+    def pair(
+        self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Draw two genomes, where there are two, and windows of each."""
+        names = [self.genomes.names[i] for i in random.permutation(len(self.genomes.names))]
+        sides = [
+            on_strands(random, [self.genomes.anywhere(random, length, name) for length in some])
+            for name, some in zip((names[0], names[-1]), (lengths, others), strict=True)
+        ]
+        return sides[0], sides[1]
+
 
 @related_stream("enriched")
 class Enriched(Stream):
@@ -61,19 +73,81 @@ class Enriched(Stream):
 
     def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
         """Draw k, 1 to 6, the weights and the pool, from 2 to 16 times the windows needed."""
+        pool = self._ranked(random, max(lengths), len(lengths), log_uniform(random, 2, 16))
+        return _shuffled(random, pool[: len(lengths)], lengths)
+
+    def pair(
+        self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Draw a pool; the second class is poor in the same k-mers, or like the rest."""
+        needed = len(lengths) + len(others)
+        longest = max(*lengths, *others)
+        pool = self._ranked(random, longest, needed, log_uniform(random, 1, 6))
+        rest = pool[len(lengths) :]
+        if random.random() < 0.5:
+            second = rest[-len(others) :]
+        else:
+            second = [rest[i] for i in random.permutation(len(rest))[: len(others)]]
+        return (
+            _shuffled(random, pool[: len(lengths)], lengths),
+            _shuffled(random, second, others),
+        )
+
+    def _ranked(
+        self, random: np.random.Generator, length: int, needed: int, ratio: float
+    ) -> list[np.ndarray]:
+        """Draw a pool of `ratio` times the windows needed, the richest first."""
         genome = self.genomes.some_genome(random) if random.random() < 0.5 else None
-        ratio = log_uniform(random, 2, 16)
-        pool = round(ratio * len(lengths))
-        longest = max(lengths)
-        drawn = [self.genomes.anywhere(random, longest, genome) for _ in range(pool)]
+        pool = max(needed, round(ratio * needed))
+        drawn = [self.genomes.anywhere(random, length, genome) for _ in range(pool)]
         drawn = on_strands(random, drawn)
         k = int(random.integers(1, 7))
         # Cubes of normal numbers: a few k-mers decide, as a few motifs do.
         weights = random.standard_normal(4**k) ** 3
         scores = np.array([mean_weight(window, weights, k) for window in drawn])
-        best = np.argsort(scores)[::-1][: len(lengths)]
-        chosen = [drawn[place] for place in random.permutation(best)]
-        return [window[:length] for window, length in zip(chosen, lengths, strict=True)]
+        return [drawn[place] for place in np.argsort(scores)[::-1]]
+
+
+@related_stream("planted")
+class Planted(Stream):
+    """Real DNA in which copies of a few motifs lie, anywhere or at one place."""
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw windows of one genome or of all, and plant motifs in them."""
+        windows = self._background(random, lengths)
+        _plant(random, windows)
+        return windows
+
+    def pair(
+        self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Plant motifs in the first class alone, or others in the second."""
+        windows = self._background(random, [*lengths, *others])
+        one, other = windows[: len(lengths)], windows[len(lengths) :]
+        _plant(random, one)
+        if random.random() < 0.25:
+            _plant(random, other)
+        return one, other
+
+    def _background(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        genome = self.genomes.some_genome(random) if random.random() < 0.5 else None
+        drawn = [self.genomes.anywhere(random, length, genome).copy() for length in lengths]
+        return [window.copy() for window in on_strands(random, drawn)]
+
+
+def _plant(random: np.random.Generator, windows: list[np.ndarray]) -> None:
+    if random.random() < 0.5:
+        plant(random, windows)
+    else:
+        conserve(random, windows)
+
+
+def _shuffled(
+    random: np.random.Generator, windows: Sequence[np.ndarray], lengths: Sequence[int]
+) -> list[np.ndarray]:
+    """Return windows in random order, cut to lengths."""
+    order = random.permutation(len(windows))
+    return [windows[place][:length] for place, length in zip(order, lengths, strict=True)]
 
 
 @related_stream("relatives")

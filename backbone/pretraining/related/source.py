@@ -33,7 +33,8 @@ class RelatedSource:
             mixture: The share of each stream among the rows, by its name.
             separator_targets: Whether [SEP] is predicted too.
         """
-        self.mixture, self.separator_targets = mixture, separator_targets
+        self.genomes, self.mixture = train, mixture
+        self.separator_targets = separator_targets
         self.train = {name: STREAMS[name](train) for name in mixture}
         self.valid = None if valid is None else {name: STREAMS[name](valid) for name in mixture}
         self._edges = np.cumsum(list(mixture.values()))[:-1]

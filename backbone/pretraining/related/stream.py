@@ -48,6 +48,12 @@ class Stream(ABC):
     def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
         """Draw one window for each length, as ASCII codes (length,) uint8 over A, C, G, T and N."""
 
+    def pair(
+        self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Draw windows of two classes; by default two independent draws of related windows."""
+        return self.windows(random, lengths), self.windows(random, others)
+
 
 STREAMS: dict[str, type[Stream]] = {}
 """All streams by name. Import it from `backbone.pretraining.related.source`, which fills it."""

@@ -19,6 +19,14 @@ class MarkovChains(Stream):
         order = int(random.integers(0, HIGHEST_ORDER + 1))
         return sample(random, random_chain(random, order), lengths)
 
+    def pair(
+        self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Draw two chains of one order; the second varies around the first, more or less."""
+        chain = random_chain(random, int(random.integers(0, HIGHEST_ORDER + 1)))
+        near = varied(random, chain, log_uniform(random, 1, 64))
+        return sample(random, chain, lengths), sample(random, near, others)
+
 
 @related_stream("segments")
 class Segments(Stream):
@@ -43,20 +51,19 @@ class Motifs(Stream):
     def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
         """Draw one to four position-specific matrices and how often they occur, and plant them."""
         windows = sample(random, random_chain(random, int(random.integers(0, 3))), lengths)
-        matrices = [
-            random_matrix(random, int(random.integers(5, 16)))
-            for _ in range(int(random.integers(1, 5)))
-        ]
-        bases_a_copy = log_uniform(random, 15, 200)
-        for window in windows:
-            for _ in range(int(random.poisson(len(window) / bases_a_copy))):
-                matrix = matrices[int(random.integers(len(matrices)))]
-                if random.random() < 0.5:
-                    matrix = matrix[::-1, ::-1]  # A and T, C and G change places
-                start = int(random.integers(0, max(1, len(window) - len(matrix) + 1)))
-                copy = draw_columns(random, matrix)[: len(window) - start]
-                window[start : start + len(copy)] = copy
+        plant(random, windows)
         return windows
+
+    def pair(
+        self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Draw one background; plant motifs in the first class, in half of the pairs in both."""
+        chain = random_chain(random, int(random.integers(0, 3)))
+        one, other = sample(random, chain, lengths), sample(random, chain, others)
+        plant(random, one)
+        if random.random() < 0.5:
+            plant(random, other)
+        return one, other
 
 
 @related_stream("periodic")
@@ -86,13 +93,46 @@ class Profile(Stream):
     def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
         """Draw the background, where the conserved stretch lies, and its matrix."""
         windows = sample(random, random_chain(random, int(random.integers(0, 3))), lengths)
-        width = int(random.integers(4, 40))
-        matrix = random_matrix(random, width)
-        start = int(random.integers(0, max(1, min(lengths) - width)))
-        for window in windows:
-            copy = draw_columns(random, matrix)[: max(0, len(window) - start)]
-            window[start : start + len(copy)] = copy
+        conserve(random, windows)
         return windows
+
+    def pair(
+        self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Draw one background; the second class conserves another stretch, or none."""
+        chain = random_chain(random, int(random.integers(0, 3)))
+        one, other = sample(random, chain, lengths), sample(random, chain, others)
+        conserve(random, one)
+        if random.random() < 0.5:
+            conserve(random, other)
+        return one, other
+
+
+def plant(random: np.random.Generator, windows: Sequence[np.ndarray]) -> None:
+    """Write copies of one to four motifs into windows, on either strand; changes them in place."""
+    matrices = [
+        random_matrix(random, int(random.integers(5, 16)))
+        for _ in range(int(random.integers(1, 5)))
+    ]
+    bases_a_copy = log_uniform(random, 15, 200)
+    for window in windows:
+        for _ in range(int(random.poisson(len(window) / bases_a_copy))):
+            matrix = matrices[int(random.integers(len(matrices)))]
+            if random.random() < 0.5:
+                matrix = matrix[::-1, ::-1]  # A and T, C and G change places
+            start = int(random.integers(0, max(1, len(window) - len(matrix) + 1)))
+            copy = draw_columns(random, matrix)[: len(window) - start]
+            window[start : start + len(copy)] = copy
+
+
+def conserve(random: np.random.Generator, windows: Sequence[np.ndarray]) -> None:
+    """Draw a matrix and a place, and write a copy of it there into all windows, in place."""
+    width = int(random.integers(4, 40))
+    matrix = random_matrix(random, width)
+    start = int(random.integers(0, max(1, min(map(len, windows)) - width)))
+    for window in windows:
+        copy = draw_columns(random, matrix)[: max(0, len(window) - start)]
+        window[start : start + len(copy)] = copy
 
 
 def random_chain(random: np.random.Generator, order: int) -> np.ndarray:
@@ -111,6 +151,12 @@ def random_chain(random: np.random.Generator, order: int) -> np.ndarray:
         gamma = random.standard_gamma(4 * concentration * parent) + 1e-9
         table = gamma / gamma.sum(axis=1, keepdims=True)
     return table
+
+
+def varied(random: np.random.Generator, chain: np.ndarray, concentration: float) -> np.ndarray:
+    """Draw a chain around another: P ~ Dirichlet(4 c P of the other), context by context."""
+    gamma = random.standard_gamma(4 * concentration * chain) + 1e-9
+    return gamma / gamma.sum(axis=1, keepdims=True)
 
 
 def random_matrix(random: np.random.Generator, width: int) -> np.ndarray:
