@@ -48,6 +48,8 @@ COMMAND = "python -m experiments.headline"
 BASELINES = ("majority", "gc_only", "kmer_logreg", "linear_probe")
 PROMPT, NO_PROMPT = "prompt", "prompt of 0 tokens"
 RANDOM = f"{PROMPT}, random_backbone"
+ALSO = "also "
+"""In front of the names of further prompts."""
 OPPONENTS = ("gc_only", "kmer_logreg", "linear_probe", NO_PROMPT, RANDOM)
 """What prompting is compared with, row by row."""
 
@@ -61,10 +63,15 @@ class Options(CellOptions):
     split_seeds: int = option(5, "divisions of the rows, with split_seed=0, 1, ...", least=1)
     k: int = option(16, "prompt tokens", least=1)
     method: str = option(
-        "soft_prompt", "prompt-tuning method", choices=("soft_prompt", "deep_prompt")
+        "soft_prompt",
+        "prompt-tuning method",
+        choices=("soft_prompt", "deep_prompt", "state_prompt"),
     )
     controls: list[str] = option(
         ["random_backbone", "train_labels_shuffled"], "controls of the prompt; [] for none"
+    )
+    also: list[str] = option(
+        [], "further prompts to compare with, as METHOD:PROMPT_TOKENS, with their own defaults"
     )
     verbalizer: VerbalizerConfig = option(VerbalizerConfig, "")
 
@@ -110,9 +117,19 @@ def competitors(options: Options, words: MethodOptions) -> dict[str, RunConfig]:
     prompt = replace(made(options.method, given), verbalizer=options.verbalizer)
     found[NO_PROMPT] = resolve(replace(prompt, k=0))
     found[PROMPT] = resolve(replace(prompt, k=options.k))
+    for name, tokens in map(_prompt, options.also):
+        found[f"{ALSO}{name}, {tokens} tokens"] = resolve(replace(made(name), k=tokens))
     for control in options.controls:
         found[f"{PROMPT}, {control}"] = resolve(replace(prompt, k=options.k, control=control))
     return found
+
+
+def _prompt(word: str) -> tuple[str, int]:
+    """Read a method and its prompt tokens."""
+    name, _, tokens = word.partition(":")
+    if not tokens.isdecimal():
+        raise InputError(f"also={word}: write METHOD:PROMPT_TOKENS, such as soft_prompt:128")
+    return name, int(tokens)
 
 
 def tabulate(finished: Runs, groups: np.ndarray) -> Table:
@@ -142,9 +159,8 @@ def tabulate(finished: Runs, groups: np.ndarray) -> Table:
     ours = correct(finished[PROMPT,])
     by_division = np.split(groups, np.cumsum([len(rows) for rows in ours])[:-1])
     paired = []
-    for name in OPPONENTS:
-        if (name,) not in finished:
-            continue
+    opponents = [name for name in OPPONENTS if (name,) in finished]
+    for name in [*opponents, *(name for (name,) in finished if name.startswith(ALSO))]:
         difference = hierarchical_difference(ours, correct(finished[name,]), by_division)
         paired.append(
             {

@@ -108,6 +108,12 @@ def test_competitors_differ_in_what_their_name_says():
     assert set(found) - set(without) == set(controls)
     with pytest.raises(InputError, match="noise"):
         headline.competitors(replace(options, controls=["noise"]), {})
+    more = headline.competitors(replace(options, also=["soft_prompt:8"]), {"deep_prompt": ["lr=1"]})
+    other = more["also soft_prompt, 8 tokens"]
+    assert (other.method.name, other.prompt_tokens, other.control) == ("soft_prompt", 8, None)
+    assert other.method.lr != 1
+    with pytest.raises(InputError, match="write METHOD:PROMPT_TOKENS"):
+        headline.competitors(replace(options, also=["soft_prompt"]), {})
 
 
 def test_a_random_backbone_is_refused_because_it_is_a_control():
