@@ -160,7 +160,7 @@ def tabulate(finished: Runs, groups: np.ndarray) -> Table:
     by_division = np.split(groups, np.cumsum([len(rows) for rows in ours])[:-1])
     paired = []
     opponents = [name for name in OPPONENTS if (name,) in finished]
-    for name in [*opponents, *(name for (name,) in finished if name.startswith(ALSO))]:
+    for name in [*opponents, *(name for (name,) in finished if str(name).startswith(ALSO))]:
         difference = hierarchical_difference(ours, correct(finished[name,]), by_division)
         paired.append(
             {

@@ -232,6 +232,7 @@ class Trainer:
 
     def _ask(self, contrast: Contrast) -> None:
         """Add the gradients of the step's questions."""
+        assert isinstance(self.model, HyenaDNA)
         drawn: Questions = self.workers.draw(
             "questions",
             self.step,
