@@ -281,6 +281,9 @@ class BranchEngine(Protocol):
     def encode_last(self, base: Any, branches: Branches) -> Tensor:
         """Return the final hidden state (N, D) at the last position of branches."""
 
+    def encode_ends(self, base: Any, parts: Sequence[Branches]) -> list[Tensor]:
+        """Return `encode_last` of several groups of branches, which may share more."""
+
     def extend(self, base: Any, branches: Branches, room: int) -> ContextState:
         """Return the states after branches, as contexts that `room` positions may follow."""
 

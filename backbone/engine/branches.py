@@ -15,15 +15,17 @@ A prompt's vectors behind the sequences are part of them: each has an id of its 
 the vocabulary.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.common.errors import InputError
+from backbone.engine.branch_states import FEW, BaseLayer, BaseStates, changed_positions, window
 from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.cpu_mixer import transformed
+from backbone.engine.cpu_substitutions import SubstitutionsAtEnd
 from backbone.engine.layer import LayerState, ModuleLayer
 from backbone.engine.prefix import PrefixEngine, PrefixState
 from backbone.hooks import has_hooks
@@ -33,54 +35,6 @@ from backbone.protocol import Branches
 
 POSITIONS = 8000
 """Positions of branches processed at a time on a CPU, which bounds the memory they take."""
-
-FEW = 8
-"""Up to this many changed positions of a first layer's signal are added one by one; more of them
-take a transform."""
-
-
-@dataclass(frozen=True)
-class BaseLayer:
-    """What branches need of one layer of B base sequences of length L.
-
-    Attributes:
-        projected: (B, 3D, w-1+L), those of the context's last positions in front.
-        signal: (B, D, L), x1 * v.
-        mixed: (B, D, L+room), the long convolution, the context's part in it.
-        outer: (B, D, L), x0; kept of the first layer alone.
-    """
-
-    projected: Tensor
-    signal: Tensor
-    mixed: Tensor
-    outer: Tensor | None
-
-
-@dataclass(frozen=True)
-class BaseStates:
-    """Encoded base sequences of one length, from which branches can start.
-
-    Attributes:
-        layers: One for each layer of the model.
-        ids: (B, L) their token ids.
-        hidden: (B, L - first, D), the final hidden states from position `first` on.
-        first: The first position of `hidden`.
-        before: Positions of the context in front of the sequences.
-        room: How many positions more than the base sequences branches may have, and what follows
-            them.
-    """
-
-    layers: tuple[BaseLayer, ...]
-    ids: Tensor
-    hidden: Tensor
-    first: int
-    before: int
-    room: int
-
-    @property
-    def length(self) -> int:
-        """L, the length of the base sequences."""
-        return self.ids.shape[1]
 
 
 class BranchEngine:
@@ -197,6 +151,23 @@ class BranchEngine:
         return torch.cat(found)
 
     @torch.no_grad()
+    def encode_ends(self, base: BaseStates, parts: Sequence[Branches]) -> list[Tensor]:
+        """Return `encode_last` of several groups of branches; substitutions go together on a CPU.
+
+        Raises:
+            InputError: If they need more than the base states' room.
+        """
+        two = self._two_layers()
+        if two is None:
+            return [self.encode_last(base, part) for part in parts]
+        of = [i for i, part in enumerate(parts) if two.supports(base, part, FEW)]
+        found = {i: self.encode_last(base, p) for i, p in enumerate(parts) if i not in set(of)}
+        if of:
+            states = self.model.backbone.ln_f(two.states(base, [parts[i] for i in of]))
+            found |= zip(of, states.split([len(parts[i].rows) for i in of]), strict=True)
+        return [found[i] for i in range(len(parts))]
+
+    @torch.no_grad()
     def extend(self, base: BaseStates, branches: Branches, room: int) -> PrefixState:
         """Return the states after branches, as contexts that `room` positions may follow.
 
@@ -220,6 +191,16 @@ class BranchEngine:
         )
         length = base.before + int(branches.starts.max()) + branches.ids.shape[1]
         return PrefixState(layers, length, room)
+
+    def _two_layers(self) -> SubstitutionsAtEnd | None:
+        """Return what reads substitutions at their ends, for plain models of two layers."""
+        layers = [self.engine.layer(i, self.words) for i in range(len(self.layers))]
+        if self.additions is not None or len(layers) != 2:
+            return None
+        first, last = layers
+        if isinstance(first, CPULayer) and isinstance(last, CPULayer):
+            return SubstitutionsAtEnd(first, last, self.words)
+        return None
 
     def _added(self, hidden: Tensor, ids: Tensor, index: int) -> Tensor:
         if self.additions is None or index == 0:
@@ -312,11 +293,11 @@ class _Layer:
         Their spill (N, D, count) is that at positions first .. first + count - 1 of the branches:
         that of the base sequence without the part of `width` positions which the branch replaces.
         """
-        tail = _window(kept.projected, branches, 0, self.past)
+        tail = window(kept.projected, branches, 0, self.past)
         places = torch.stack([branches.rows, branches.starts], dim=1)
         some, index = places.unique(dim=0, return_inverse=True)
         alike = Branches(some[:, 0], some[:, 1], branches.ids[:0])
-        replaced = _window(kept.signal, alike, 0, width)
+        replaced = window(kept.signal, alike, 0, width)
         filters, stop = self.engine.filters, first + count
         if count == 1:
             backwards = filters.taps(self.index, stop).flip(1)
@@ -324,14 +305,14 @@ class _Layer:
             own = torch.einsum("ndm,dm->nd", replaced[..., :read], backwards[:, :read])[..., None]
         else:
             own = self._convolved(replaced, stop)[..., first:]
-        spill = _window(kept.mixed, alike, first, count) - own
+        spill = window(kept.mixed, alike, first, count) - own
         return LayerState(tail, spill[index])
 
     def _first(
         self, base: BaseStates, kept: BaseLayer, branches: Branches, room: int
     ) -> tuple[Tensor, LayerState]:
         """Mix the first layer: substitutions of few bases by few terms, all others whole."""
-        changed = _changed(base, branches)
+        changed = changed_positions(base, branches)
         few = (changed >= 0) & (changed + self.past <= FEW)
         if few.all():
             return self._sparse(kept, branches, changed, room)
@@ -357,19 +338,19 @@ class _Layer:
         length = branches.ids.shape[1]
         count = min(int(changed.max()) + self.past, length)
         start = Branches(branches.rows, branches.starts, branches.ids[:, :count])
-        own, tail = self._project(None, start.ids), _window(kept.projected, start, 0, self.past)
+        own, tail = self._project(None, start.ids), window(kept.projected, start, 0, self.past)
         first, signal = self.block.mixer.gates(torch.cat([tail, own], dim=2))
         positions = torch.arange(count, device=changed.device)
         differs = (positions < changed[:, None] + self.past)[:, None]
-        delta = (signal - _window(kept.signal, start, 0, count)) * differs
-        mixed = _window(kept.mixed, branches, 0, length + room)
+        delta = (signal - window(kept.signal, start, 0, count)) * differs
+        mixed = window(kept.mixed, branches, 0, length + room)
         taps = self.engine.filters.taps(self.index, length + room)
         for i in range(count):
             mixed[..., i:].addcmul_(delta[..., i, None], taps[:, : length + room - i])
         assert kept.outer is not None
-        x0 = _window(kept.outer, branches, 0, length)
+        x0 = window(kept.outer, branches, 0, length)
         x0[..., :count] = torch.where(differs, first, x0[..., :count])
-        ends = _window(kept.projected, branches, length, self.past)
+        ends = window(kept.projected, branches, length, self.past)
         for i, position in enumerate(range(length - self.past, length)):
             if 0 <= position < count:
                 ends[..., i] = own[..., position]
@@ -384,8 +365,8 @@ class _Layer:
         # What follows a branch that is shorter than its base must not see the base's end.
         rest = base.length - int(branches.starts.min())
         width = max(length, rest) if room else length
-        delta = F.pad(signal, (0, width - length)) - _window(kept.signal, branches, 0, width)
-        mixed = _window(kept.mixed, branches, 0, length + room)
+        delta = F.pad(signal, (0, width - length)) - window(kept.signal, branches, 0, width)
+        mixed = window(kept.mixed, branches, 0, length + room)
         mixed += self._convolved(delta, max(width, length + room))[..., : length + room]
         state = LayerState(projected[..., -self.past :], mixed[..., length:])
         return x0 * mixed[..., :length], state
@@ -395,7 +376,7 @@ class _Layer:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return x0 and x1 * v (N, D, M), and projections with those before them in front."""
         own = self._project(hidden, branches.ids)
-        tail = _window(kept.projected, branches, 0, self.past)
+        tail = window(kept.projected, branches, 0, self.past)
         projected = torch.cat([tail, own], dim=2)
         return *self.block.mixer.gates(projected), projected
 
@@ -423,26 +404,3 @@ class _Layer:
     def _leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
         layer: ModuleLayer | CPULayer = self.engine.layer(self.index, hidden)
         return layer.leave(hidden, gated)
-
-
-def _window(values: Tensor, branches: Branches, shift: int, width: int) -> Tensor:
-    """Return a copy (N, C, width) of (B, C, L): positions starts + shift + 0 .. width - 1."""
-    starts = branches.starts + shift
-    missing = int(starts.max()) + width - values.shape[2]
-    if missing > 0:
-        values = F.pad(values, (0, missing))
-    if (starts == starts[0]).all():
-        start = int(starts[0])
-        return values[:, :, start : start + width].index_select(0, branches.rows)
-    return values.unfold(2, width, 1)[branches.rows, :, starts]
-
-
-def _changed(base: BaseStates, branches: Branches) -> Tensor:
-    """Return how many first positions (N,) substitutions change; -1 for all other branches."""
-    length = branches.ids.shape[1]
-    index = branches.starts[:, None] + torch.arange(length, device=branches.ids.device)
-    theirs = base.ids[branches.rows[:, None], index.clamp(max=base.length - 1)]
-    differs = theirs != branches.ids
-    counts = length - differs.flip(1).int().argmax(dim=1)
-    counts = torch.where(differs.any(dim=1), counts, torch.zeros_like(counts))
-    return torch.where(branches.starts + length == base.length, counts, -1)

@@ -323,6 +323,11 @@ class TransformersBranches:
         return self.encode(base, branches)[:, -1]
 
     @torch.no_grad()
+    def encode_ends(self, base: WholeSequences, parts: Sequence[Branches]) -> list[Tensor]:
+        """Return `encode_last` of several groups of branches."""
+        return [self.encode_last(base, part) for part in parts]
+
+    @torch.no_grad()
     def extend(self, base: WholeSequences, branches: Branches, room: int) -> ContextState:
         """Return the states after branches, as contexts that `room` positions may follow."""
         ids, state = self._whole(base, branches), self._context(base, branches)

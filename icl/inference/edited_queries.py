@@ -128,7 +128,7 @@ class EditedQueriesAtEnd(EditedQueries):
     def _read(self, group: EditGroup) -> tuple[Tensor, list[Tensor]]:
         base = self.engine.base(self.prefix, group.ids, group.room, group.ids.shape[1] - 1)
         score = partial(self.reader.scorer.on_state, self.reader.prompt)
-        ends = (self.engine.encode_last(base, part) for _, part in group.branches)
+        ends = self.engine.encode_ends(base, [part for _, part in group.branches])
         return score(base.hidden[:, -1])[0], [score(end)[0] for end in ends]
 
 

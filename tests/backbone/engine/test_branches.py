@@ -6,12 +6,15 @@ from torch import Tensor
 
 from backbone.common.errors import InputError
 from backbone.engine import branches as branching
-from backbone.engine.branches import BaseStates, BranchEngine, Branches
+from backbone.engine import cpu_substitutions
+from backbone.engine.branch_states import BaseStates
+from backbone.engine.branches import BranchEngine
 from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.prefix import PrefixEngine, PrefixState
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
+from backbone.protocol import Branches
 
 WIDTH, ROOM = 8, 9
 
@@ -56,6 +59,7 @@ def check(model: HyenaDNA, prompt: Tensor, ids: Tensor, rows: list[int], starts:
     branches = Branches(torch.tensor(rows), torch.tensor(starts), torch.stack(suffixes))
     hidden = branch_engine.encode(base, branches)
     last = branch_engine.encode_last(base, branches)
+    (end_by_end,) = branch_engine.encode_ends(base, [branches])
     after = branch_engine.extend(base, branches, ROOM)
     end = vectors(1, ROOM, seed=7)
     ended = engine.encode(after, end.expand(len(rows), -1, -1))
@@ -66,6 +70,7 @@ def check(model: HyenaDNA, prompt: Tensor, ids: Tensor, rows: list[int], starts:
         theirs = expected[at : at + len(suffix)]
         assert relative(hidden[i], theirs) < 1e-10
         assert relative(last[i], theirs[-1]) < 1e-10
+        assert relative(end_by_end[i], theirs[-1]) < 1e-10
         assert relative(ended[i], expected[at + len(suffix) :]) < 1e-10
     plain = reference.encode(
         model, torch.cat([prompt.expand(len(ids), -1, -1), model.embed(ids)], dim=1)
@@ -143,6 +148,33 @@ def test_branches_taken_a_few_at_a_time_equal_whole_sequences(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(branching, "POSITIONS", 25)
         check(tiny(2), vectors(1, 3, seed=seed), ids, rows, [start] * len(rows), suffixes)
+
+
+@pytest.mark.parametrize("together", [1, 40, 3072])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("prompt", [0, 5])
+def test_ends_of_substitutions_at_all_positions_equal_whole_sequences(
+    way: str, together: int, depth: int, prompt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_substitutions, "AT_ONCE", together)
+    model, ids, front = tiny(depth), bases(3, 20), vectors(1, prompt, seed=1)
+    engine = PrefixEngine(model)
+    state = engine.extend(None, front, room=29) if prompt else None
+    base = BranchEngine(engine).base(state, ids, ROOM)
+    parts = []
+    for start in (11, 0, 19, 4, 17, 13):
+        places = torch.tensor([[2, start], [0, start], [2, start]])
+        texts = [substituted(ids, row, start, count) for row, count in ((2, 1), (0, 3), (2, 0))]
+        parts.append(Branches(places[:, 0], places[:, 1], torch.stack(texts)))
+    rows, starts = torch.tensor([0, 1]), torch.tensor([3, 3])
+    parts.append(Branches(rows, starts, bases(2, 17, seed=3)))  # more than a few positions differ
+    parts.append(Branches(rows, starts, bases(2, 9, seed=4)))  # a deletion
+    found = BranchEngine(engine).encode_ends(base, parts)
+    for part, ends in zip(parts, found, strict=True):
+        for row, start, suffix, end in zip(part.rows, part.starts, part.ids, ends, strict=True):
+            letters = model.embed(torch.cat([ids[row, :start], suffix]))
+            whole = torch.cat([front, letters[None]], dim=1)
+            assert relative(end, reference.encode(model, whole)[0, -1]) < 1e-10
 
 
 def test_hidden_states_of_the_base_begin_where_they_are_wanted() -> None:

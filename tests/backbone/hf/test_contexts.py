@@ -206,6 +206,7 @@ def test_branches_are_the_whole_sequences(pair):
     new = torch.cat([ids_of(["GATTACA"])[0], after])
     branches = Branches(torch.tensor([1, 1]), torch.tensor([4, 6]), new.expand(2, -1))
     found, last = branching.encode(base, branches), branching.encode_last(base, branches)
+    (ends,) = branching.encode_ends(base, [branches])
     room = branching.extend(base, branches, 1)
     letter = ids_of(["T"]).expand(2, -1)
     following = engine.encode(room, letter)
@@ -214,6 +215,7 @@ def test_branches_are_the_whole_sequences(pair):
         expected = engine.encode(state, row)[0]
         torch.testing.assert_close(found[i], expected[start:], atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(last[i], expected[-1], atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(ends[i], last[i])
         row = torch.cat([row, model.embed(letter[:1])], dim=1)
         expected = engine.encode(state, row)[0, -1:]
         torch.testing.assert_close(following[i], expected, atol=1e-6, rtol=1e-6)
