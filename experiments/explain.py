@@ -60,6 +60,8 @@ class Explained:
             InputError: If a file is missing or damaged.
         """
         path = Path(folder).expanduser()
+        if not (path / SUMMARY).is_file():
+            raise InputError(f"{folder}: holds no explanation; give a folder of icl.explain")
         try:
             summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
             tables = [pd.read_csv(path / name, sep="\t") for name in (ROWS, BASES)]

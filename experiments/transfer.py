@@ -63,7 +63,9 @@ def transfer(options: Options) -> list[Path]:
         InputError: If there are not two runs of classes, or one cannot be used.
     """
     if len(options.runs) < 2:
-        raise InputError("runs=[]: give the folders of at least two finished runs")
+        raise InputError(
+            f"runs: give the folders of at least two finished runs, not {len(options.runs)}"
+        )
     prepare_arithmetic(options.threads, options.device)
     learned = _named([_load(folder, options) for folder in options.runs])
     table = pd.DataFrame([_cell(source, target) for source in learned for target in learned])

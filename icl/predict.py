@@ -291,7 +291,7 @@ def job(cfg: DictConfig) -> None:
     out = Path(config.out).expanduser()
     write_text(out, answers.header() + answers.lines(intervals, sequences, found))
     emit({"rows": len(intervals)})
-    emit_files(f"{len(intervals)} rows: {out}", out)
+    emit_files(f"{len(intervals)} row{'s' * (len(intervals) != 1)}: {out}", out)
 
 
 def _scan(

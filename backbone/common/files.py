@@ -9,7 +9,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
@@ -30,15 +30,22 @@ READ_ERRORS = (OSError, EOFError, UnicodeDecodeError, zlib.error)
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary file next to `path`, renamed to `path` if the block succeeds.
 
-    The folder is created if missing.
+    The folder is created if missing, and removed again if the block fails and it is empty.
 
     Raises:
         InputError: If the file cannot be written, as on a full disk.
     """
     try:
+        created = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_replace(path) as temporary:
-            yield temporary
+        try:
+            with atomic_replace(path) as temporary:
+                yield temporary
+        finally:
+            if not path.exists():
+                with suppress(OSError):  # others may have written there meanwhile
+                    for folder in created:
+                        folder.rmdir()
     except (OSError, SafetensorError) as error:
         failed = Path(getattr(error, "filename", None) or path).absolute()
         if failed not in path.absolute().parents and failed.parent != path.absolute().parent:

@@ -64,6 +64,8 @@ def read_bed(path: str | Path) -> list[Interval]:
                 columns = _columns(line.rstrip("\n"))
                 if columns and not _is_header(columns):
                     intervals.append(_interval(columns, f"{path}, line {number}"))
+    except FileNotFoundError as error:
+        raise InputError(f"no BED file at {str(path)!r}") from error
     except READ_ERRORS as error:
         raise InputError(f"cannot read the BED file {path}: {error}") from error
     if not intervals:

@@ -14,7 +14,7 @@ from icl.config.options import from_dict
 from icl.predict import cut_of_run, interval_read
 from icl.reporting.report import Report
 from icl.rows import divided, rows_of
-from tasks.kinds import kind_of
+from tasks.kinds import TASK_KINDS, kind_of
 from tasks.registry import build_task, default_options
 from tasks.sets.synthetic import planted_bases
 from tasks.task import Example, Task, label_text, subset
@@ -51,8 +51,8 @@ def task_of(report: Report, name: str | None) -> Task:
     task = build_task(own if name in (None, own.name) else default_options(str(name)))
     if task.kind != report.setup.kind:
         raise InputError(
-            f"task={task.name} is {kind_of(task).description}, and the run is of a task of another "
-            f"kind ({report.setup.kind})"
+            f"task={task.name} is {kind_of(task).description}, and the run's task is "
+            f"{TASK_KINDS[report.setup.kind].description}"
         )
     return task
 

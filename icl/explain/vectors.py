@@ -60,8 +60,8 @@ class LearnedPrompt:
         """
         if not isinstance(method, PromptTuning) or not method.reader().prompt.stacked().numel():
             raise InputError(
-                f"method={method.name} has learned no prompt vectors; give the run of soft_prompt "
-                f"or deep_prompt with prompt_tokens of 1 or more"
+                f"method={method.name} has learned no prompt vectors; give a run of soft_prompt, "
+                f"deep_prompt or state_prompt with prompt_tokens of 1 or more"
             )
         return cls(method.reader(), method.config.strands, method.context.labels, val, test)
 

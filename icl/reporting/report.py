@@ -275,6 +275,8 @@ def read_report(path: Path) -> Report:
     Raises:
         InputError: If there is none, or it is damaged.
     """
+    if not path.exists():
+        raise InputError(f"no run at {str(path)!r}: give the folder of a finished run")
     file = path / REPORT if path.is_dir() else path
     try:
         text = file.read_text(encoding="utf-8")

@@ -66,7 +66,7 @@ def test_a_profile_is_the_mean_over_rows():
     ("words", "message"),
     [
         ([], "explained=[]"),
-        (["explained=[{root}/nowhere]"], "run icl.explain"),
+        (["explained=[{root}/nowhere]"], "give a folder of icl.explain"),
         (["explained=[{root}/one,{root}/other]"], "is about other rows"),
         (["explained=[{root}/one]", "rows=[9]"], "there is no row 9"),
         (["explained=[{root}/one]", "names=[a,b]"], "2 names for 1 folders"),

@@ -63,6 +63,16 @@ def test_what_cannot_be_read_meanwhile_is_not_said_to_be_unwritable(tmp_path: Pa
         (tmp_path / "absent.txt").read_text()
 
 
+def test_folders_made_for_a_file_that_fails_are_gone(tmp_path: Path) -> None:
+    with pytest.raises(ValueError), atomic_write(tmp_path / "new" / "deep" / "a.txt"):
+        raise ValueError
+    assert not list(tmp_path.iterdir())
+    write_text(tmp_path / "kept" / "a.txt", "x")
+    with pytest.raises(ValueError), atomic_write(tmp_path / "kept" / "b.txt"):
+        raise ValueError
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["a.txt"]
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

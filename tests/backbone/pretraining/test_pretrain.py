@@ -226,7 +226,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
         ("out=/proc/run", "cannot write to /proc/run"),
         ("device=nowhere", "device=nowhere cannot be used"),
         ("max_seq_len=8192 batch_tokens=8192", "no region is long enough"),
-        ("bed=/no/such.bed", "cannot read the BED file"),
+        ("bed=/no/such.bed", "no BED file at"),
         ("tokens=null", "give a budget"),
         ("gradient_checkpointing=all", "must be one of none, block, mixer"),
         ("alphabet=morse", "alphabet=morse: must be one of dna, rna, protein"),

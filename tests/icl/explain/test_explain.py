@@ -100,7 +100,7 @@ def test_a_planted_motif_is_scored(explain, call, tmp_path):
 
 
 MISTAKES = {
-    "no run": (["run={run}/nowhere"], "there is no report"),
+    "no run": (["run={run}/nowhere"], "no run at"),
     "no such class": (["run={run}", "class=rih"], "did you mean rich?"),
     "an unknown option": (["run={run}", "row=3"], "did you mean rows?"),
     "bed alone": (["run={run}", "bed=x.bed"], "bed= needs fasta="),
@@ -108,7 +108,7 @@ MISTAKES = {
     "no file": (["run={run}", "fasta={run}/x.fa"], "x.fa"),
     "no such chromosome": (["run={run}", "fasta={here}/x.fa", "bed={here}/x.bed"], "chr7"),
     "outside": (["run={run}", "fasta={here}/x.fa", "bed={here}/y.bed"], "not inside its record"),
-    "another kind": (["run={run}", "task=numbers"], "the run is of a task of another kind"),
+    "another kind": (["run={run}", "task=numbers"], "and the run's task is a classification task"),
     "an unknown task": (["run={run}", "task=tiny_row"], "did you mean tiny_rows?"),
     "too few rows": (["run={run}", "rows=1"], "1 of 30 rows"),
     "no rows": (["run={run}", "rows=0"], "rows=0: must be 1 or more"),
