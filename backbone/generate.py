@@ -121,7 +121,7 @@ def tokens_of(
     if prompt.shape[1]:
         logits = reading.step(prompt[:, -1])
     else:
-        logits = torch.zeros(rows, model.config.vocab_size, device=device)
+        logits = torch.zeros(rows, model.config.vocab_size, device=device, dtype=torch.float32)
     for left in range(count - 1, -1, -1):
         uniform = torch.tensor([row.random() for row in streams], device=device)
         chosen = draw(logits[:, allowed], uniform, sampling.temperature, sampling.top_p)

@@ -6,7 +6,7 @@ from torch import Tensor
 from backbone.protocol import BaseState, Branches, LanguageModel, Targets
 from backbone.tokens import NUCLEOTIDES
 
-LETTERS = torch.tensor(NUCLEOTIDES)
+LETTERS = torch.tensor(NUCLEOTIDES, device="cpu")
 
 
 def log_probabilities(model: LanguageModel, hidden: Tensor, following: Tensor) -> Tensor:

@@ -117,7 +117,7 @@ def read_stretches(
     from backbone.letters import is_base, log_probabilities
 
     longest = max(len(text) for text, _ in texts)
-    ids = torch.full((len(texts), longest), PAD)
+    ids = torch.full((len(texts), longest), PAD, device="cpu")
     for row, (text, _) in zip(ids, texts, strict=True):
         row[: len(text)] = torch.from_numpy(encode_dna(text))
     ids = ids.to(engine.model.device)

@@ -45,7 +45,8 @@ def decode_dna(ids: "NDArray[np.int64] | Tensor") -> str:
 def _complement_of_id() -> "Tensor":
     import torch
 
-    return torch.tensor([TOKEN_ID.get(reverse_complement(t), i) for i, t in enumerate(TOKENS)])
+    ids = [TOKEN_ID.get(reverse_complement(t), i) for i, t in enumerate(TOKENS)]
+    return torch.tensor(ids, device="cpu")
 
 
 def reverse_complement_ids(ids: "Tensor") -> "Tensor":

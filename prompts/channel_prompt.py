@@ -52,17 +52,19 @@ class ChannelPrompt(nn.Module):
         """
         super().__init__()
         words = model.embed(torch.tensor(NUCLEOTIDES, device=model.device)).detach().cpu()
-        generator = torch.Generator().manual_seed(stream_seed(seed, "channel prompt"))
+        generator = torch.Generator("cpu").manual_seed(stream_seed(seed, "channel prompt"))
         width = words.shape[1]
         if init == "normal":
-            start = torch.randn(prompt_tokens, width, generator=generator) * words.std()
+            shape, single = (prompt_tokens, width), torch.float32
+            noise = torch.randn(shape, generator=generator, device="cpu", dtype=single)
+            start = noise * words.std()
         else:
-            start = words[torch.randint(4, (prompt_tokens,), generator=generator)]
+            start = words[torch.randint(4, (prompt_tokens,), generator=generator, device="cpu")]
         self.vectors = nn.Parameter(start.repeat(classes, 1, 1))
-        self.deep = nn.Parameter(torch.zeros(deep_layers, classes, prompt_tokens, width))
-        self.state = nn.Parameter(torch.zeros(classes, state_layers, width))
-        self.log_scale = nn.Parameter(torch.zeros(()))
-        self.offset = nn.Parameter(torch.zeros(classes))
+        self.deep = nn.Parameter(words.new_zeros(deep_layers, classes, prompt_tokens, width))
+        self.state = nn.Parameter(words.new_zeros(classes, state_layers, width))
+        self.log_scale = nn.Parameter(words.new_zeros(()))
+        self.offset = nn.Parameter(words.new_zeros(classes))
 
     @property
     def count(self) -> int:

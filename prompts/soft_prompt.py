@@ -67,22 +67,23 @@ class SoftPrompt(nn.Module):
         """
         super().__init__()
         words = model.embed(torch.tensor(NUCLEOTIDES, device=model.device)).detach().cpu()
-        generator = torch.Generator().manual_seed(stream_seed(seed, "soft prompt"))
+        generator = torch.Generator("cpu").manual_seed(stream_seed(seed, "soft prompt"))
         tokens = shape.before + shape.after
         if init == "nucleotides":
-            vectors = words[torch.randint(4, (tokens,), generator=generator)]
+            vectors = words[torch.randint(4, (tokens,), generator=generator, device="cpu")]
         else:
-            noise = torch.randn(tokens, words.shape[1], generator=generator)
+            size, single = (tokens, words.shape[1]), torch.float32
+            noise = torch.randn(size, generator=generator, device="cpu", dtype=single)
             vectors = noise * words.std()
         self.before = nn.Parameter(vectors[: shape.before].clone())
         self.after = nn.Parameter(vectors[shape.before :].clone())
         width = words.shape[1]
-        self.deep_before = nn.Parameter(torch.zeros(shape.layers, shape.before, width))
-        self.deep_after = nn.Parameter(torch.zeros(shape.layers, shape.after, width))
+        self.deep_before = nn.Parameter(words.new_zeros(shape.layers, shape.before, width))
+        self.deep_after = nn.Parameter(words.new_zeros(shape.layers, shape.after, width))
         self.state: nn.Parameter | None = None
         if shape.state_layers:
-            self.state = nn.Parameter(torch.zeros(shape.state_layers, width))
-        self.offset = nn.Parameter(torch.zeros(classes))
+            self.state = nn.Parameter(words.new_zeros(shape.state_layers, width))
+        self.offset = nn.Parameter(words.new_zeros(classes))
 
     @property
     def count(self) -> int:

@@ -30,6 +30,7 @@ from backbone.engine.layer import LayerState, ModuleLayer
 from backbone.engine.prefix import PrefixEngine, PrefixState
 from backbone.hooks import has_hooks
 from backbone.hyena.convolution import long_convolution, transform_length
+from backbone.hyena.kernels import uses_cpu_kernels
 from backbone.hyena.model import HyenaDNA
 from backbone.protocol import Branches
 
@@ -394,7 +395,7 @@ class _Layer:
         filters, own = self.engine.filters, signal.shape[2]
         size = transform_length(own, length)
         spectrum = filters.spectrum(self.index, length, size)
-        if spectrum is None or signal.device.type != "cpu":
+        if spectrum is None or not uses_cpu_kernels(signal):
             return long_convolution(signal, filters.taps(self.index, length), spectrum)
         padded = signal.new_empty(*signal.shape[:2], size)
         padded[..., :own] = signal

@@ -100,9 +100,11 @@ def kernels(taps: Tensor, length: int, lengths: Tensor | None, first: int, count
         count: K, how many offsets.
     """
     backwards = F.pad(taps.flip(1), (0, length)).t().contiguous()
-    ends = torch.tensor([length]) if lengths is None else lengths
-    starts = taps.shape[1] - 1 - ends - torch.arange(first, first + count)[:, None]
-    positions = torch.arange(length)
+    device = taps.device
+    ends = torch.tensor([length], device=device) if lengths is None else lengths
+    offsets = torch.arange(first, first + count, device=device)
+    starts = taps.shape[1] - 1 - ends - offsets[:, None]
+    positions = torch.arange(length, device=device)
     found = backwards[starts[..., None] + positions]
     return found if lengths is None else found * (positions < ends[:, None])[..., None]
 

@@ -23,10 +23,10 @@ from backbone.engine.filter_cache import FilterCache, is_constant
 from backbone.engine.layer import LayerState, last_positions, pick, spill_after
 from backbone.hooks import is_plain
 from backbone.hyena.convolution import short_filtered, transform_length
+from backbone.hyena.kernels import uses_cpu_kernels
 from backbone.hyena.mlp import (
     gelu_,
     is_plain_mlp,
-    is_single_precision_on_cpu,
     layer_norm,
     layer_norm_backward,
 )
@@ -63,7 +63,7 @@ class CPULayer:
             and is_plain_mlp(block.norm2, block.mlp)
             and is_idle(block.dropout)
             and is_constant(mixer.filter_fn)
-            and is_single_precision_on_cpu(hidden, block.norm1.weight)
+            and uses_cpu_kernels(hidden, block.norm1.weight.dtype)
             and not any(p.requires_grad for p in block.parameters())
         )
 
@@ -201,8 +201,9 @@ def last_of(values: Tensor, lengths: Tensor | None, count: int) -> Tensor:
     length = values.shape[1]
     if lengths is None and length >= count:
         return values[:, length - count :]
-    at = last_positions(values, lengths)[:, None] - torch.arange(count).flip(0)
-    return values[torch.arange(len(values))[:, None], at.clamp(min=0)]
+    device = values.device
+    at = last_positions(values, lengths)[:, None] - torch.arange(count, device=device).flip(0)
+    return values[torch.arange(len(values), device=device)[:, None], at.clamp(min=0)]
 
 
 def _last_projections(ends: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
@@ -211,8 +212,8 @@ def _last_projections(ends: Tensor, tail: Tensor, lengths: Tensor | None, length
     if lengths is None:
         if length >= count:
             return ends
-        lengths = torch.full((len(ends),), length)
-    at = lengths[:, None] - torch.arange(count, 0, -1)
+        lengths = torch.full((len(ends),), length, device=ends.device)
+    at = lengths[:, None] - torch.arange(count, 0, -1, device=ends.device)
     index = (at + past).clamp(0, past - 1)[:, None].expand(-1, tail.shape[1], -1)
     earlier = tail.expand(len(ends), -1, -1).gather(2, index)
     return torch.where(at[:, None] < 0, earlier, ends)

@@ -215,7 +215,7 @@ def _by_grams(ids: Tensor, table: Tensor, short: Short) -> tuple[Tensor, Tensor]
     for lag in range(1, min(past, length - 1) + 1):
         grams[:, lag:] += ids[:, : length - lag] * tokens**lag
     found, index = torch.unique(grams, return_inverse=True)
-    powers = tokens ** torch.arange(past, -1, -1)
+    powers = tokens ** torch.arange(past, -1, -1, device=ids.device)
     signal = table[:, found[:, None] // powers % tokens].transpose(0, 1)  # (U, 3D, w)
     filtered = short_convolution(signal[..., past:], weight, bias, signal[..., :past])[..., 0]
     x0, x1, v = filtered.t().contiguous().chunk(3)
@@ -277,7 +277,7 @@ def gates_backward(gradient: Tensor, inner: Tensor, lengths: Tensor | None) -> T
 
 def inside(lengths: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """Return (B, 1, L): 1 up to each row's end, 0 after it."""
-    return (torch.arange(length) < lengths[:, None])[:, None].to(dtype)
+    return (torch.arange(length, device=lengths.device) < lengths[:, None])[:, None].to(dtype)
 
 
 def transformed(padded: Tensor, spectrum: Tensor, start: int, stop: int) -> Tensor:
@@ -348,8 +348,8 @@ def _tail_after_backward(
     """Add the gradient of `_tail_after` to those of projections and tail."""
     past = tail.shape[2]
     if lengths is None:
-        lengths = torch.full((len(gradient),), length)
-    at = (lengths[:, None] - torch.arange(past, 0, -1))[:, None]
+        lengths = torch.full((len(gradient),), length, device=gradient.device)
+    at = (lengths[:, None] - torch.arange(past, 0, -1, device=gradient.device))[:, None]
     earlier = gradient * (at < 0)
     index = (at + past).clamp(0, past - 1).expand_as(gradient)
     tail.scatter_add_(2, index, earlier)

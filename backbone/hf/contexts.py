@@ -293,9 +293,9 @@ class TransformersBranches:
         assert isinstance(engine.model, TransformersModel)
         self.engine, self.model = engine, engine.model
         tokens, width = self.model.config.vocab_size, self.model.config.d_model
-        extra = torch.zeros(0, width) if vectors is None else vectors
         known = [i for i in range(tokens) if i not in self.model.absent]
         embedded = self.model.embed(torch.tensor(known, device=self.model.device))
+        extra = embedded[:0] if vectors is None else vectors
         self.words = embedded.new_zeros(tokens + len(extra), width)
         self.words[known], self.words[tokens:] = embedded, extra.to(embedded)
         self.vector_ids = torch.arange(tokens, len(self.words), device=embedded.device)

@@ -73,9 +73,10 @@ class TransformersModel(LanguageModel):
         self._own: Tensor
         self._order: Tensor
         self._gone: Tensor
-        self.register_buffer("_own", torch.tensor(known), persistent=False)
-        self.register_buffer("_gone", torch.tensor(gone), persistent=False)
-        self.register_buffer("_order", torch.tensor([*known, *rest]), persistent=False)
+        tables = {"_own": known, "_gone": gone, "_order": [*known, *rest]}
+        for name, values in tables.items():
+            table = torch.tensor(values, device=embedding.weight.device)
+            self.register_buffer(name, table, persistent=False)
 
     @property
     def plain(self) -> PreTrainedModel:

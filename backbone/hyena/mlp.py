@@ -44,17 +44,10 @@ def is_plain_mlp(norm: nn.Module, mlp: nn.Module) -> bool:
     )
 
 
-def is_single_precision_on_cpu(x: Tensor, weight: Tensor) -> bool:
-    """Return whether a CPU computes on x in one precision: the weight's, without autocast."""
-    return (
-        x.device.type == "cpu" and x.dtype == weight.dtype and not torch.is_autocast_enabled("cpu")
-    )
-
-
 def normed_mlp(x: Tensor, norm: nn.LayerNorm, mlp: Mlp) -> Tensor:
     """Return mlp(norm(x)) for positions x (N, D), bypassing the modules' calls.
 
-    Norm and MLP must be plain (`is_plain_mlp`), on a CPU and in one precision.
+    Norm and MLP must be plain (`is_plain_mlp`), and all in one precision.
     """
     fc1, fc2 = mlp.fc1, mlp.fc2
     weights = norm.weight, norm.bias, fc1.weight, fc1.bias, fc2.weight, fc2.bias

@@ -16,7 +16,8 @@ from transformers.modeling_outputs import CausalLMOutput
 from backbone.common.errors import InputError
 from backbone.hyena.chunking import in_chunks
 from backbone.hyena.config import HyenaDNAConfig
-from backbone.hyena.mlp import Mlp, is_plain_mlp, is_single_precision_on_cpu, normed_mlp
+from backbone.hyena.kernels import uses_cpu_kernels
+from backbone.hyena.mlp import Mlp, is_plain_mlp, normed_mlp
 from backbone.hyena.operator import HyenaFilter, HyenaOperator
 from backbone.protocol import AdapterTargets, LanguageModel
 
@@ -55,7 +56,7 @@ class Block(nn.Module):
         if not is_plain_mlp(norm, mlp):  # hooks see all positions at once
             return mlp(norm(x))
         positions = x.flatten(0, 1)
-        if is_single_precision_on_cpu(x, norm.weight):
+        if uses_cpu_kernels(x, norm.weight.dtype):
             return normed_mlp(positions, norm, mlp).view_as(x)
         found = in_chunks(lambda some: mlp(norm(some)), positions, modules=(norm, mlp))
         return found.view_as(x)

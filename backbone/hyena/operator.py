@@ -28,7 +28,8 @@ class Sine(nn.Module):
     def __init__(self, width: int, frequency: float, learned: bool) -> None:
         """Start all channels at the same `frequency`."""
         super().__init__()
-        self.freq = nn.Parameter(torch.full((1, width), float(frequency)), requires_grad=learned)
+        start = torch.full((1, width), float(frequency), device=None)  # as all modules: torch's
+        self.freq = nn.Parameter(start, requires_grad=learned)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return sin(freq x), elementwise on (..., width)."""
@@ -53,7 +54,7 @@ class HyenaFilter(nn.Module):
             layers[str(2 * i + 2)] = nn.Linear(width, width)
         layers[str(2 * inner + 2)] = nn.Linear(width, config.d_model, bias=False)
         self.implicit_filter = nn.ModuleDict(layers)
-        self.bias = nn.Parameter(torch.randn(config.d_model))
+        self.bias = nn.Parameter(torch.randn(config.d_model, device=None, dtype=None))
 
     def positions(self, length: int) -> tuple[Tensor, Tensor]:
         """Return features (L, emb_dim) and lag / max_seq_len (L, 1), in the filter's dtype.

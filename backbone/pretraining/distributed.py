@@ -101,6 +101,6 @@ class Processes:
 
 def _device(name: str) -> torch.device:
     try:
-        return torch.empty(0, device=name).device
+        return torch.empty(0, device=name, dtype=torch.float32).device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error

@@ -207,7 +207,7 @@ class Trainer:
             group["lr"] = lr
         self.wrapped.train()
         self.optimizer.zero_grad()
-        summed = torch.zeros((), device=self.device)
+        summed = torch.zeros((), device=self.device, dtype=torch.float32)
         part = min(rows, self._rows_at_once(length))
         for start in range(0, rows, part):
             inputs, targets = self._on_device(drawn[start : start + part])

@@ -80,11 +80,13 @@ class ChannelPaths(Paths):
     def __init__(self, shape: Shape, classes: int, device: str) -> None:
         """Draw contexts besides what `Paths` draws; `prompt` holds those of all classes."""
         super().__init__(shape, device)
-        draw = torch.Generator().manual_seed(1)
-        letters = torch.tensor(NUCLEOTIDES)
-        tokens = letters[torch.randint(4, (classes, shape.prompt_tokens), generator=draw)]
+        draw = torch.Generator("cpu").manual_seed(1)
+        letters = torch.tensor(NUCLEOTIDES, device="cpu")
+        size = classes, shape.prompt_tokens
+        tokens = letters[torch.randint(4, size, generator=draw, device="cpu")]
         self.contexts = nn.Parameter(self.model.embed(tokens.to(device)).clone())
-        self.classes = torch.randint(classes, (shape.batch,), generator=draw).to(device)
+        own = torch.randint(classes, (shape.batch,), generator=draw, device="cpu")
+        self.classes = own.to(device)
         self.letters = letters.to(device)
         index = (self.ids[..., None] == self.letters).int().argmax(-1).roll(-1, dims=1)
         counted = torch.ones_like(self.ids, dtype=torch.bool)

@@ -53,7 +53,7 @@ def _transforms(signal: Tensor, size: int) -> int:
 def matmul_rate(device: str, repeats: int = 5) -> float:
     """Measure the fastest float32 matrix product, in floating-point operations a second."""
     size = 8192 if device == "cuda" else 1536
-    a = torch.randn(size, size, device=device)
+    a = torch.randn(size, size, device=device, dtype=torch.float32)
     best = min(seconds(lambda: a @ a, device) for _ in range(repeats + 1))
     return 2 * size**3 / best
 

@@ -54,13 +54,16 @@ class Paths:
         model.to(torch.device(device))  # type: ignore[arg-type]
         self.model: HyenaDNA = model.requires_grad_(False).eval()
         self.engine = PrefixEngine(self.model)
-        draw = torch.Generator().manual_seed(0)
-        tokens = torch.tensor(NUCLEOTIDES)
-        rows = tokens[torch.randint(4, (shape.batch, shape.query_length), generator=draw)]
-        start = tokens[torch.randint(4, (shape.prompt_tokens,), generator=draw)]
-        self.ids = rows.to(device)
-        self.labels = torch.randint(2, (shape.batch,), generator=draw).to(device)
-        self.prompt = nn.Parameter(self.model.embed(start.to(device)).clone())
+        draw = torch.Generator("cpu").manual_seed(0)
+        tokens = torch.tensor(NUCLEOTIDES, device="cpu")
+
+        def drawn(most: int, *size: int) -> Tensor:
+            return torch.randint(most, size, generator=draw, device="cpu")
+
+        self.ids = tokens[drawn(4, shape.batch, shape.query_length)].to(device)
+        start = tokens[drawn(4, shape.prompt_tokens)].to(device)
+        self.labels = drawn(2, shape.batch).to(device)
+        self.prompt = nn.Parameter(self.model.embed(start).clone())
         self.optimizer = torch.optim.AdamW([self.prompt], lr=0.01)
 
     def encode_prefix(self) -> PrefixState:

@@ -75,8 +75,9 @@ class Step:
         model = random_model(config, seed=0) if hyena else Transformer(config, seed=0)
         self.path, self.device, self.dtype = path, device, dtype
         self.model = torch.nn.Module.to(model, device)
-        drawn = torch.randint(4, (1, length), generator=torch.Generator().manual_seed(0))
-        self.ids = torch.tensor(NUCLEOTIDES)[drawn].to(device)
+        draw = torch.Generator("cpu").manual_seed(0)
+        drawn = torch.randint(4, (1, length), generator=draw, device="cpu")
+        self.ids = torch.tensor(NUCLEOTIDES, device="cpu")[drawn].to(device)
 
     def __call__(self) -> torch.Tensor:
         """Do one step and return the loss."""

@@ -120,7 +120,7 @@ def gradients_of(method: Method, sequence: str, output: int) -> np.ndarray | Non
     """Return the first-order changes (L, 4) of an output's log-odds, or None; see `Attribution`."""
     import torch
 
-    codes = torch.tensor([DNA.letters.index(letter) for letter in sequence])
+    codes = torch.tensor([DNA.letters.index(letter) for letter in sequence], device="cpu")
     letters = torch.nn.functional.one_hot(codes, len(DNA.letters)).float().requires_grad_()
     scores = method.relaxed_scores(letters)
     if scores is None:

@@ -89,7 +89,7 @@ class EncodedSequences:
         ids = np.full((len(rows), length), PAD, dtype=np.int64)
         for i, row in enumerate(rows):
             ids[i, : len(self.encoded[row])] = self.encoded[row]
-        lengths = torch.tensor([len(self.encoded[row]) for row in rows])
+        lengths = torch.tensor([len(self.encoded[row]) for row in rows], device="cpu")
         return Batch(rows, torch.from_numpy(ids), lengths)
 
     def batches(self, size: int, tokens: int | None = None) -> Iterator[Batch]:

@@ -90,7 +90,7 @@ class ChannelReader(LikelihoodReader):
         """
         model, engine = self.scorer.model, self.scorer.engine
         vectors = relaxed_embeddings(model, letters)[None]
-        targets = letters[1:, :-1]
+        targets = letters[1:, :-1].to(vectors.device)
         likelihoods = []
         for context in self.contexts(len(letters)):
             hidden = engine.encode(context, vectors)[0, :-1]

@@ -109,7 +109,8 @@ class LikelihoodReader(ABC):
         few = subset(examples, min(len(examples), CHOOSING), self.context.seed)
         self.normalisation = "sum"
         queries = self.queries(few, strands)
-        bases = torch.tensor([max(1, _counted(row)) for row in queries.queries.encoded])
+        counts = [max(1, _counted(row)) for row in queries.queries.encoded]
+        bases = torch.tensor(counts, device="cpu")
         summed, labels = torch.from_numpy(queries.scores()), queries.labels
         losses = {}
         for name in NORMALISATIONS:
@@ -149,8 +150,10 @@ class LikelihoodReader(ABC):
         takes long to return: it starts at no less than `LEAST_SCALE` times that of Bayes' rule,
         under which the log-likelihoods of all bases are summed.
         """
-        bases = torch.tensor([[len(row) for row in queries.queries.encoded]]).double().mean()
-        rule = normalise(torch.ones(1, 1), bases[None], self.normalisation)
+        lengths = [[len(row) for row in queries.queries.encoded]]
+        bases = torch.tensor(lengths, device="cpu").double().mean()
+        one = torch.ones(1, 1, device="cpu", dtype=torch.float32)
+        rule = normalise(one, bases[None], self.normalisation)
         least = LEAST_SCALE / float(rule)
         self.prompt.rescale(*fit_scale_and_offset(queries.scores(), queries.labels, least))
 

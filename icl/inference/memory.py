@@ -170,7 +170,7 @@ class MemoryReader(LikelihoodReader):
         """Return the class scores (C,) of one relaxed query; see `Method.relaxed_scores`."""
         vectors = relaxed_embeddings(self.scorer.model, letters)[None]
         hidden = self.scorer.engine.encode(None, vectors)[0, :-1]
-        targets = letters[1:, :-1]
+        targets = letters[1:, :-1].to(vectors.device)
         likelihoods = (self.log_probabilities(hidden) * targets).sum(dim=(1, 2))
         return self.class_scores(likelihoods[None], targets.sum()[None])[0]
 

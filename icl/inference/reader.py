@@ -223,7 +223,8 @@ class PromptReader:
         """Return the class scores (C,) of one relaxed query; see `Method.relaxed_scores`."""
         vectors = relaxed_embeddings(self.scorer.model, letters)[None]
         length = vectors.shape[1]
-        batch = Batch(np.zeros(1, dtype=np.int64), vectors, torch.tensor([length]))
+        lengths = torch.tensor([length], device=vectors.device)
+        batch = Batch(np.zeros(1, dtype=np.int64), vectors, lengths)
         prefix = self.prefix(length + self.scorer.room_after(self.prompt))
         return self.answers(batch, prefix, None)[0][0]
 

@@ -54,7 +54,8 @@ class CNN(Method[CNNConfig]):
 
         self._length = max(SHORTEST, *(len(e.sequence) for e in (*train, *val)))
         self._network = network = self._initial()
-        letters, labels = self._letters(train), torch.tensor([e.label for e in train])
+        letters = self._letters(train)
+        labels = torch.tensor([e.label for e in train], device=letters.device)
         held_out = np.array([e.label for e in val])
         cuts = max(1, len(train) // self.config.rows)
 
