@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backbone.common.command import entry_point, exit_code
+from backbone.common.devices import check_device, device_option
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.streams import stream
@@ -168,7 +169,7 @@ class Options:
     top_p: float = option(1.0, "draw from the most probable bases with this total probability")
     seed: int = option(0, "seed of the draws")
     tokens: list[str] = option(list("ACGT"), "tokens to draw from; others are N and [SEP]")
-    device: str = option("cpu", "cpu, cuda or mps")
+    device: str = device_option()
 
 
 def run(options: Options) -> Iterator[str]:
@@ -190,6 +191,7 @@ def run(options: Options) -> Iterator[str]:
     allowed = tuple(TOKEN_ID[name] for name in options.tokens)
     sampling = Sampling(options.temperature, options.top_p, options.seed, allowed)
     sampling.check()
+    check_device(options.device)
     model = load(options.backbone, options.device)
     prompt = torch.from_numpy(encode_dna(clean)).to(options.device)
     found = generate(model, prompt.expand(options.count, -1), options.bases, sampling)

@@ -27,6 +27,7 @@ import rich.progress
 from rich.console import Console
 
 from backbone.common.command import entry_point, exit_code, written
+from backbone.common.devices import check_device, device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.memory import keep_freed_memory
@@ -72,7 +73,7 @@ class Options:
     batch_size: int = option(
         8, "stretches at a time on an accelerator; a CPU reads one at a time", least=1
     )
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
 
 
@@ -301,6 +302,7 @@ def run(options: Options) -> Iterator[object]:
 
     keep_freed_memory()
     torch.set_num_threads(options.threads)
+    check_device(options.device)
     model = load(options.backbone, options.device)
     scan = Scan(context_engine(model), genome, intervals, options)
     journal = Journal(out, _identity(scan, files, weights_sha256(model)), track)

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import entry_point
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
@@ -64,7 +65,7 @@ class Options:
     out: str = option("runs-context", "folder of the table and the picture")
     windows: int = option(200, "number of windows, evenly spaced", least=1)
     scored: int = option(128, "bases scored at the end of each window", least=1)
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(1, "CPU threads", least=1)
 
 

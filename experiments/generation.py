@@ -22,6 +22,7 @@ import pandas as pd
 from omegaconf import MISSING
 
 from backbone.common.command import entry_point
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
@@ -63,7 +64,7 @@ class Options:
     temperature: float = option(1.0, "0 takes the most probable base at every position")
     seed: int = option(0, "seed of all draws", least=0)
     out: str = option("runs-generation", "folder of the table and the sequences")
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import emit, entry_point
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import aligned, option
@@ -49,7 +50,7 @@ class Options:
     episodes: int = option(1000, "questions per line of the table", least=1)
     seed: int = option(0, "random seed", least=0)
     out: str | None = option(None, "table to write (.tsv)")
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
     batch_size: int = option(64, "questions per forward pass", least=1)
 

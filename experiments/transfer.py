@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import entry_point
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from experiments.common.command import run_command
@@ -41,7 +42,7 @@ class Options:
     rows: int = option(300, "most validation rows, and most test rows, of a task", least=2)
     seed: int = option(0, "seed of the choice of rows", least=0)
     out: str = option("runs-transfer", "folder of the table and the picture")
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
 
 

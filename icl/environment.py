@@ -13,7 +13,7 @@ from types import ModuleType
 from threadpoolctl import threadpool_limits
 from wrapt import register_post_import_hook
 
-from backbone.common.errors import InputError
+from backbone.common.devices import check_device
 from backbone.common.memory import keep_freed_memory
 
 LIBRARIES = (
@@ -45,24 +45,10 @@ def prepare_arithmetic(threads: int, device: str) -> None:
     """
     global _threads
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
-    if device != "cpu":
-        _check_device(device)
+    check_device(device)
     keep_freed_memory()
     _threads = threads
     _prepare_loaded()
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not available[device]:
-        there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise InputError(f"device={device}: not on this machine, which has {there}")
 
 
 def _prepare_loaded(_: ModuleType | None = None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from backbone.common.command import entry_point, exit_code
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import help_text, option, read_options
@@ -47,7 +48,7 @@ class Options:
     temperature: float = option(1.0, "0 takes the most probable base at every position")
     top_p: float = option(1.0, "draw from the most probable bases with this total probability")
     seed: int = option(0, "seed of the draws")
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
 
 

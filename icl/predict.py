@@ -15,6 +15,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from backbone.common.command import emit, emit_files, entry_point
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.json_output import JSON, JSON_HELP
@@ -57,7 +58,7 @@ class PredictConfig:
     track: str | None = option(
         None, "track of a scan, .bedgraph or .bw; by default beside the table"
     )
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
     batch_size: int = option(64, "rows per forward pass", least=1)
     plugins: list[str] = option([], "modules with the run's method, as [my_lab.methods]")

@@ -80,17 +80,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-slow", action="store_true", help="measure and write tests/slow.txt for these tests"
     )
+    parser.addoption(
+        "--device",
+        default="cpu",
+        choices=("cpu", "cuda", "mps", "pretend"),
+        help="device of models and tensors; pretend is the CPU, which mixes with it like a GPU",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[SPENT] = defaultdict(float)
+    if (device := config.getoption("--device")) != "cpu":
+        choose_device(device)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    known = read_slow()
+def choose_device(device: str) -> None:
+    """Let the tests compute on another device than the CPU."""
+    import torch
+
+    from backbone.common.devices import DEVICES
+    from tests import devices
+
+    devices.choose(device)
+    if not torch.get_device_module(device).is_available():
+        raise pytest.UsageError(f"--device {device}: not on this machine")
+    if device not in DEVICES:
+        DEVICES.append(device)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    known, device = read_slow(), config.getoption("--device")
+    skip = pytest.mark.skip(reason="only about the CPU")
     for item in items:
         if function_of(item) in known or file_of(function_of(item)) not in known:
             item.add_marker(pytest.mark.slow)
+        if device != "cpu" and item.get_closest_marker("cpu"):
+            item.add_marker(skip)
 
 
 def file_of(function: str) -> str:

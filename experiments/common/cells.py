@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from backbone.common.devices import device_option
 from backbone.common.errors import DoesNotFit, InputError
 from backbone.common.files import write_text
 from backbone.common.options import option, read_options
@@ -46,7 +47,7 @@ class RunOptions:
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     runs: str | None = option(None, "folder of the runs; by default the folder of out=")
     out: str | None = option(None, "folder of tables and pictures; by default the folder of runs=")
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
     minutes: float | None = option(None, "stop starting new runs after this many minutes", above=0)
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import entry_point
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import save_arrays, write_text
 from backbone.common.names import unknown
@@ -72,7 +73,7 @@ class Options:
     map: str = option("tsne", "method of the 2-D map", choices=(*PROJECTIONS, "none"))
     map_layer: str | None = option(None, "layer of the map; by default the best on validation")
     seed: int = option(0, "seed of the map and the classifiers", least=0)
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     precision: str = option("float32", "arithmetic of the backbone", choices=("float32", "bf16"))
     threads: int = option(2, "CPU threads", least=1)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from backbone.common.devices import device_option
 from backbone.common.options import option
 
 Form = Literal["ours", "published", "transformer"]
@@ -16,7 +17,7 @@ class MachineOptions:
 
     out: str = option("runs-speed", "folder of the table")
     threads: int = option(2, "CPU threads", least=1)
-    device: str = option("cpu", "device of the model", choices=("cpu", "cuda", "mps"))
+    device: str = device_option("device of the model")
 
 
 @dataclass

@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import check_options, option, option_lines
@@ -110,7 +111,7 @@ class RunConfig:
     columns: list[str] = option(
         [], "further columns of predictions.tsv, besides row and name", choices=("sequence",)
     )
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(2, "CPU threads; results repeat exactly only with equal ones", least=1)
     precision: str = option("float32", "arithmetic of the backbone", choices=("float32", "bf16"))
     batch_size: int = option(64, "rows per forward pass", least=1)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from backbone.common.command import entry_point, exit_code
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.plugins import load_plugins
@@ -66,7 +67,7 @@ class Options:
     starts: int = option(1, "with dna: searches, all but the first from random DNA", least=1)
     search_rows: int = option(200, "with dna: training rows that a search looks at", least=2)
     seed: int = option(0, "seed of the choice of rows, of shuffles and of searches", least=0)
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
     batch_size: int = option(64, "rows per forward pass, where whole rows are scored", least=1)
 

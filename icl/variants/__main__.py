@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import entry_point, exit_code, written
+from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import atomic_write, write_text
 from backbone.common.names import unknown
@@ -92,7 +93,7 @@ class Options:
     negative: list[str] = option([], "labels that are negative; by default all others")
     out: str = option("runs-variants", "output folder")
     seed: int = option(0, "seed of folds and resamples of the metrics", least=0)
-    device: str = option("cpu", "device of the backbone", choices=("cpu", "cuda", "mps"))
+    device: str = device_option()
     batch_size: int = option(64, "rows per forward pass where a run scores whole rows", least=1)
     threads: int = option(2, "CPU threads", least=1)
 

@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,10 +11,10 @@ from backbone.engine import branches as branching
 from backbone.engine import cpu_substitutions
 from backbone.engine.branch_states import BaseStates
 from backbone.engine.branches import BranchEngine
-from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.prefix import PrefixEngine, PrefixState
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.kernels import forced
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.protocol import Branches
 
@@ -79,11 +81,10 @@ def check(model: HyenaDNA, prompt: Tensor, ids: Tensor, rows: list[int], starts:
 
 
 @pytest.fixture(params=["cpu", "modules"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both ways to leave a layer: the fast one of a CPU, and the model's own modules."""
-    if request.param == "modules":
-        monkeypatch.setattr(CPULayer, "supports", staticmethod(lambda block, hidden: False))
-    return request.param
+    with forced(request.param == "cpu"):
+        yield request.param
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -1,26 +1,27 @@
 """Likelihoods of the same tokens behind several contexts, against the published operator."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from backbone.common.errors import InputError
 from backbone.engine import cpu_likelihood, prefix
-from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.prefix import PrefixEngine, Targets
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.kernels import forced
 from backbone.hyena.model import HyenaDNA, random_model
 
 WIDTH, LETTERS = 8, torch.tensor([7, 8, 9, 10])
 
 
 @pytest.fixture(params=["cpu", "modules"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both ways to run a layer: the fast one of a CPU, and the model's own modules."""
-    if request.param == "modules":
-        monkeypatch.setattr(CPULayer, "supports", staticmethod(lambda block, hidden: False))
-    return request.param
+    with forced(request.param == "cpu"):
+        yield request.param
 
 
 def tiny(depth: int) -> HyenaDNA:

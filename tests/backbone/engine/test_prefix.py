@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,21 +10,20 @@ from backbone.common.errors import InputError
 from backbone.engine import cpu_mixer as mixing
 from backbone.engine import filter_cache as filters
 from backbone.engine import prefix
-from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.prefix import PrefixEngine
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
+from backbone.hyena.kernels import forced
 from backbone.hyena.model import HyenaDNA, random_model
 
 WIDTH = 8
 
 
 @pytest.fixture(params=["cpu", "modules"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both ways to run a layer: the fast one of a CPU, and the model's own modules."""
-    if request.param == "modules":
-        monkeypatch.setattr(CPULayer, "supports", staticmethod(lambda block, hidden: False))
-    return request.param
+    with forced(request.param == "cpu"):
+        yield request.param
 
 
 def tiny(depth: int, max_seq_len: int = 700) -> HyenaDNA:
