@@ -18,6 +18,7 @@ from backbone.common.devices import check_device, device_option
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.streams import stream
+from backbone.running_sum import running_sum
 from backbone.sequence.dna import normalise
 from backbone.tokens import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, encode_dna
 
@@ -138,7 +139,7 @@ def draw(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> T
     if temperature == 0:
         return logits.argmax(1)
     probabilities, order = nucleus(logits, temperature, top_p)
-    reached = probabilities.cumsum(1) <= uniform[:, None]
+    reached = running_sum(probabilities, 1) <= uniform[:, None]
     # Rounding may leave the sum below the number, which then means the last of the nucleus.
     at = torch.minimum(reached.sum(1), (probabilities > 0).sum(1) - 1)
     return order.gather(1, at[:, None])[:, 0]
@@ -152,7 +153,7 @@ def nucleus(logits: Tensor, temperature: float, top_p: float) -> tuple[Tensor, T
     """
     scaled = (logits.double() / temperature).softmax(1)
     probabilities, order = scaled.sort(dim=1, descending=True, stable=True)
-    earlier = probabilities.cumsum(1) - probabilities
+    earlier = running_sum(probabilities, 1) - probabilities
     kept = probabilities * (earlier < top_p)
     return kept / kept.sum(1, keepdim=True), order
 

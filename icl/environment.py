@@ -59,6 +59,7 @@ def _prepare_loaded(_: ModuleType | None = None) -> None:
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(_threads)
         torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.allow_tf32 = False  # float32 means it, on a GPU too
 
 
 # Each of these brings a pool of threads of its own: SciPy's BLAS is not NumPy's.

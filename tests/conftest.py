@@ -16,6 +16,7 @@ from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
+settings.register_profile("few", deadline=None, max_examples=5)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait take no CPU
 LIMIT = 0.4
 SLOW = Path(__file__).with_name("slow.txt")
@@ -102,6 +103,8 @@ def choose_device(device: str) -> None:
     from tests import devices
 
     devices.choose(device)
+    if device == devices.PRETEND:
+        settings.load_profile("few")  # every operation there passes through Python
     if not torch.get_device_module(device).is_available():
         raise pytest.UsageError(f"--device {device}: not on this machine")
     if device not in DEVICES:

@@ -34,7 +34,7 @@ def device() -> str:
     return _chosen
 
 
-def on_device(placed: Placed) -> Placed:
+def put(placed: Placed) -> Placed:
     """Return a tensor, or a model, on the device of all tests."""
     return placed.to(_chosen)
 
@@ -127,7 +127,9 @@ def _compute(operation: Any, inputs: Sequence[Any], named: Mapping[str, Any]) ->
     known = {id(x.value): x for x in flat if isinstance(x, Held)}
 
     def hidden(x: Any) -> Any:
-        return known.get(id(x)) or Held(x) if isinstance(x, Tensor) else x
+        if not isinstance(x, Tensor):
+            return x
+        return known[id(x)] if id(x) in known else Held(x)
 
     return tree_map(hidden, found)
 

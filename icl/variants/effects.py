@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backbone.common.errors import InputError
+from backbone.running_sum import running_sum
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.edits import Edit
 from icl.inference.label_word_method import LabelWordMethod
@@ -85,7 +86,7 @@ def zero_shot(
             base = engine.base(None, group.ids, group.room, first)
             each = log_probabilities(engine.model, base.hidden[:, :-1], group.ids[:, first + 1 :])
             # The sum from every position on, and the mean state from there on.
-            ahead = each.double().flip(1).cumsum(1).flip(1)
+            ahead = running_sum(each.double().flip(1), 1).flip(1)
             for numbers, part in group.branches:
                 found[numbers] = _compared(engine, base, ahead, part)
     return found.reshape(2, len(alleles), -1).mean(axis=0)

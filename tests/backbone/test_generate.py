@@ -16,23 +16,24 @@ from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.tokens import NUCLEOTIDES, TOKENS
+from tests.devices import put
 
 CONFIG = HyenaDNAConfig(d_model=8, n_layer=3, d_inner=16, max_seq_len=80, initializer_range=0.4)
-MODEL = random_model(CONFIG, seed=5).double().eval().requires_grad_(False)
+MODEL = put(random_model(CONFIG, seed=5)).double().eval().requires_grad_(False)
 
 
 def tokens(rows: int, length: int) -> torch.Tensor:
     draw = torch.Generator().manual_seed(rows + length)
-    return torch.randint(7, 11, (rows, length), generator=draw)
+    return put(torch.randint(7, 11, (rows, length), generator=draw))
 
 
 @settings(max_examples=25, deadline=None)
 @given(length=st.integers(1, 70), rows=st.integers(1, 3), seed=st.integers(0, 99))
 def test_online_convolution_equals_the_direct_sum(length: int, rows: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    taps = torch.randn(2, length, generator=generator, dtype=torch.float64)
-    signal = torch.randn(rows, 2, length, generator=generator, dtype=torch.float64)
-    before = torch.randn(rows, 2, length, generator=generator, dtype=torch.float64)
+    taps = put(torch.randn(2, length, generator=generator, dtype=torch.float64))
+    signal = put(torch.randn(rows, 2, length, generator=generator, dtype=torch.float64))
+    before = put(torch.randn(rows, 2, length, generator=generator, dtype=torch.float64))
     online = OnlineConvolution(taps, before)
     for t in range(length):
         direct = (taps[:, : t + 1].flip(-1) * signal[..., : t + 1]).sum(-1)
@@ -71,20 +72,20 @@ def test_drawn_tokens_follow_the_full_pass() -> None:
 
 
 def test_nucleus_is_the_smallest_set_that_holds_top_p() -> None:
-    logits = torch.tensor([[0.1, 0.5, 0.15, 0.25]]).log()
+    logits = put(torch.tensor([[0.1, 0.5, 0.15, 0.25]])).log()
     probabilities, order = nucleus(logits, 1.0, 0.7)
     assert order.tolist() == [[1, 3, 2, 0]]
-    assert torch.allclose(probabilities, torch.tensor([[2 / 3, 1 / 3, 0, 0]]).double())
+    assert torch.allclose(probabilities, put(torch.tensor([[2 / 3, 1 / 3, 0, 0]])).double())
     sharper, _ = nucleus(logits, 0.5, 1.0)
-    squares = torch.tensor([[0.25, 0.0625, 0.0225, 0.01]]).double()
+    squares = put(torch.tensor([[0.25, 0.0625, 0.0225, 0.01]])).double()
     assert torch.allclose(sharper, squares / squares.sum())
     only, _ = nucleus(logits, 1.0, 1e-9)
     assert only.tolist() == [[1, 0, 0, 0]]
 
 
 def test_draw_inverts_the_cumulative_distribution() -> None:
-    logits = torch.tensor([[0.1, 0.6, 0.3]]).log().expand(4, -1)
-    uniform = torch.tensor([0.0, 0.59, 0.61, 0.9999999])
+    logits = put(torch.tensor([[0.1, 0.6, 0.3]])).log().expand(4, -1)
+    uniform = put(torch.tensor([0.0, 0.59, 0.61, 0.9999999]))
     assert draw(logits, uniform, 1.0, 1.0).tolist() == [1, 1, 2, 0]
     assert draw(logits, uniform, 0, 1.0).tolist() == [1] * 4
     assert draw(logits, uniform, 1.0, 0.6).tolist() == [1] * 4
@@ -99,10 +100,10 @@ def test_a_row_depends_on_seed_and_place_alone() -> None:
 
 
 def test_only_tokens_that_may_come_are_drawn() -> None:
-    wild = random_model(CONFIG, seed=5).double().eval()
+    wild = put(random_model(CONFIG, seed=5)).double().eval()
     with torch.no_grad():
         wild.get_input_embeddings().weight[:7] *= 30  # specials have the largest logits
-    nothing = torch.empty(4, 0, dtype=torch.long)
+    nothing = put(torch.empty(4, 0, dtype=torch.long))
     assert set(generate(wild, nothing, 60, Sampling()).unique().tolist()) == set(NUCLEOTIDES)
     free = Sampling(tokens=tuple(range(len(TOKENS))))
     assert generate(wild, nothing, 60, free).min() < 7
@@ -130,7 +131,7 @@ def test_without_arguments_the_command_prints_its_help_and_generates_nothing(
 
 
 def test_the_command_prints_fasta(capsys: pytest.CaptureFixture[str], tmp_path) -> None:
-    random_model(CONFIG, seed=5).save_pretrained(tmp_path / "model")
+    put(random_model(CONFIG, seed=5)).save_pretrained(tmp_path / "model")
     arguments = [f"backbone={tmp_path / 'model'}", "prompt=acgu", "bases=70", "count=2", "seed=9"]
     assert generation.main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -17,6 +17,7 @@ from backbone.likelihood import Options, Stretch, read_stretches
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.stretches import stretches
 from backbone.tokens import NUCLEOTIDES, encode_dna
+from tests.devices import put
 
 CONFIG = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=24, initializer_range=0.4)
 LETTERS = np.random.default_rng(0).choice(list("ACGT"), size=70)
@@ -27,7 +28,7 @@ FASTA = f">chr1\n{RECORD}\n>chr2\n{RECORD[5:20].lower()}\n"
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> HyenaDNA:
     """A small backbone in double precision, which every command loads."""
-    found = random_model(CONFIG, seed=1).double().eval().requires_grad_(False)
+    found = put(random_model(CONFIG, seed=1)).double().eval().requires_grad_(False)
     monkeypatch.setattr("backbone.hyena.zoo.load", lambda name, device: found)
     return found
 
@@ -41,7 +42,7 @@ def fasta(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def by_hand(model: HyenaDNA, text: str) -> list[float | None]:
     """Log P of every base of a sequence in one pass of the published form; None for no target."""
-    ids = torch.from_numpy(encode_dna(text))[None]
+    ids = put(torch.from_numpy(encode_dna(text)))[None]
     logits = reference.logits(model, ids)[0][:, list(NUCLEOTIDES)].log_softmax(-1)
     found: list[float | None] = [None]
     for t in range(1, len(text)):
@@ -139,7 +140,7 @@ def test_a_sequence_without_a_counted_base_has_empty_cells(model: HyenaDNA) -> N
 
 
 def test_a_stretch_is_read_alike_alone_and_beside_others() -> None:
-    engine = PrefixEngine(random_model(CONFIG, seed=1).eval().requires_grad_(False))
+    engine = PrefixEngine(put(random_model(CONFIG, seed=1)).eval().requires_grad_(False))
     texts = [(RECORD[:24], 0), (RECORD[3:20], 4)]
     for (values, counts), text in zip(read_stretches(engine, texts), texts, strict=True):
         alone = read_stretches(engine, [text])[0]

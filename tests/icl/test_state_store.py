@@ -16,13 +16,14 @@ from icl.inference.reader import LabelWordScorer
 from icl.method import Context
 from icl.methods.catalog import METHODS
 from tasks.task import Example
+from tests.devices import device, put
 
 ROWS = ["ACGTAC", "GGTTAACC", "TTTTA", "CAGT" * 3]
 
 
 def model(seed: int = 0) -> HyenaDNA:
     shape = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=160, initializer_range=0.4)
-    return random_model(shape, seed).requires_grad_(False).eval()
+    return put(random_model(shape, seed)).requires_grad_(False).eval()
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_rows_that_are_new_are_computed_alone(store, monkeypatch):
 
     def encode(sequence: str) -> tuple[torch.Tensor]:
         asked.append(sequence)
-        return (torch.tensor([len(sequence)]),)
+        return (put(torch.tensor([len(sequence)])),)
 
     for rows in (["A", "CC"], ["GGG", "CC", "A"]):
         found = state_cache.cached_states(model(), "length", rows, encode, 8, store=store)
@@ -69,14 +70,14 @@ def test_other_weights_kinds_and_numbers_of_threads_have_other_names():
 
 def test_files_that_were_used_longest_ago_make_room(tmp_path):
     store = StateStore(2500, tmp_path)
-    block = (torch.zeros(1, 250),)  # 1,000 bytes, and the header
+    block = (put(torch.zeros(1, 250)),)  # 1,000 bytes, and the header
     assert store.write("key", ["A"], block)
     (first,) = tmp_path.iterdir()
     os.utime(first, (1, 1))
     assert store.write("key", ["B"], block)
     assert store.write("key", ["C"], block)
     assert not first.exists() and set(store.read("key", ["A", "B", "C"])) == {"B", "C"}
-    assert not store.write("key", ["D"], (torch.zeros(1, 700),))
+    assert not store.write("key", ["D"], (put(torch.zeros(1, 700)),))
 
 
 def test_a_damaged_file_is_removed_and_its_rows_are_computed(store):
@@ -91,7 +92,9 @@ def prompt(store: StateStore | None, tokens: int) -> np.ndarray:
     """Scores of a tuned prompt."""
     frozen = model()
     entry = METHODS.get("soft_prompt")
-    context = Context(("a", "b"), 0, lambda: frozen, prompt_tokens=tokens, store=store)
+    context = Context(
+        ("a", "b"), 0, lambda: frozen, prompt_tokens=tokens, store=store, device=device()
+    )
     method = entry.cls(entry.config(epochs=1, rows=2), context)
     rows = [Example(row, i % 2) for i, row in enumerate(ROWS)]
     method.prepare(rows, rows)

@@ -4,11 +4,14 @@ import torch
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import random_model
 from prompts.soft_prompt import PromptShape, SoftPrompt
+from tests.devices import put
 
 
 @pytest.fixture(scope="module")
 def model():
-    return random_model(HyenaDNAConfig(d_model=6, n_layer=3, d_inner=8, max_seq_len=32), seed=0)
+    return put(
+        random_model(HyenaDNAConfig(d_model=6, n_layer=3, d_inner=8, max_seq_len=32), seed=0)
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.kernels import forced
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.protocol import Branches
+from tests.devices import put
 
 WIDTH, ROOM = 8, 9
 
@@ -25,16 +26,16 @@ def tiny(depth: int) -> HyenaDNA:
     config = HyenaDNAConfig(
         d_model=WIDTH, n_layer=depth, d_inner=16, max_seq_len=90, initializer_range=0.4
     )
-    return random_model(config, seed=depth).double().requires_grad_(False).eval()
+    return put(random_model(config, seed=depth)).double().requires_grad_(False).eval()
 
 
 def vectors(*shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, WIDTH, generator=generator, dtype=torch.float64)
+    return put(torch.randn(*shape, WIDTH, generator=generator, dtype=torch.float64))
 
 
 def bases(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randint(7, 12, shape, generator=torch.Generator().manual_seed(seed))
+    return put(torch.randint(7, 12, shape, generator=torch.Generator().manual_seed(seed)))
 
 
 def relative(a: Tensor, b: Tensor) -> float:
@@ -58,7 +59,7 @@ def check(model: HyenaDNA, prompt: Tensor, ids: Tensor, rows: list[int], starts:
     if prompt.shape[1]:
         state = engine.extend(None, prompt, room=ids.shape[1] + max(room, ROOM))
     base = branch_engine.base(state, ids, max(room, ROOM))
-    branches = Branches(torch.tensor(rows), torch.tensor(starts), torch.stack(suffixes))
+    branches = Branches(put(torch.tensor(rows)), put(torch.tensor(starts)), torch.stack(suffixes))
     hidden = branch_engine.encode(base, branches)
     last = branch_engine.encode_last(base, branches)
     (end_by_end,) = branch_engine.encode_ends(base, [branches])
@@ -126,7 +127,7 @@ def test_a_context_of_each_row_is_its_own() -> None:
     prompts, ids = vectors(2, 6, seed=1), bases(2, 20)
     base = BranchEngine(engine).base(engine.extend(None, prompts, room=20), ids, 0)
     suffixes = [substituted(ids, row, 4, 1) for row in (0, 1)]
-    branches = Branches(torch.tensor([0, 1]), torch.tensor([4, 4]), torch.stack(suffixes))
+    branches = Branches(put(torch.tensor([0, 1])), put(torch.tensor([4, 4])), torch.stack(suffixes))
     hidden = BranchEngine(engine).encode(base, branches)
     for row in (0, 1):
         letters = model.embed(torch.cat([ids[row, :4], suffixes[row]]))
@@ -189,7 +190,7 @@ def test_hidden_states_of_the_base_begin_where_they_are_wanted() -> None:
 def test_a_branch_that_needs_more_room_is_an_error_with_the_numbers() -> None:
     engine, ids = PrefixEngine(tiny(1)), bases(1, 20)
     base: BaseStates = BranchEngine(engine).base(None, ids, 2)
-    branches = Branches(torch.tensor([0]), torch.tensor([4]), bases(1, 19))
+    branches = Branches(put(torch.tensor([0])), put(torch.tensor([4])), bases(1, 19))
     with pytest.raises(InputError, match="needs 3 positions more .* room for 2"):
         BranchEngine(engine).encode(base, branches)
     with pytest.raises(InputError, match="91 tokens exceed this checkpoint's max_seq_len of 90"):
@@ -219,7 +220,7 @@ def test_vectors_with_additions_may_stand_behind_the_sequences(depth: int, start
             suffix[0] = 7 + (suffix[0] - 6) % 4
         elif start < 3:
             continue
-        branches = Branches(torch.tensor([1]), torch.tensor([start]), suffix[None])
+        branches = Branches(put(torch.tensor([1])), put(torch.tensor([start])), suffix[None])
         letters = model.embed(torch.cat([ids[1, :start], suffix[:-4]]))
         nothing = vectors(depth - 1, len(letters), seed=0) * 0
         whole = torch.cat([letters, ending])[None]

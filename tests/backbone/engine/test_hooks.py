@@ -15,22 +15,26 @@ from backbone.hooks import is_plain
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import Backbone, HyenaDNA, random_model
+from tests.devices import device, put
 
 CONFIG = HyenaDNAConfig(
     d_model=8, n_layer=2, d_inner=16, max_seq_len=64, filter_order=8, initializer_range=0.4
 )
-PROMPT, IDS = torch.tensor([[7, 9, 9, 10, 8]]), torch.tensor([[8, 7, 10, 10], [9, 9, 7, 8]])
+PROMPT, IDS = (
+    put(torch.tensor([[7, 9, 9, 10, 8]])),
+    put(torch.tensor([[8, 7, 10, 10], [9, 9, 7, 8]])),
+)
 WHOLE = torch.cat([PROMPT.expand(2, -1), IDS], dim=1)
-LENGTHS = torch.tensor([4, 2])
+LENGTHS = put(torch.tensor([4, 2]))
 UNCALLED = (nn.ModuleDict, nn.ModuleList, Backbone)
 """Containers: no path calls them."""
 
 
 def tiny() -> HyenaDNA:
-    model = random_model(CONFIG, seed=1).double().eval().requires_grad_(False)
+    model = put(random_model(CONFIG, seed=1)).double().eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(2)
     for parameter in model.parameters():
-        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        noise = put(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
         parameter.add_(noise, alpha=0.1)
     return model
 
@@ -69,7 +73,7 @@ def expected_of(model: HyenaDNA, vectors: Tensor) -> Iterator[Tensor]:
     whole = torch.stack([logits(row, IDS[row]) for row in range(2)])
     yield whole[:, -1]
     yield whole
-    yield whole[torch.arange(2), LENGTHS - 1]
+    yield whole[put(torch.arange(2)), LENGTHS - 1]
     extended = [torch.cat([IDS[row, : LENGTHS[row]], IDS[row, :2]]) for row in range(2)]
     yield torch.stack([logits(row, extended[row])[-2:] for row in range(2)])
 
@@ -212,7 +216,7 @@ def test_a_hook_acts_although_the_filter_is_cached_and_no_longer_once_removed() 
 
 def test_a_hook_that_learns_gets_its_gradient_from_every_path() -> None:
     model = tiny()
-    bias = torch.zeros(8, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(8, dtype=torch.float64, requires_grad=True, device=device())
     filters = model.backbone.layers[0].mixer.filter_fn
     filters.register_forward_hook(lambda module, inputs, taps: taps + bias[:, None])
     vectors = model.embed(PROMPT)
@@ -255,7 +259,7 @@ def test_a_foreign_mixer_is_refused_by_the_engine() -> None:
 
 
 def test_plain_modules_take_the_fast_path_and_changed_ones_do_not() -> None:
-    block, hidden = tiny().backbone.layers[0], torch.zeros(1, 3, 8, dtype=torch.float64)
+    block, hidden = tiny().backbone.layers[0], put(torch.zeros(1, 3, 8, dtype=torch.float64))
     assert CPULayer.supports(block, hidden)
     assert is_plain(nn.Linear, nn.Linear(2, 2))
     parametrized, own_forward, compiled = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)

@@ -13,8 +13,9 @@ from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.kernels import forced
 from backbone.hyena.model import HyenaDNA, random_model
+from tests.devices import put
 
-WIDTH, LETTERS = 8, torch.tensor([7, 8, 9, 10])
+WIDTH, LETTERS = 8, put(torch.tensor([7, 8, 9, 10]))
 
 
 @pytest.fixture(params=["cpu", "modules"])
@@ -28,20 +29,20 @@ def tiny(depth: int) -> HyenaDNA:
     config = HyenaDNAConfig(
         d_model=WIDTH, n_layer=depth, d_inner=16, max_seq_len=200, initializer_range=0.4
     )
-    return random_model(config, seed=depth).double().requires_grad_(False).eval()
+    return put(random_model(config, seed=depth)).double().requires_grad_(False).eval()
 
 
 def vectors(*shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, WIDTH, generator=generator, dtype=torch.float64)
+    return put(torch.randn(*shape, WIDTH, generator=generator, dtype=torch.float64))
 
 
 def drawn(rows: int, length: int, seed: int = 0) -> tuple[Tensor, Targets]:
     """Tokens of all kinds, and random letters at random positions."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(12, (rows, length), generator=generator)
-    index = torch.randint(4, (rows, length), generator=generator)
-    return ids, Targets(LETTERS, index, torch.rand(rows, length, generator=generator) < 0.7)
+    ids = put(torch.randint(12, (rows, length), generator=generator))
+    index = put(torch.randint(4, (rows, length), generator=generator))
+    return ids, Targets(LETTERS, index, put(torch.rand(rows, length, generator=generator)) < 0.7)
 
 
 def plain(model: HyenaDNA, prompts: list[Tensor], ids: Tensor, targets: Targets) -> Tensor:
@@ -75,7 +76,7 @@ def test_values_and_gradients_are_those_of_the_whole_sequences(
         plain(model, prompts, ids, targets),
     )
     same(found, expected)
-    weight = torch.randn(5, len(lengths), dtype=torch.float64)
+    weight = put(torch.randn(5, len(lengths), dtype=torch.float64))
     learned = [p for p in prompts if len(p)]
     for a, b in zip(
         torch.autograd.grad((found * weight).sum(), learned),

@@ -15,6 +15,7 @@ from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.kernels import forced
 from backbone.hyena.model import HyenaDNA, random_model
+from tests.devices import put
 
 WIDTH = 8
 
@@ -30,12 +31,12 @@ def tiny(depth: int, max_seq_len: int = 700) -> HyenaDNA:
     config = HyenaDNAConfig(
         d_model=WIDTH, n_layer=depth, d_inner=16, max_seq_len=max_seq_len, initializer_range=0.4
     )
-    return random_model(config, seed=depth).double().requires_grad_(False).eval()
+    return put(random_model(config, seed=depth)).double().requires_grad_(False).eval()
 
 
 def vectors(*shape: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, WIDTH, generator=generator, dtype=torch.float64)
+    return put(torch.randn(*shape, WIDTH, generator=generator, dtype=torch.float64))
 
 
 def plain(model: HyenaDNA, prompt: Tensor, queries: Tensor, additions: Tensor | None) -> Tensor:
@@ -84,7 +85,7 @@ def test_prefix_changes_neither_values_nor_gradients(
 def equal_with_gradients(ours: Tensor, theirs: Tensor, inputs: list[Tensor]) -> None:
     """Holds values, and gradients with respect to inputs, to 1e-10 relative."""
     assert relative(ours, theirs) < 1e-10
-    weight = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(9)).double()
+    weight = put(torch.randn(theirs.shape, generator=torch.Generator().manual_seed(9))).double()
     found, expected = (gradients((x * weight).sum(), inputs) for x in (ours, theirs))
     for a, b in zip(found, expected, strict=True):
         assert relative(a, b) < 1e-10 if b.norm() > 0 else a.norm() == 0
@@ -99,10 +100,10 @@ def test_reading_the_last_position_equals_reading_all(
     engine = PrefixEngine(model)
     prompt, queries = vectors(1, 6, seed=1).requires_grad_(), vectors(4, 9, seed=3)
     queries.requires_grad_()
-    ends = None if lengths is None else torch.tensor(lengths)
+    ends = None if lengths is None else put(torch.tensor(lengths))
     read = engine.encode_last(engine.extend(None, prompt, room=9), queries, ends)
-    at = 6 + (torch.full((4,), 9) if ends is None else ends) - 1
-    expected = plain(model, prompt, queries, None)[torch.arange(4), at]
+    at = 6 + (put(torch.full((4,), 9)) if ends is None else ends) - 1
+    expected = plain(model, prompt, queries, None)[put(torch.arange(4)), at]
     equal_with_gradients(read, expected, [prompt, queries])
 
 
@@ -111,19 +112,19 @@ def test_token_ids_are_encoded_as_their_embeddings(way: str, lengths: list[int])
     model = tiny(3)
     engine = PrefixEngine(model)
     prompt = vectors(1, 6, seed=1).requires_grad_()
-    ids = torch.randint(12, (3, max(lengths)), generator=torch.Generator().manual_seed(0))
-    ends = torch.tensor(lengths)
+    ids = put(torch.randint(12, (3, max(lengths)), generator=torch.Generator().manual_seed(0)))
+    ends = put(torch.tensor(lengths))
     expected = plain(model, prompt, model.embed(ids), None)[:, 6:]
     state = engine.extend(None, prompt, room=9)
     equal_with_gradients(engine.encode(state, ids), expected, [prompt])
     last = engine.encode_last(state, ids, ends)
-    equal_with_gradients(last, expected[torch.arange(3), ends - 1], [prompt])
+    equal_with_gradients(last, expected[put(torch.arange(3)), ends - 1], [prompt])
     end = vectors(1, 2, seed=2).requires_grad_()
     rows = engine.extend(state, ids, room=2, lengths=ends)
     for row, length in enumerate(lengths):
         query = torch.cat([model.embed(ids[row : row + 1, :length]), end], dim=1)
         theirs = plain(model, prompt, query, None)[:, 6 + length :]
-        ours = engine.encode(rows.rows(torch.tensor([row])), end)
+        ours = engine.encode(rows.rows(put(torch.tensor([row]))), end)
         equal_with_gradients(ours, theirs, [prompt, end])
 
 
@@ -137,7 +138,7 @@ def test_what_rows_hand_on_to_a_suffix_is_exact(
     prompt, queries = vectors(1, 5, seed=1).requires_grad_(), vectors(4, 20, seed=2)
     end = vectors(1, room, seed=3).requires_grad_()
     queries.requires_grad_()
-    ends = None if lengths is None else torch.tensor(lengths)
+    ends = None if lengths is None else put(torch.tensor(lengths))
     shared = engine.extend(None, prompt, room=20 + room)
     rows = engine.extend(shared, queries, room=room, lengths=ends)
     ours = engine.encode(rows, end.expand(4, -1, -1))
@@ -151,7 +152,7 @@ def test_what_rows_hand_on_to_a_suffix_is_exact(
 def test_rows_and_channels_taken_a_few_at_a_time_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model, lengths = tiny(2), torch.tensor([6, 2, 5, 1, 4])
+    model, lengths = tiny(2), put(torch.tensor([6, 2, 5, 1, 4]))
     engine = PrefixEngine(model)
     prompt, queries = vectors(1, 7, seed=1).requires_grad_(), vectors(5, 6, seed=2)
     end = vectors(5, 3, seed=3)
@@ -181,7 +182,7 @@ def test_activations_computed_anew_give_the_plain_paths_values_and_gradients(
     queries = vectors(3, 5, seed=3)
     first = engine.extend(None, prompt, room=25, additions=additions)
     ours = engine.encode(engine.extend(first, second, room=5), queries)
-    more = torch.cat([additions, torch.zeros(2, 20, WIDTH)], dim=1)
+    more = torch.cat([additions, put(torch.zeros(2, 20, WIDTH))], dim=1)
     theirs = plain(model, torch.cat([prompt, second], dim=1), queries, more)[:, tokens + 20 :]
     equal_with_gradients(ours, theirs, inputs)
 
@@ -251,7 +252,7 @@ def test_rows_of_mixed_length_between_prefix_and_suffix_equal_whole_sequences(
     queries = vectors(len(lengths), max(lengths), seed=seed + 3)
 
     shared = engine.extend(None, prompt, room=max(lengths) + suffix) if prefix else None
-    rows = engine.extend(shared, queries, room=suffix, lengths=torch.tensor(lengths))
+    rows = engine.extend(shared, queries, room=suffix, lengths=put(torch.tensor(lengths)))
     read = engine.encode_last(rows, end.expand(len(lengths), -1, -1), additions=deep)
     for i, length in enumerate(lengths):
         whole = torch.cat([prompt, queries[i : i + 1, :length], end], dim=1)
@@ -273,7 +274,7 @@ def test_states_of_rows_can_be_kept_and_picked() -> None:
     engine = PrefixEngine(tiny(2))
     queries, end = vectors(4, 6, seed=1), vectors(1, 3, seed=2)
     whole = engine.extend(None, queries, room=3)
-    picked = engine.encode_last(whole.rows(torch.tensor([3, 0])), end.expand(2, -1, -1))
+    picked = engine.encode_last(whole.rows(put(torch.tensor([3, 0]))), end.expand(2, -1, -1))
     for row, query in zip(picked, queries[[3, 0]], strict=True):
         alone = engine.extend(None, query[None], room=3)
         assert relative(row, engine.encode_last(alone, end)[0]) < 1e-12
@@ -291,6 +292,6 @@ def test_too_long_is_an_error_with_the_numbers() -> None:
 @pytest.mark.parametrize("before", [5000, 20000])
 def test_taps_do_not_depend_on_what_was_asked_for_before(before: int) -> None:
     shape = HyenaDNAConfig(d_model=8, n_layer=1, d_inner=8, max_seq_len=20000)
-    fresh, used = (PrefixEngine(random_model(shape, seed=0)).filters for _ in range(2))
+    fresh, used = (PrefixEngine(put(random_model(shape, seed=0))).filters for _ in range(2))
     used.taps(0, before)
     assert torch.equal(fresh.taps(0, 200), used.taps(0, 200))

@@ -18,6 +18,7 @@ from backbone.models import branch_engine, context_engine, load, online
 from backbone.protocol import Branches, ContextEngine, Targets
 from backbone.tokens import NUCLEOTIDES, encode_dna
 from tests.backbone.hf.tiny_models import VOCABULARY, save
+from tests.devices import put
 
 KINDS = ("gemma", "gpt2", "llama", "mamba", "mamba2", "mistral", "mixtral")
 PLAIN = ("gpt2, plain", "llama, plain")
@@ -60,12 +61,12 @@ def slope_tolerance(model: TransformersModel) -> float:
 
 
 def ids_of(words: list[str]) -> Tensor:
-    return torch.stack([torch.from_numpy(encode_dna(word)) for word in words])
+    return torch.stack([put(torch.from_numpy(encode_dna(word))) for word in words])
 
 
 def plain_logits(own, model: TransformersModel, vectors: Tensor) -> Tensor:
     """Logits of A, C, G, T and N by transformers alone, behind what the tokenizer starts with."""
-    start = own.get_input_embeddings()(torch.tensor(model.vocabulary.start, dtype=torch.long))
+    start = own.get_input_embeddings()(put(torch.tensor(model.vocabulary.start, dtype=torch.long)))
     row = torch.cat([start.expand(len(vectors), -1, -1), vectors], dim=1)
     logits = own(inputs_embeds=row, use_cache=False).logits[:, len(start) :]
     return logits[..., [VOCABULARY[letter] for letter in "ACGTN"]].double()
@@ -77,13 +78,15 @@ def letters_of(model: TransformersModel, hidden: Tensor) -> Tensor:
 
 def test_tokens_are_those_of_the_tokenizer(pair):
     model, own = pair
-    ids = torch.tensor([[VOCABULARY[letter] for letter in word] for word in WORDS])
+    ids = put(torch.tensor([[VOCABULARY[letter] for letter in word] for word in WORDS]))
     torch.testing.assert_close(model.embed(ids_of(WORDS)), own.get_input_embeddings()(ids))
     logits = model.logits(model.encode(model.embed(ids_of(WORDS))))
     assert logits.shape[-1] == len(VOCABULARY) + len(model.absent)
     assert logits[..., list(model.absent)].isneginf().all()
     torch.testing.assert_close(
-        model.letter_logits(model.encode(model.embed(ids_of(WORDS))), torch.tensor(NUCLEOTIDES)),
+        model.letter_logits(
+            model.encode(model.embed(ids_of(WORDS))), put(torch.tensor(NUCLEOTIDES))
+        ),
         logits[..., list(NUCLEOTIDES)],
     )
 
@@ -91,8 +94,8 @@ def test_tokens_are_those_of_the_tokenizer(pair):
 def test_a_shared_prompt_gives_the_values_and_gradients_of_the_whole_row(pair):
     model, own = pair
     engine, ids = engine_of(model), ids_of(WORDS)
-    prompt = torch.randn(4, model.config.d_model, dtype=torch.float64)
-    weight = torch.randn(len(ids), ids.shape[1], 5, dtype=torch.float64)
+    prompt = put(torch.randn(4, model.config.d_model, dtype=torch.float64))
+    weight = put(torch.randn(len(ids), ids.shape[1], 5, dtype=torch.float64))
 
     def through(found: Tensor, vectors: Tensor) -> Tensor:
         return torch.autograd.grad((found * weight).sum(), vectors)[0]
@@ -111,13 +114,13 @@ def test_a_shared_prompt_gives_the_values_and_gradients_of_the_whole_row(pair):
 
 def test_a_suffix_behind_rows_of_many_lengths_reads_each_row_whole(pair):
     model, own = pair
-    engine, lengths = engine_of(model), torch.tensor([10, 4, 7])
+    engine, lengths = engine_of(model), put(torch.tensor([10, 4, 7]))
     ids = ids_of(WORDS)
-    suffix = torch.randn(3, model.config.d_model, dtype=torch.float64).requires_grad_()
+    suffix = put(torch.randn(3, model.config.d_model, dtype=torch.float64)).requires_grad_()
     contexts = engine.extend(None, ids, 20, lengths=lengths)
     segment = suffix.expand(len(ids), -1, -1)
     last = letters_of(model, engine.encode_last(contexts, segment))
-    further = engine.extend(contexts.rows(torch.tensor([2, 1])), segment[:2], 5)
+    further = engine.extend(contexts.rows(put(torch.tensor([2, 1]))), segment[:2], 5)
     after = letters_of(model, engine.encode(further, ids[:2, :2]))
     most = tolerance(model)
     for i, length in enumerate(lengths.tolist()):
@@ -138,18 +141,18 @@ def test_a_suffix_behind_rows_of_many_lengths_reads_each_row_whole(pair):
 def test_rows_that_end_early_are_read_at_their_ends(pair):
     model, _ = pair
     engine, ids = engine_of(model), ids_of(WORDS)
-    last = engine.encode_last(None, ids, lengths=torch.tensor([3, 10, 1]))
+    last = engine.encode_last(None, ids, lengths=put(torch.tensor([3, 10, 1])))
     whole = engine.encode(None, ids)
-    expected = whole[torch.arange(3), torch.tensor([2, 9, 0])]
+    expected = whole[put(torch.arange(3)), put(torch.tensor([2, 9, 0]))]
     torch.testing.assert_close(last, expected, atol=1e-6, rtol=1e-6)
 
 
 def test_likelihoods_behind_contexts_are_sums_over_the_counted_letters(pair):
     model, _ = pair
     engine, ids = engine_of(model), ids_of(WORDS)
-    prompts = torch.randn(2, 1, 3, model.config.d_model, dtype=torch.float64)
-    letters = torch.tensor(NUCLEOTIDES)
-    index, counted = torch.randint(4, ids.shape), torch.rand(ids.shape) < 0.7
+    prompts = put(torch.randn(2, 1, 3, model.config.d_model, dtype=torch.float64))
+    letters = put(torch.tensor(NUCLEOTIDES))
+    index, counted = put(torch.randint(4, ids.shape)), put(torch.rand(ids.shape)) < 0.7
     states = [engine.extend(None, prompt, 20) for prompt in prompts]
     found = engine.log_likelihood([*states, None], ids, Targets(letters, index, counted))
     for c, state in enumerate((*states, None)):
@@ -163,9 +166,9 @@ def test_additions_change_the_inputs_of_later_layers_at_their_own_positions(pair
     """Zeros change nothing; a small step along the gradient changes as much as it says."""
     model, _ = pair
     engine, ids = engine_of(model), ids_of(WORDS)
-    prompt = torch.randn(1, 3, model.config.d_model, dtype=torch.float64)
-    added = torch.randn(1, 3, model.config.d_model, dtype=torch.float64).requires_grad_()
-    weight = torch.randn(3, 10, model.config.d_model, dtype=torch.float64)
+    prompt = put(torch.randn(1, 3, model.config.d_model, dtype=torch.float64))
+    added = put(torch.randn(1, 3, model.config.d_model, dtype=torch.float64)).requires_grad_()
+    weight = put(torch.randn(3, 10, model.config.d_model, dtype=torch.float64))
 
     def value(additions: Tensor | None) -> Tensor:
         state = engine.extend(None, prompt, 20, additions=additions)
@@ -195,16 +198,16 @@ def test_states_of_layers_end_with_what_logits_are_made_of(pair):
 def test_branches_are_the_whole_sequences(pair):
     model, _ = pair
     engine = engine_of(model)
-    vectors = torch.randn(2, model.config.d_model, dtype=torch.float64)
+    vectors = put(torch.randn(2, model.config.d_model, dtype=torch.float64))
     branching = branch_engine(engine, vectors)
     after = branching.vector_ids
     ids = torch.cat([ids_of(WORDS), after.expand(3, -1)], dim=1)
-    state = engine.extend(None, torch.randn(1, 2, 16, dtype=torch.float64), 30)
+    state = engine.extend(None, put(torch.randn(1, 2, 16, dtype=torch.float64)), 30)
     base = branching.base(state, ids, 3, first=2)
     words = torch.cat([model.embed(ids_of(WORDS)), vectors.expand(3, -1, -1)], dim=1)
     torch.testing.assert_close(base.hidden, engine.encode(state, words)[:, 2:])
     new = torch.cat([ids_of(["GATTACA"])[0], after])
-    branches = Branches(torch.tensor([1, 1]), torch.tensor([4, 6]), new.expand(2, -1))
+    branches = Branches(put(torch.tensor([1, 1])), put(torch.tensor([4, 6])), new.expand(2, -1))
     found, last = branching.encode(base, branches), branching.encode_last(base, branches)
     (ends,) = branching.encode_ends(base, [branches])
     room = branching.extend(base, branches, 1)
@@ -224,7 +227,7 @@ def test_branches_are_the_whole_sequences(pair):
 def test_reading_token_by_token_gives_the_logits_of_the_whole_row(pair):
     model, _ = pair
     engine, ids = engine_of(model), ids_of(WORDS)
-    context = engine.extend(None, torch.randn(1, 2, 16, dtype=torch.float64), 30)
+    context = engine.extend(None, put(torch.randn(1, 2, 16, dtype=torch.float64)), 30)
     for state in (None, context):
         reading = online(model, ids[:, :4], 6, state)
         found = torch.stack([reading.step(column) for column in ids[:, 4:].t()], dim=1)
@@ -237,7 +240,7 @@ def test_reading_token_by_token_gives_the_logits_of_the_whole_row(pair):
 def test_a_row_that_is_longer_than_the_context_is_refused_with_the_numbers(pair):
     model, _ = pair
     engine, most = engine_of(model), model.config.max_seq_len
-    vectors = torch.zeros(1, most + 1, 16, dtype=torch.float64)
+    vectors = put(torch.zeros(1, most + 1, 16, dtype=torch.float64))
     for read in (
         model.encode,
         lambda v: engine.encode(None, v),
@@ -253,7 +256,7 @@ def test_a_row_that_is_longer_than_the_context_is_refused_with_the_numbers(pair)
 def test_offsets_of_a_hidden_state_are_refused(pair):
     model, _ = pair
     with pytest.raises(InputError, match="no long convolution"):
-        engine_of(model).offset_state(torch.zeros(2, 16), 4)
+        engine_of(model).offset_state(put(torch.zeros(2, 16)), 4)
 
 
 def test_context_of_a_model_that_starts_with_a_token_is_one_shorter(tmp_path: Path):
@@ -269,9 +272,9 @@ def test_kept_states_of_rows_of_many_lengths_are_read_as_the_rows_are(pair):
     engine, ids = engine_of(model), ids_of(WORDS)
     if engine.kept_bytes(10, 4) is None:
         return
-    prefix = engine.extend(None, torch.randn(1, 2, 16, dtype=torch.float64), 30)
-    lengths, positions = torch.tensor([10, 4, 7]), engine.kept_positions(12)
-    suffix = torch.randn(3, 2, 16, dtype=torch.float64)
+    prefix = engine.extend(None, put(torch.randn(1, 2, 16, dtype=torch.float64)), 30)
+    lengths, positions = put(torch.tensor([10, 4, 7])), engine.kept_positions(12)
+    suffix = put(torch.randn(3, 2, 16, dtype=torch.float64))
     rows = [
         engine.tensors(
             engine.extend(prefix, row[None, : length + 1], 4, length[None]), positions, 4

@@ -10,6 +10,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.convolution import gated_convolution
 from backbone.hyena.model import random_model
 from backbone.hyena.operator import HyenaFilter
+from tests.devices import device, put
 
 
 def direct(projected: Tensor, weight: Tensor, bias: Tensor, taps: Tensor) -> Tensor:
@@ -42,10 +43,10 @@ def test_values_and_gradients_equal_the_direct_sum(
 ) -> None:
     draw = torch.Generator().manual_seed(length)
     shapes = [(rows, 3 * width, length), (3 * width, size), (3 * width,), (width, length)]
-    inputs = [torch.randn(s, generator=draw, dtype=torch.float64) for s in shapes]
+    inputs = [put(torch.randn(s, generator=draw, dtype=torch.float64)) for s in shapes]
     for some in inputs:
         some.requires_grad_()
-    cotangent = torch.randn(rows, width, length, generator=draw, dtype=torch.float64)
+    cotangent = put(torch.randn(rows, width, length, generator=draw, dtype=torch.float64))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(convolution, "NUMBERS_AT_ONCE", {"cpu": at_once})
         ours, expected = gated_convolution(*inputs), direct(*inputs)
@@ -58,7 +59,7 @@ def test_values_and_gradients_equal_the_direct_sum(
 
 def test_frozen_filters_take_no_gradient_and_change_no_other() -> None:
     shapes = [(2, 12, 9), (12, 3), (12,), (4, 9)]
-    inputs = [torch.randn(s, dtype=torch.float64) for s in shapes]
+    inputs = [put(torch.randn(s, dtype=torch.float64)) for s in shapes]
     inputs[0].requires_grad_()
     gated_convolution(*inputs).sum().backward()
     expected = torch.autograd.grad(direct(*inputs).sum(), inputs[0])[0]
@@ -67,7 +68,7 @@ def test_frozen_filters_take_no_gradient_and_change_no_other() -> None:
 
 
 def test_half_precision_is_convolved_in_single() -> None:
-    inputs = [torch.randn(s) for s in [(1, 6, 40), (6, 3), (6,), (2, 40)]]
+    inputs = [put(torch.randn(s)) for s in [(1, 6, 40), (6, 3), (6,), (2, 40)]]
     inputs[0] = inputs[0].bfloat16()
     found = gated_convolution(*inputs)
     expected = gated_convolution(inputs[0].float(), *inputs[1:])
@@ -91,8 +92,8 @@ def test_a_model_has_the_published_forms_loss_and_gradients(
     monkeypatch.setattr(chunking, "CHUNK", {"cpu": 7})
     monkeypatch.setattr(convolution, "NUMBERS_AT_ONCE", {"cpu": 1})
     config = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=60, initializer_range=0.4)
-    model = random_model(config, seed=0).double()
-    ids = torch.randint(7, 11, (3, 50))
+    model = put(random_model(config, seed=0)).double()
+    ids = put(torch.randint(7, 11, (3, 50)))
     found = loss_and_gradients(model, ids, model.encode)
     expected = loss_and_gradients(model, ids, lambda v: reference.encode(model, v))
     for a, b in zip(found, expected, strict=True):
@@ -110,7 +111,7 @@ def test_filters_in_chunks_are_the_same_filters(monkeypatch: pytest.MonkeyPatch)
 def test_chunks_keep_nothing_of_their_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunking, "CHUNK", {"cpu": 100})
     kept: list[int] = []
-    x = torch.randn(chunking.WHOLE + 1, 2, requires_grad=True)
+    x = torch.randn(chunking.WHOLE + 1, 2, requires_grad=True, device=device())
 
     def pack(tensor: Tensor) -> Tensor:
         kept.append(tensor.numel())
@@ -125,7 +126,7 @@ def test_chunks_keep_nothing_of_their_inside(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_gelu_and_its_slope_are_torchs(wanted: bool) -> None:
-    x = torch.linspace(-12, 12, 401, dtype=torch.float64, requires_grad=True)
+    x = torch.linspace(-12, 12, 401, dtype=torch.float64, requires_grad=True, device=device())
     expected = F.gelu(x, approximate="tanh")
     found = x.detach().clone()
     slope = mlp.gelu_(found, wanted)
@@ -141,7 +142,7 @@ def test_random_work_in_chunks_is_repeated_for_its_gradient(
 ) -> None:
     monkeypatch.setattr(chunking, "WHOLE", 1)
     monkeypatch.setattr(chunking, "CHUNK", {"cpu": 3})
-    x = torch.ones(20, 5, requires_grad=True)
+    x = torch.ones(20, 5, requires_grad=True, device=device())
     result = chunking.in_chunks(lambda some: F.dropout(some, 0.5), x, modules=[])
     result.sum().backward()
     assert 0 < int((result == 0).sum()) < 100

@@ -9,6 +9,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.convolution import fast_length, long_convolution
 from backbone.hyena.model import random_model
 from backbone.hyena.operator import HyenaFilter
+from tests.devices import put
 
 CONFIG = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=64)
 
@@ -19,9 +20,9 @@ def test_long_convolution_and_its_gradients_equal_the_direct_sum(
     length: int, more: int, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    signal = torch.randn(2, 3, length, generator=generator, dtype=torch.float64)
-    filters = torch.randn(3, length + more, generator=generator, dtype=torch.float64)
-    weight = torch.randn(2, 3, length + more, generator=generator, dtype=torch.float64)
+    signal = put(torch.randn(2, 3, length, generator=generator, dtype=torch.float64))
+    filters = put(torch.randn(3, length + more, generator=generator, dtype=torch.float64))
+    weight = put(torch.randn(2, 3, length + more, generator=generator, dtype=torch.float64))
     signal.requires_grad_(), filters.requires_grad_()
     direct = torch.stack(
         [
@@ -57,8 +58,8 @@ def test_filter_is_not_computed_in_half_precision() -> None:
 
 
 def test_a_position_sees_no_later_one() -> None:
-    model = random_model(CONFIG, seed=0).eval()
-    ids = torch.randint(7, 11, (1, 30))
+    model = put(random_model(CONFIG, seed=0)).eval()
+    ids = put(torch.randint(7, 11, (1, 30)))
     changed = ids.clone()
     changed[0, 20:] = 7
     a, b = model(ids).logits, model(changed).logits
@@ -67,14 +68,14 @@ def test_a_position_sees_no_later_one() -> None:
 
 
 def test_input_longer_than_the_context_is_refused_with_the_numbers() -> None:
-    model = random_model(CONFIG, seed=0)
+    model = put(random_model(CONFIG, seed=0))
     with pytest.raises(InputError, match="65 tokens exceed this checkpoint's max_seq_len of 64"):
-        model(torch.zeros(1, 65, dtype=torch.long))
+        model(put(torch.zeros(1, 65, dtype=torch.long)))
 
 
 def test_loss_is_the_mean_cross_entropy_of_the_next_token() -> None:
-    model = random_model(CONFIG, seed=0).eval()
-    ids = torch.randint(7, 11, (2, 9))
+    model = put(random_model(CONFIG, seed=0)).eval()
+    ids = put(torch.randint(7, 11, (2, 9)))
     labels = ids.clone()
     labels[0, 4] = -100
     out = model(ids, labels=labels)
@@ -85,8 +86,8 @@ def test_loss_is_the_mean_cross_entropy_of_the_next_token() -> None:
 
 @pytest.mark.parametrize("asked", [None, False, True])
 def test_hidden_states_are_embeddings_and_each_blocks_output_the_last_one_normed(asked) -> None:
-    model = random_model(CONFIG, seed=0).eval()
-    ids = torch.randint(7, 11, (2, 9))
+    model = put(random_model(CONFIG, seed=0)).eval()
+    ids = put(torch.randint(7, 11, (2, 9)))
     found = model(ids, output_hidden_states=asked).hidden_states
     if not asked:
         assert found is None
@@ -101,22 +102,24 @@ def test_hidden_states_are_embeddings_and_each_blocks_output_the_last_one_normed
 def test_the_configuration_can_ask_for_hidden_states_and_a_tuple_holds_them() -> None:
     config = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=64)
     config.output_hidden_states = True
-    logits, states = random_model(config, seed=0).eval()(torch.full((1, 5), 7), return_dict=False)
+    logits, states = put(random_model(config, seed=0)).eval()(
+        put(torch.full((1, 5), 7)), return_dict=False
+    )
     assert logits.shape == (1, 5, 16) and len(states) == 3
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.long, torch.float32])
 def test_a_mask_padded_on_the_right_changes_nothing_and_any_other_is_refused(dtype) -> None:
-    model = random_model(CONFIG, seed=0).eval()
-    ids = torch.randint(7, 11, (3, 4))
-    right = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], dtype=dtype)
+    model = put(random_model(CONFIG, seed=0)).eval()
+    ids = put(torch.randint(7, 11, (3, 4)))
+    right = put(torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]], dtype=dtype))
     assert torch.equal(model(ids, attention_mask=right).logits, model(ids).logits)
     for row in ([0, 1, 1, 1], [1, 0, 1, 1]):
-        wrong = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], row], dtype=dtype)
+        wrong = put(torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], row], dtype=dtype))
         with pytest.raises(InputError, match="padding before a token"):
             model(ids, attention_mask=wrong)
 
 
 def test_attentions_are_refused() -> None:
     with pytest.raises(InputError, match="has no attention"):
-        random_model(CONFIG, seed=0)(torch.full((1, 5), 7), output_attentions=True)
+        put(random_model(CONFIG, seed=0))(put(torch.full((1, 5), 7)), output_attentions=True)

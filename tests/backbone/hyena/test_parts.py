@@ -10,6 +10,7 @@ from backbone.pretrain import source_of
 from backbone.pretraining.optimization import RowDropout, recompute
 from backbone.pretraining.trainer import Trainer
 from tests.backbone.pretraining.pretraining import tiny
+from tests.devices import put
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ def test_what_is_computed_again_gives_the_same_gradient(tmp_path, what):
 def test_what_is_computed_again_is_not_kept(tmp_path):
     config = tiny(tmp_path)
     trainer = Trainer(config, source_of(config))
-    ids = torch.full((2, 64), 7)
+    ids = put(torch.full((2, 64), 7))
 
     def kept():
         sizes = {}
@@ -74,7 +75,7 @@ def test_what_is_computed_again_is_not_kept(tmp_path):
 
 def test_dropout_follows_the_row_wherever_it_is_computed():
     dropout = RowDropout(0.25, place=3)
-    x = torch.ones(6, 50, 8)
+    x = put(torch.ones(6, 50, 8))
     dropout.set_rows(seed=1, step=2, first=0, rows=6)
     whole = dropout(x)
     parts = []
@@ -83,7 +84,7 @@ def test_dropout_follows_the_row_wherever_it_is_computed():
         parts.append(dropout(x[first : first + rows]))
     assert torch.equal(torch.cat(parts), whole)
     assert not torch.equal(whole[0], whole[1])
-    assert np.unique(whole.numpy()).tolist() == pytest.approx([0.0, 4 / 3])
+    assert np.unique(whole.cpu().numpy()).tolist() == pytest.approx([0.0, 4 / 3])
     assert float((whole == 0).float().mean()) == pytest.approx(0.25, abs=0.03)
     dropout.set_rows(1, 3, 0, 6)
     assert not torch.equal(dropout(x), whole)
@@ -93,7 +94,7 @@ def test_dropout_follows_the_row_wherever_it_is_computed():
 
 def test_the_two_additions_of_a_block_drop_different_values():
     dropout = RowDropout(0.5, place=1, calls=2)
-    x = torch.ones(2, 30, 4)
+    x = put(torch.ones(2, 30, 4))
     dropout.set_rows(0, 0, 0, 2)
     mixer, mlp, mixer_again, mlp_again = (dropout(x) for _ in range(4))
     assert not torch.equal(mixer, mlp)

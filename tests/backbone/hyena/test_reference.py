@@ -6,6 +6,7 @@ import torch
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
+from tests.devices import put
 
 CONFIG = HyenaDNAConfig(
     d_model=4, n_layer=2, d_inner=6, max_seq_len=20, filter_order=5, initializer_range=0.4
@@ -15,7 +16,7 @@ Weights = dict[str, np.ndarray]
 
 def weights_of(model: HyenaDNA, prefix: str) -> Weights:
     return {
-        name.removeprefix(prefix): value.detach().numpy()
+        name.removeprefix(prefix): value.detach().cpu().numpy()
         for name, value in model.named_parameters()
         if name.startswith(prefix)
     }
@@ -77,11 +78,11 @@ def direct_logits(model: HyenaDNA, ids: np.ndarray) -> np.ndarray:
 
 def trained_model() -> HyenaDNA:
     """A model whose norms and biases are not at their initial ones and zeros."""
-    model = random_model(CONFIG, seed=0).double().eval()
+    model = put(random_model(CONFIG, seed=0)).double().eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            noise = put(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
             parameter.add_(noise, alpha=0.1)
     return model
 
@@ -89,23 +90,23 @@ def trained_model() -> HyenaDNA:
 def test_the_reference_and_the_model_are_the_published_sums() -> None:
     model, ids = trained_model(), np.array([7, 8, 9, 10, 11, 10, 9, 7, 7, 8, 2, 1])
     expected = direct_logits(model, ids)
-    rows = torch.from_numpy(ids)[None]
+    rows = put(torch.from_numpy(ids))[None]
     for found in (reference.logits(model, rows), model(rows).logits):
-        np.testing.assert_allclose(found[0].detach().numpy(), expected, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(found[0].detach().cpu().numpy(), expected, rtol=0, atol=1e-10)
 
 
 def test_the_filter_is_the_published_formula_with_the_skip_term_at_lag_zero() -> None:
     filters = trained_model().backbone.layers[1].mixer.filter_fn
-    weights = {name: p.detach().numpy() for name, p in filters.named_parameters()}
+    weights = {name: p.detach().cpu().numpy() for name, p in filters.named_parameters()}
     expected = direct_filter(weights, 15)
     expected[0] += weights["bias"]
     for found in (reference.long_filter(filters, 15), filters(15)):
-        np.testing.assert_allclose(found.detach().numpy(), expected.T, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(found.detach().cpu().numpy(), expected.T, rtol=0, atol=1e-12)
 
 
 def test_the_last_logits_are_those_of_prompt_and_query_together() -> None:
-    model, ids = trained_model(), torch.tensor([[7, 9, 10], [8, 8, 7]])
-    start = torch.tensor([10, 11])
+    model, ids = trained_model(), put(torch.tensor([[7, 9, 10], [8, 8, 7]]))
+    start = put(torch.tensor([10, 11]))
     found = reference.last_logits(model, model.embed(start), ids)
     whole = torch.cat([start.expand(2, -1), ids], dim=1)
     assert torch.allclose(found, reference.logits(model, whole)[:, -1], rtol=0, atol=1e-12)

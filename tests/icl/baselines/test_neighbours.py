@@ -16,12 +16,13 @@ from icl.method import Context
 from icl.methods.catalog import METHODS
 from prompts.similarity import Cosine
 from tasks.task import Example
+from tests.devices import device, put
 
 
 @pytest.fixture(scope="module")
 def model():
     shape = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=300, initializer_range=0.3)
-    return random_model(shape, seed=1).requires_grad_(False).eval()
+    return put(random_model(shape, seed=1)).requires_grad_(False).eval()
 
 
 def rows(n, seed, longest=40):
@@ -40,7 +41,14 @@ def fitted(model, name, shots=2, control=None, train=TRAIN, **options):
     entry = METHODS.get(name)
     queries = [e.sequence for e in (*VAL, *TEST)]
     context = Context(
-        ("a", "b"), 0, lambda: model, shots=shots, control=control, queries=queries, batch_size=8
+        ("a", "b"),
+        0,
+        lambda: model,
+        shots=shots,
+        control=control,
+        queries=queries,
+        batch_size=8,
+        device=device(),
     )
     method = entry.cls(entry.config(name=name, **options), context)
     method.fit(train, VAL)

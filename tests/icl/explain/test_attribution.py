@@ -8,6 +8,7 @@ from icl.explain import attribution
 from icl.explain.attribution import attributions, mean_effect, one_hot
 from icl.method import Context, Method, MethodConfig
 from tasks.task import Example
+from tests.devices import device, put
 
 WEIGHTS = {"A": 1.0, "C": -2.0, "G": 0.5, "T": 0.25, "N": 0.0}
 
@@ -42,15 +43,15 @@ class Differentiable(Weighted):
     classes = 3
 
     def relaxed_scores(self, letters):
-        weights = torch.tensor([WEIGHTS[base] for base in "ACGTN"])
-        places = torch.arange(1, len(letters) + 1)
+        weights = put(torch.tensor([WEIGHTS[base] for base in "ACGTN"]))
+        places = put(torch.arange(1, len(letters) + 1))
         last = ((letters @ weights) * places).sum()
         return torch.stack([torch.zeros_like(last), torch.zeros_like(last), last])
 
 
 def method(kind=Weighted) -> Method:
     labels = ("a", "b", "c")[: kind.classes]
-    return kind(MethodConfig(), Context(labels, 0, lambda: None))
+    return kind(MethodConfig(), Context(labels, 0, lambda: None, device=device()))
 
 
 def test_effects_by_hand():

@@ -21,6 +21,7 @@ from icl.method import Context
 from icl.methods.catalog import METHODS
 from icl.reporting.report import find_reports
 from tasks.task import Example
+from tests.devices import device, put
 
 
 def rows(n: int, seed: int) -> list[Example]:
@@ -38,12 +39,14 @@ TRAIN, VAL, TEST = rows(24, 1), rows(16, 2), rows(20, 3)
 @pytest.fixture(scope="module")
 def model():
     shape = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=100, initializer_range=0.4)
-    return random_model(shape, seed=3).requires_grad_(False).eval()
+    return put(random_model(shape, seed=3)).requires_grad_(False).eval()
 
 
 def learned(model, name: str = "soft_prompt", prompt_tokens: int = 3, **options) -> LearnedPrompt:
     entry = METHODS.get(name)
-    context = Context(("poor", "rich"), 0, lambda: model, prompt_tokens=prompt_tokens)
+    context = Context(
+        ("poor", "rich"), 0, lambda: model, prompt_tokens=prompt_tokens, device=device()
+    )
     method = entry.cls(entry.config(name=name, epochs=2, **options), context)
     method.fit(TRAIN, VAL)
     return LearnedPrompt.of(method, VAL, TEST)
@@ -62,7 +65,7 @@ WAYS = {
 def test_a_prompt_that_is_nothing_but_dna_is_found_again(model, way):
     prompt = learned(model, **WAYS[way])
     shape = prompt.prompt.stacked().shape[:2]
-    ids = torch.randint(7, 11, shape, generator=torch.Generator().manual_seed(5))
+    ids = put(torch.randint(7, 11, shape, generator=torch.Generator().manual_seed(5)))
     made = as_prompt(prompt, ids)
     assert torch.equal(nearest_nucleotides(model, made.stacked()), ids)
     assert torch.equal(made.stacked(), model.embed(ids))
@@ -109,7 +112,7 @@ def test_what_is_judged_is_what_the_run_would_say(model):
 
 
 def test_similarity_does_not_depend_on_the_order():
-    one = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
+    one = put(torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0)))
     other = one.flip(1) * 2
     table = similarity_table(["a", "b"], [one, other])
     assert table["matched"][0] == pytest.approx(1, abs=1e-6)
@@ -144,7 +147,7 @@ def test_the_table_of_prompts(model):
 def finished(call, tiny, tmp_path):
     """Folders of two runs that differ in their seeds, and of one without a prompt."""
     shape = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=100)
-    random_model(shape, seed=0).save_pretrained(tmp_path / "tiny")
+    put(random_model(shape, seed=0)).save_pretrained(tmp_path / "tiny")
     words = ("task=tiny_rows", "audit=none", "threads=1", f"backbone={tmp_path / 'tiny'}")
     call(*words, "method=soft_prompt", "k=2", "method.epochs=1", "seeds=2")
     call(*words[:3], "method=gc_only")

@@ -20,6 +20,7 @@ from icl.method import Context
 from prompts.channel_prompt import ChannelPrompt
 from prompts.template import ClassTemplate
 from tasks.task import Example
+from tests.devices import device, put
 
 LETTERS = "ACGT"
 
@@ -29,23 +30,23 @@ def model() -> HyenaDNA:
     config = HyenaDNAConfig(
         d_model=8, n_layer=3, d_inner=16, max_seq_len=300, initializer_range=0.4
     )
-    return random_model(config, seed=0).double().requires_grad_(False).eval()
+    return put(random_model(config, seed=0)).double().requires_grad_(False).eval()
 
 
 def ids_of(sequence: str) -> Tensor:
-    return torch.from_numpy(encode_dna(sequence)).long()
+    return put(torch.from_numpy(encode_dna(sequence))).long()
 
 
 def padded(sequences: list[str]) -> tuple[Tensor, Tensor]:
     rows = [ids_of(sequence) for sequence in sequences]
     longest = max(map(len, rows))
     ids = torch.stack([F.pad(row, (0, longest - len(row)), value=4) for row in rows])
-    return ids, torch.tensor([len(row) for row in rows])
+    return ids, put(torch.tensor([len(row) for row in rows]))
 
 
 def vectors(*shape: int, seed: int, width: int = 8) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, width, generator=generator, dtype=torch.float64)
+    return put(torch.randn(*shape, width, generator=generator, dtype=torch.float64))
 
 
 def plain_states(model: HyenaDNA, whole: Tensor, offsets: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ def plain_likelihood(model: HyenaDNA, parts: list[Tensor], query: str, offsets: 
         for t, base in enumerate(query)
         if t > 0 and base in LETTERS
     ]
-    return torch.stack(terms).sum() if terms else torch.zeros(())
+    return torch.stack(terms).sum() if terms else put(torch.zeros(()))
 
 
 QUERIES = ["ACGTTGCA", "GGNCA", "T", "ACGTACGTACGTNNACGTA", "NACG"]
@@ -120,7 +121,7 @@ def test_values_and_gradients_equal_the_published_operator_over_everything(model
 def test_an_empty_context_gives_the_models_own_likelihood(model):
     scorer, (ids, lengths) = ChannelScorer(model), padded(["ACGGT"])
     found = scorer.log_likelihood([scorer.context([], 5)], ids, lengths)
-    expected = plain_likelihood(model, [], "ACGGT", torch.zeros(3, 8).double())
+    expected = plain_likelihood(model, [], "ACGGT", put(torch.zeros(3, 8)).double())
     torch.testing.assert_close(found[0, 0], expected, rtol=1e-10, atol=0)
 
 
@@ -153,7 +154,10 @@ def test_deep_additions_reach_the_prompt_alone(model):
 
 
 def test_normalisation_by_hand():
-    scores, bases = torch.tensor([[-8.0, -4.0], [0.0, 0.0]]), torch.tensor([16, 0])
+    scores, bases = (
+        put(torch.tensor([[-8.0, -4.0], [0.0, 0.0]])),
+        put(torch.tensor([16, 0])),
+    )
     assert normalise(scores, bases, "sum").tolist() == [[-8, -4], [0, 0]]
     assert normalise(scores, bases, "base").tolist() == [[-0.5, -0.25], [0, 0]]
     assert normalise(scores, bases, "sqrt").tolist() == [[-2, -1], [0, 0]]
@@ -173,12 +177,12 @@ def test_scores_depend_on_neither_batches_nor_order_and_average_both_strands(mod
         Example("".join(generator.choice(list("ACGTN"), n, p=[0.24] * 4 + [0.04])), 0)
         for n in generator.integers(1, 40, size=30)
     ]
-    context = Context(tuple("abcd"[:classes]), 0, lambda: model, batch_size=size)
+    context = Context(tuple("abcd"[:classes]), 0, lambda: model, batch_size=size, device=device())
     prompt = ChannelPrompt(model, classes, 3, state_layers=3).double()
     with torch.no_grad():
         for seed, parameter in enumerate((prompt.vectors, prompt.state)):
             parameter.copy_(0.5 * vectors(*parameter.shape[:-1], seed=seed))
-        prompt.offset.copy_(torch.arange(classes) / 3)
+        prompt.offset.copy_(put(torch.arange(classes)) / 3)
         prompt.log_scale.fill_(0.3)
     nothing = DemonstrationSet(DemonstrationConfig(), context, lambda: 300, ClassTemplate)
     reader = ChannelReader(ChannelScorer(model), prompt, nothing, context)

@@ -19,6 +19,7 @@ from icl.inference.embedding import embed_sequences
 from icl.method import Context
 from icl.methods.catalog import METHODS
 from tasks.task import Example
+from tests.devices import device, put
 
 SEQUENCES = ["ACGTTGCATTGACCAGTNCA", "TTTACAGGATCCAGATACCA", "GGCATCA", "ACGTTGCATTGACCAGTTCA"]
 EDITS = [
@@ -41,7 +42,7 @@ def model() -> HyenaDNA:
     config = HyenaDNAConfig(
         d_model=8, n_layer=3, d_inner=16, max_seq_len=200, initializer_range=0.4
     )
-    return random_model(config, seed=0).double().requires_grad_(False).eval()
+    return put(random_model(config, seed=0)).double().requires_grad_(False).eval()
 
 
 WAYS = {
@@ -72,7 +73,15 @@ def test_scores_equal_those_of_whole_sequences(model: HyenaDNA, way: str) -> Non
     name, options, budget = WAYS[way]
     entry = METHODS.get(name)
     words = ("AC", "GT") if way in ("one vector after", "words averaged") else None
-    context = Context(("a", "b"), 0, lambda: model, queries=SEQUENCES, label_words=words, **budget)
+    context = Context(
+        ("a", "b"),
+        0,
+        lambda: model,
+        queries=SEQUENCES,
+        label_words=words,
+        **budget,
+        device=device(),
+    )
     method = entry.cls(entry.config(name=name, **options), context)
     method.fit(ROWS[:12], ROWS[12:])
     whole = [edit.of(SEQUENCES[edit.row]) for edit in EDITS]
@@ -84,9 +93,9 @@ def test_scores_equal_those_of_whole_sequences(model: HyenaDNA, way: str) -> Non
 def test_where_nothing_can_be_shared_whole_sequences_are_scored(model: HyenaDNA) -> None:
     entry = METHODS.get("few_shot")
     options = entry.config(name="few_shot", demonstrations="per_query", chooser="nearest")
-    context = Context(("a", "b"), 0, lambda: model, queries=SEQUENCES, shots=1)
+    context = Context(("a", "b"), 0, lambda: model, queries=SEQUENCES, shots=1, device=device())
     assert not entry.cls(options, context).shares_edits
-    hooked = random_model(model.config, seed=0)
+    hooked = put(random_model(model.config, seed=0))
     assert can_share(hooked, context)
     hooked.backbone.layers[0].register_forward_hook(lambda *_: None)
     assert not can_share(hooked, context)

@@ -8,6 +8,7 @@ from backbone.common.errors import InputError
 from backbone.sequence.dna import reverse_complement
 from backbone.tokens import encode_dna
 from icl.inference.embedding import check_backbone, embed, embed_sequences, layer_names, pieces
+from tests.devices import put
 from tests.icl.methods.test_methods import drawn, tiny_backbone
 
 NAMES = ("embedding", "block_1", "block_2", "final_norm")
@@ -19,7 +20,7 @@ def hooked(model, sequence: str) -> dict[str, np.ndarray]:
 
     def keep(name):
         def hook(module, inputs, output):
-            found[name] = output[0].double().mean(dim=0).numpy()
+            found[name] = output[0].double().mean(dim=0).cpu().numpy()
 
         return hook
 
@@ -30,7 +31,7 @@ def hooked(model, sequence: str) -> dict[str, np.ndarray]:
     ]
     hooks = [m.register_forward_hook(keep(n)) for m, n in zip(modules, NAMES, strict=True)]
     with torch.no_grad():
-        model(input_ids=torch.from_numpy(encode_dna(sequence).astype(np.int64))[None])
+        model(input_ids=put(torch.from_numpy(encode_dna(sequence).astype(np.int64)))[None])
     for one in hooks:
         one.remove()
     return found
@@ -60,7 +61,7 @@ def test_the_first_layer_is_composition_alone():
     model = tiny_backbone()
     found = embed(model, ["AACG", "GCAA"], ["embedding"], strands="forward")["embedding"]
     table = model.get_input_embeddings().weight.detach().double()
-    a, c, g = (table[encode_dna(base)[0]].numpy() for base in "ACG")
+    a, c, g = (table[encode_dna(base)[0]].cpu().numpy() for base in "ACG")
     np.testing.assert_allclose(found, [(2 * a + c + g) / 4] * 2, atol=1e-7)
 
 

@@ -20,6 +20,7 @@ from prompts.channel_prompt import ChannelPrompt
 from prompts.template import ClassTemplate
 from prompts.verbalizer import verbalizer
 from tasks.task import Example
+from tests.devices import device, put
 
 BANDWIDTHS, PRIOR = (0.6, 0.3), 2.0
 INTERPOLATION = Interpolation(0.3, 2, PRIOR)
@@ -28,7 +29,7 @@ INTERPOLATION = Interpolation(0.3, 2, PRIOR)
 @pytest.fixture(scope="module")
 def model() -> HyenaDNA:
     config = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=60, initializer_range=0.4)
-    return random_model(config, seed=0).double().requires_grad_(False).eval()
+    return put(random_model(config, seed=0)).double().requires_grad_(False).eval()
 
 
 def draw(count: int, seed: int, letters: str = "ACGTN", classes: int = 2) -> list[Example]:
@@ -43,7 +44,12 @@ def draw(count: int, seed: int, letters: str = "ACGTN", classes: int = 2) -> lis
 def reader(model, shown, classes=2, batch=8) -> MemoryReader:
     """A reader of these demonstrations, all of them."""
     context = Context(
-        tuple("abc"[:classes]), 0, lambda: model, shots=len(shown) // classes, batch_size=batch
+        tuple("abc"[:classes]),
+        0,
+        lambda: model,
+        shots=len(shown) // classes,
+        batch_size=batch,
+        device=device(),
     )
     rows = DemonstrationSet(DemonstrationConfig(), context, lambda: 10_000, ClassTemplate)
     rows.draw(shown, verbalizer(classes, None), longest=40)
@@ -55,13 +61,13 @@ def reader(model, shown, classes=2, batch=8) -> MemoryReader:
 @torch.no_grad()
 def states_and_predictions(model: HyenaDNA, sequence: str) -> tuple[np.ndarray, np.ndarray]:
     """Final states (L, D) by the published operator, and probabilities of A, C, G, T (L, 4)."""
-    hidden = model.embed(torch.from_numpy(encode_dna(sequence)).long())[None]
+    hidden = model.embed(put(torch.from_numpy(encode_dna(sequence))).long())[None]
     for block in model.backbone.layers:
         hidden = hidden + reference.operator(block.mixer, block.norm1(hidden))
         hidden = hidden + block.mlp(block.norm2(hidden))
     hidden = model.backbone.ln_f(hidden)[0]
-    letters = torch.from_numpy(encode_dna("ACGT")).long()
-    return hidden.numpy(), model.logits(hidden)[:, letters].softmax(-1).numpy()
+    letters = put(torch.from_numpy(encode_dna("ACGT"))).long()
+    return hidden.cpu().numpy(), model.logits(hidden)[:, letters].softmax(-1).cpu().numpy()
 
 
 def by_hand(model: HyenaDNA, shown: list[Example], query: str, classes: int) -> list[float]:
@@ -129,9 +135,9 @@ def test_scores_depend_on_neither_batches_nor_order(model, batch):
 
 
 def test_probabilities_of_a_small_memory_by_hand():
-    states = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
+    states = put(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64))
     memory = StateMemory(states, (1, 0, 2, 0), Interpolation(0.5, 1, 2.0))
-    own = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
+    own = put(torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64))
     found = memory.log_probabilities(states[:1], own).exp()[0].tolist()
     # Cosines 1, 0 and -1, so weights 1, exp(-2) and exp(-4); A stands behind the first state.
     a, g = 1.0, math.exp(-2) + math.exp(-4)
@@ -143,7 +149,7 @@ def test_an_empty_memory_is_the_backbone_itself(model):
     made = reader(model, [Example("A", 0), Example("C", 1)])  # nothing stands after the only base
     sequence = "ACGTTGCA"
     hidden, own = states_and_predictions(model, sequence)
-    found = made.log_probabilities(torch.from_numpy(hidden))
+    found = made.log_probabilities(put(torch.from_numpy(hidden)))
     for of_class in found:
         np.testing.assert_allclose(of_class.exp(), own, atol=1e-12)
 
@@ -159,12 +165,12 @@ def test_parts_of_a_query_are_scored_as_the_whole(model, monkeypatch):
 def test_relaxed_scores_of_plain_letters_are_scores_and_have_gradients(model):
     made = reader(model, draw(6, 7))
     (row,) = draw(1, 8, letters="ACGT")
-    letters = torch.zeros(len(row.sequence), 5, dtype=torch.float64)
+    letters = put(torch.zeros(len(row.sequence), 5, dtype=torch.float64))
     places = ["ACGTN".index(base) for base in row.sequence]
     letters[range(len(places)), places] = 1
     letters.requires_grad_()
     found = made.relaxed_scores(letters)
     expected = made.queries([row], "forward").scores()[0]
-    np.testing.assert_allclose(found.log_softmax(-1).detach().numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(found.log_softmax(-1).detach().cpu().numpy(), expected, atol=1e-9)
     (gradient,) = torch.autograd.grad(found[0] - found[1], letters)
     assert gradient.abs().sum() > 0

@@ -21,6 +21,7 @@ from prompts.demonstrations import Demonstration, DemonstrationChooser
 from prompts.template import Template
 from prompts.verbalizer import Verbalizer
 from tasks.task import Example
+from tests.devices import device, put
 
 WIDTH, MOST = 8, 420
 WORDS = {2: ("A", "N"), 3: ("AC", "GT", "AA")}
@@ -32,7 +33,7 @@ def model():
     shape = HyenaDNAConfig(
         d_model=WIDTH, n_layer=2, d_inner=16, max_seq_len=MOST, initializer_range=0.3
     )
-    return random_model(shape, seed=3).double().requires_grad_(False).eval()
+    return put(random_model(shape, seed=3)).double().requires_grad_(False).eval()
 
 
 def rows(n, seed, classes=2, shortest=20, longest=70):
@@ -55,6 +56,7 @@ def build(model, cls=SoftPromptMethod, classes=2, shots=1, control=None, **optio
         label_words=WORDS[classes],
         control=control,
         queries=options.pop("queries", ()),
+        device=device(),
     )
     config = FewShotConfig if cls is FewShot else SoftPromptConfig
     if config is SoftPromptConfig:
@@ -90,7 +92,7 @@ def plain_scores(model, state, shown, sequence, words, strands="forward"):
     """Log-probabilities of the words after one strand, the whole row encoded at once."""
     empty = np.zeros((0, model.config.d_model))
     front, back, deep_front, deep_back = (
-        torch.from_numpy(state.get(name, empty)).double()
+        put(torch.from_numpy(state.get(name, empty))).double()
         for name in ("before", "after", "deep_before", "deep_after")
     )
     query = Template(Verbalizer(words), strands).prompt(shown, sequence).ids
@@ -99,8 +101,13 @@ def plain_scores(model, state, shown, sequence, words, strands="forward"):
     for word in words:
         total = 0.0
         for i, letter in enumerate(word):
-            spoken = torch.tensor([TOKEN_ID[c] for c in word[:i]], dtype=torch.long)
-            parts = [front, model.embed(torch.from_numpy(query)), back, model.embed(spoken)]
+            spoken = put(torch.tensor([TOKEN_ID[c] for c in word[:i]], dtype=torch.long))
+            parts = [
+                front,
+                model.embed(put(torch.from_numpy(query))),
+                back,
+                model.embed(spoken),
+            ]
             hidden = torch.cat(parts)[None]
             for layer, block in enumerate(model.backbone.layers):
                 if layer and len(deep_front.reshape(-1)) + len(deep_back.reshape(-1)):
@@ -112,7 +119,7 @@ def plain_scores(model, state, shown, sequence, words, strands="forward"):
             logits = model.logits(model.backbone.ln_f(hidden))[0, -1]
             total += logits.log_softmax(-1)[TOKEN_ID[letter]]
         scores.append(total)
-    return torch.stack(scores) + torch.from_numpy(state["offset"]).double()
+    return torch.stack(scores) + put(torch.from_numpy(state["offset"])).double()
 
 
 def expected_scores(model, made, pool, examples):
@@ -124,7 +131,7 @@ def expected_scores(model, made, pool, examples):
             plain_scores(model, made.state(), shown, strand, words, strands)
             for strand in (example.sequence, reverse_complement(example.sequence))
         ]
-        found.append((sum(both) / 2).log_softmax(-1).numpy())
+        found.append((sum(both) / 2).log_softmax(-1).cpu().numpy())
     return np.array(found)
 
 
@@ -238,7 +245,7 @@ def test_fit_leaves_the_backbone_alone_and_what_was_learned_can_be_loaded(model,
 
 def test_a_prompt_of_sixteen_thousand_tokens_is_read(model):
     shape = HyenaDNAConfig(d_model=4, n_layer=2, d_inner=8, max_seq_len=17000)
-    long = random_model(shape, seed=0).double().requires_grad_(False).eval()
+    long = put(random_model(shape, seed=0)).double().requires_grad_(False).eval()
     pool = rows(8, 1, shortest=4000, longest=4000)
     scores = []
     for sets in ("fixed", "per_query"):

@@ -4,10 +4,13 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
 from icl.inference import state_cache as memo
 from icl.inference.state_cache import cached_states
+from tests.devices import put
 
 
 def model() -> HyenaDNA:
-    return random_model(HyenaDNAConfig(d_model=8, n_layer=1, d_inner=8, max_seq_len=16), seed=0)
+    return put(
+        random_model(HyenaDNAConfig(d_model=8, n_layer=1, d_inner=8, max_seq_len=16), seed=0)
+    )
 
 
 class Encoder:
@@ -18,7 +21,9 @@ class Encoder:
 
     def __call__(self, sequence: str) -> tuple[torch.Tensor, torch.Tensor]:
         self.asked.append(sequence)
-        return torch.tensor([len(sequence)]), torch.tensor(sequence.count("A") / len(sequence))
+        return put(torch.tensor([len(sequence)])), put(
+            torch.tensor(sequence.count("A") / len(sequence))
+        )
 
 
 def test_each_sequence_is_encoded_once_a_model_and_kind() -> None:

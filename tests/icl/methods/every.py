@@ -10,6 +10,7 @@ from backbone.models import weights_sha256
 from icl.method import Context, Method
 from icl.methods.catalog import METHODS
 from tasks.task import Example
+from tests.devices import device
 
 
 def method_of(name: str) -> str:
@@ -39,7 +40,13 @@ class Trial:
         budget = {entry.budget: self.budgets[entry.budget]} if entry.budget else {}
         queries = [e.sequence for e in (*self.val, *self.test)]
         context = Context(
-            ("poor", "rich"), 0, lambda: model, batch_size=batch_size, queries=queries, **budget
+            ("poor", "rich"),
+            0,
+            lambda: model,
+            batch_size=batch_size,
+            queries=queries,
+            **budget,
+            device=device(),
         )
         chosen = dict(self.options.get(name, {})) | changes
         return entry.cls(entry.config(name=method_of(name), **chosen), context)

@@ -22,6 +22,7 @@ from icl.tuning.adapters import merge_adapter
 from prompts.calibration import fitted
 from tasks.kinds import TASK_KINDS
 from tasks.task import Example
+from tests.devices import device, put
 from tests.icl.inference.test_channel import plain_likelihood, plain_states, vectors
 
 
@@ -30,7 +31,7 @@ def model():
     shape = HyenaDNAConfig(
         d_model=16, n_layer=2, d_inner=32, max_seq_len=160, initializer_range=0.3
     )
-    return random_model(shape, seed=3).requires_grad_(False).eval()
+    return put(random_model(shape, seed=3)).requires_grad_(False).eval()
 
 
 def rows(n, seed):
@@ -44,7 +45,7 @@ def rows(n, seed):
 
 
 def build(model, name="soft", **options):
-    context = Context(("poor", "rich"), 0, lambda: model, prompt_tokens=3)
+    context = Context(("poor", "rich"), 0, lambda: model, prompt_tokens=3, device=device())
     chosen = {"readout": "channel", "epochs": 2, "rows": 16, "lr": 0.05, **options}
     if name == "state":
         return StatePrompt(StatePromptConfig(**chosen), context)
@@ -120,7 +121,7 @@ def test_rows_of_one_length_leave_the_first_normalisation(model):
 
 
 def test_few_shot_fits_a_scale_to_validation_rows_and_keeps_it(model):
-    context = Context(("poor", "rich"), 0, lambda: model, shots=2)
+    context = Context(("poor", "rich"), 0, lambda: model, shots=2, device=device())
     chosen = {"readout": "channel", "calibration": "offset", "normalisation": "auto"}
 
     def made():
@@ -149,8 +150,8 @@ def test_state_offsets_read_directly_are_added_at_every_position(model, readout,
         for i, parameter in enumerate((prompt.state, prompt.before, prompt.after)):
             parameter.copy_(0.3 * vectors(*parameter.shape[:-1], seed=i, width=16))
     query = rows(1, 3)[0].sequence
-    ids = torch.from_numpy(encode_dna(query)).long()
-    sep = model.embed(torch.tensor([SEP]))
+    ids = put(torch.from_numpy(encode_dna(query))).long()
+    sep = model.embed(put(torch.tensor([SEP])))
     whole = torch.cat([prompt.before, model.embed(ids), sep, prompt.after]).detach()
     states = plain_states(model, whole, prompt.state.detach())[0]
     read = states[-1] if readout == "direct" else states[len(prompt.before) :][: len(query)].mean(0)
@@ -161,7 +162,7 @@ def test_state_offsets_read_directly_are_added_at_every_position(model, readout,
 
 
 def test_an_adapter_is_tuned_with_vectors_of_each_class(model):
-    context = Context(("poor", "rich"), 0, lambda: model)
+    context = Context(("poor", "rich"), 0, lambda: model, device=device())
     options = {"readout": "channel", "class_vectors": 3, "epochs": 2, "strands": "forward"}
     made = Lora(LoraOptions(rows=8, **options), context)
     made.fit(rows(24, 1), rows(12, 2))
@@ -173,22 +174,23 @@ def test_an_adapter_is_tuned_with_vectors_of_each_class(model):
     query = rows(1, 3)[0].sequence
     with torch.no_grad():
         likely = [
-            plain_likelihood(merged, [one], query, torch.zeros(2, 16)) for one in prompt.vectors
+            plain_likelihood(merged, [one], query, put(torch.zeros(2, 16)))
+            for one in prompt.vectors
         ]
         scores = prompt.log_scale.exp() * torch.stack(likely) / 29**0.5 + prompt.offset
-    expected = scores.log_softmax(-1).numpy()
+    expected = scores.log_softmax(-1).cpu().numpy()
     np.testing.assert_allclose(made.scores([Example(query, 0)])[0], expected, atol=1e-4)
     assert made.details["normalisation"] == "sqrt"
 
 
 def test_the_channel_compares_classes_and_nothing_else(model):
-    context = Context(("height",), 0, lambda: model, kind="regression")
+    context = Context(("height",), 0, lambda: model, kind="regression", device=device())
     with pytest.raises(InputError, match="compares classes"):
         Lora(LoraOptions(readout="channel"), context)
 
 
 def test_deep_prompts_without_vectors_are_demonstrations_alone(model):
-    context = Context(("poor", "rich"), 0, lambda: model, prompt_tokens=0, shots=2)
+    context = Context(("poor", "rich"), 0, lambda: model, prompt_tokens=0, shots=2, device=device())
     config = {"readout": "channel", "epochs": 1, "rows": 16}
     scores = []
     for cls in (DeepPrompt, SoftPromptMethod):

@@ -14,6 +14,7 @@ from backbone.hyena.zoo import weights_sha256
 from backbone.sequence.edits import Edit
 from icl.methods.catalog import METHODS
 from tasks.task import Example
+from tests.devices import put
 from tests.icl.methods.every import Trial, method_of
 
 OPTIONS = {
@@ -100,7 +101,7 @@ def model():
     shape = HyenaDNAConfig(
         d_model=D_MODEL, n_layer=2, d_inner=32, max_seq_len=300, initializer_range=0.3
     )
-    return random_model(shape, seed=3).requires_grad_(False).eval()
+    return put(random_model(shape, seed=3)).requires_grad_(False).eval()
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,7 @@ def test_the_same_seed_learns_the_same_to_the_last_bit_whatever_was_drawn_before
     fitted, model, name
 ):
     once, again = fitted(name), TRIAL.build(name, model)
-    torch.rand(3), np.random.rand(3)
+    put(torch.rand(3)), np.random.rand(3)
     again.fit(TRAIN, VAL)
     np.testing.assert_array_equal(again.scores(TEST), once.scores)
     states = once.method.state(), again.state()
@@ -223,7 +224,7 @@ def test_edited_sequences_are_scored_as_if_they_stood_alone(fitted, name):
 def test_relaxed_scores_are_the_scores_and_their_derivatives(fitted, name):
     """At a sequence they are its log-odds; one letter's share moved by little, they follow."""
     method, sequence = fitted(name).method, TEST[1].sequence
-    letters = torch.eye(5, dtype=torch.float64)[["ACGTN".index(base) for base in sequence]]
+    letters = put(torch.eye(5, dtype=torch.float64))[["ACGTN".index(base) for base in sequence]]
     if method.relaxed_scores(letters) is None:
         assert method_of(name) in UNDERIVED
         return
@@ -238,8 +239,10 @@ def test_relaxed_scores_are_the_scores_and_their_derivatives(fitted, name):
     assert own == pytest.approx(expected[1] - expected[0], abs=2e-4)
     letters.requires_grad_()
     (slope,) = torch.autograd.grad(log_odds(letters), letters)
-    towards = torch.zeros_like(letters).index_put((torch.tensor(3),), torch.tensor(0.2).double())
-    towards = towards - 0.2 * letters * (torch.arange(len(letters)) == 3)[:, None]
+    towards = torch.zeros_like(letters).index_put(
+        (put(torch.tensor(3)),), put(torch.tensor(0.2)).double()
+    )
+    towards = towards - 0.2 * letters * (put(torch.arange(len(letters))) == 3)[:, None]
     step = 0.02 * towards
     with torch.no_grad():
         change = log_odds(letters + step) - log_odds(letters - step)

@@ -17,6 +17,7 @@ from icl.methods.catalog import METHODS
 from icl.methods.zero_shot import word_orders
 from tasks.metrics.classification import evaluate
 from tasks.task import Example
+from tests.devices import device, put
 
 MOST = 300
 
@@ -26,7 +27,7 @@ def model():
     shape = HyenaDNAConfig(
         d_model=8, n_layer=2, d_inner=16, max_seq_len=MOST, initializer_range=0.3
     )
-    return random_model(shape, seed=1).requires_grad_(False).eval()
+    return put(random_model(shape, seed=1)).requires_grad_(False).eval()
 
 
 def rows(n, seed, classes=2, shortest=20, longest=40):
@@ -52,6 +53,7 @@ def build(model, name="few_shot", classes=2, shots=2, seed=0, words=None, contro
         label_words=words,
         control=control,
         queries=options.pop("queries", ()),
+        device=device(),
     )
     return entry.cls(entry.config(**{"name": name, "calibration": "none", **options}), context)
 

@@ -10,6 +10,7 @@ from backbone.tokens import SEP, TOKEN_ID
 from icl.method import Context
 from icl.methods.catalog import METHODS
 from icl.tuning.adapters import merge_adapter
+from tests.devices import device, put
 from tests.icl.methods.test_tuned_methods import rows, shaped
 
 LETTER = {number: letter for letter, number in TOKEN_ID.items()}
@@ -24,7 +25,14 @@ def build(model, shots=2, labels=("poor", "rich"), words=("A", "N"), control=Non
     entry = METHODS.get("instruction_tuning")
     settings = {"epochs": 2, "rows": 4, "tuning_samples": 8, **options}
     context = Context(
-        labels, 0, lambda: model, shots=shots, label_words=words, batch_size=8, control=control
+        labels,
+        0,
+        lambda: model,
+        shots=shots,
+        label_words=words,
+        batch_size=8,
+        control=control,
+        device=device(),
     )
     return entry.cls(entry.config(**settings), context)
 
@@ -97,10 +105,12 @@ def test_answers_are_those_of_the_plain_tuned_model_behind_training_rows(model, 
             query = [*front, *(TOKEN_ID[c] for c in strand), SEP]
             for word in words:
                 ids = query + [TOKEN_ID[c] for c in word]
-                likely = tuned(torch.tensor([ids])).logits.log_softmax(-1)[0]
+                likely = tuned(put(torch.tensor([ids]))).logits.log_softmax(-1)[0]
                 at = range(len(query) - 1, len(ids) - 1)
                 scores.append(sum(likely[i, ids[i + 1]].item() for i in at))
-        expected = torch.tensor(scores).reshape(2, 2).mean(0) + torch.from_numpy(method.offset)
+        expected = put(torch.tensor(scores)).reshape(2, 2).mean(0) + put(
+            torch.from_numpy(method.offset)
+        )
         expected = expected.log_softmax(0)
         np.testing.assert_allclose(method.scores([example])[0], expected, atol=1e-4)
     assert method.tuning_samples == 8
@@ -125,13 +135,15 @@ def test_the_channel_reads_queries_behind_each_class_under_the_tuned_weights(mod
         for strand in (example.sequence, reverse_complement(example.sequence)):
             query = [TOKEN_ID[c] for c in strand]
             for before in front:
-                logits = tuned(torch.tensor([[*before, *query]])).logits[0, len(before) :]
+                logits = tuned(put(torch.tensor([[*before, *query]]))).logits[0, len(before) :]
                 likely = logits[:, nucleotides].log_softmax(-1)
                 index = [nucleotides.index(token) for token in query[1:]]
                 total = sum(float(likely[t, i]) for t, i in enumerate(index))
                 scores.append(total / len(index) ** 0.5)
-        mean = torch.tensor(scores).reshape(2, 2).mean(0).double()
-        expected = (float(state["scale"]) * mean + torch.from_numpy(method.offset)).log_softmax(0)
+        mean = put(torch.tensor(scores)).reshape(2, 2).mean(0).double()
+        expected = (
+            float(state["scale"]) * mean + put(torch.from_numpy(method.offset))
+        ).log_softmax(0)
         np.testing.assert_allclose(method.scores([example])[0], expected, atol=1e-4)
 
 

@@ -23,11 +23,12 @@ from icl.inference.embedding import embed_sequences
 from icl.method import Context
 from icl.methods.catalog import METHODS
 from tasks.task import Example
+from tests.devices import device, put
 
 
 def tiny_backbone():
     config = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=200, filter_order=8)
-    model = random_model(config, seed=1).eval().requires_grad_(False)
+    model = put(random_model(config, seed=1)).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.mul_(3)  # far from linear
     return model
@@ -44,7 +45,9 @@ def drawn(n, seed=0, lengths=(20, 90), classes=2):
 def build(name, labels=("a", "b"), **options):
     entry = METHODS.get(name)
     model = tiny_backbone()
-    return entry.cls(entry.config(name=name, **options), Context(labels, 0, lambda: model))
+    return entry.cls(
+        entry.config(name=name, **options), Context(labels, 0, lambda: model, device=device())
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -161,8 +164,8 @@ def test_embedding_equals_the_mean_over_one_unpadded_row_and_its_other_strand():
     model, sequence = tiny_backbone(), "ACGTTGCANNACG"
     means = []
     for strand in (sequence, reverse_complement(sequence)):
-        ids = torch.from_numpy(encode_dna(strand))[None]
-        means.append(model.encode(model.embed(ids))[0].double().mean(dim=0).numpy())
+        ids = put(torch.from_numpy(encode_dna(strand)))[None]
+        means.append(model.encode(model.embed(ids))[0].double().mean(dim=0).cpu().numpy())
     found = embed_sequences(model, [sequence])
     np.testing.assert_allclose(found[0], np.mean(means, axis=0), atol=1e-6)
     other = embed_sequences(model, [reverse_complement(sequence)])

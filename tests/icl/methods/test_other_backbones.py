@@ -14,6 +14,7 @@ from icl.method import ADAPTER
 from icl.methods.catalog import METHODS
 from tasks.task import Example
 from tests.backbone.hf.tiny_models import save, save_tokenizer
+from tests.devices import put
 from tests.icl.methods.every import Trial
 
 KINDS = ("gpt2", "llama", "mamba", "mixtral")
@@ -102,7 +103,7 @@ def test_a_restored_method_scores_the_same_in_batches_of_any_size(fitted, backbo
 @pytest.mark.parametrize("name", OPTIONS)
 def test_the_same_seed_learns_the_same_to_the_last_bit(fitted, backbone, name):
     again = TRIAL.build(name, backbone)
-    torch.rand(3), np.random.rand(3)
+    put(torch.rand(3)), np.random.rand(3)
     again.fit(TRAIN, VAL)
     np.testing.assert_array_equal(again.scores(TEST), fitted(name).scores)
 
@@ -120,7 +121,7 @@ def test_edited_sequences_are_scored_as_if_they_stood_alone(fitted, name):
 @pytest.mark.parametrize("name", ["soft_prompt", "soft_prompt, channel", "linear_probe"])
 def test_relaxed_scores_are_the_scores_at_a_sequence(fitted, name):
     method, sequence = fitted(name).method, TEST[1].sequence
-    letters = torch.eye(5)[["ACGTN".index(base) for base in sequence]].requires_grad_()
+    letters = put(torch.eye(5))[["ACGTN".index(base) for base in sequence]].requires_grad_()
     found = method.relaxed_scores(letters)
     (expected,) = method.scores([Example(sequence, 0)])
     odds = found[1] - found[0]
@@ -145,7 +146,7 @@ def test_what_is_learned_loads_into_the_plain_model_by_peft(fitted, backbone, tm
     if name != "soft_prompt, before":  # there the start is part of the prompt
         ids = [*backbone.vocabulary.start, *ids]
     with torch.no_grad():
-        logits = loaded(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+        logits = loaded(input_ids=put(torch.tensor([ids])), use_cache=False).logits[0, -1]
     found = (logits[own[7]] - logits[own[11]]).item()
     offset = method.reader().prompt.offset
     forward = TRIAL.build(name, backbone, strands="forward")

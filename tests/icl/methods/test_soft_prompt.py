@@ -18,6 +18,7 @@ from icl.method import Context
 from icl.methods.deep_prompt import DeepPrompt
 from icl.methods.soft_prompt import SoftPromptConfig, SoftPromptMethod
 from tasks.task import Example
+from tests.devices import device, put
 
 WIDTH, MOST = 16, 160
 WORDS = {2: ("A", "N"), 3: ("AC", "GT", "AA")}
@@ -28,7 +29,7 @@ def model():
     shape = HyenaDNAConfig(
         d_model=WIDTH, n_layer=2, d_inner=32, max_seq_len=MOST, initializer_range=0.3
     )
-    return random_model(shape, seed=3).requires_grad_(False).eval()
+    return put(random_model(shape, seed=3)).requires_grad_(False).eval()
 
 
 def rows(n, seed, shortest=20, longest=90, classes=2):
@@ -52,6 +53,7 @@ def build(model, tokens=5, deep=False, classes=2, batch_size=8, **options):
         batch_size=batch_size,
         prompt_tokens=tokens,
         label_words=WORDS[classes],
+        device=device(),
     )
     config = SoftPromptConfig(**{"epochs": 6, "rows": 16, "lr": 0.05, **options})
     return (DeepPrompt if deep else SoftPromptMethod)(config, context)
@@ -77,14 +79,14 @@ def plain_encode(model, vectors, additions):
 
 def plain_scores(model, state, sequence, words, readout):
     """Scores (C,) of one strand: [before; sequence; SEP; after; the label word but its last]."""
-    state = {name: torch.from_numpy(array) for name, array in state.items()}
-    query = model.embed(torch.tensor([[TOKEN_ID[letter] for letter in sequence]]))
-    sep = model.embed(torch.tensor([[SEP]]))
+    state = {name: put(torch.from_numpy(array)) for name, array in state.items()}
+    query = model.embed(put(torch.tensor([[TOKEN_ID[letter] for letter in sequence]])))
+    sep = model.embed(put(torch.tensor([[SEP]])))
     front, back = state["before"], state["after"]
 
     def hidden(*tail):
         vectors = torch.cat([front[None], query, *tail], dim=1)
-        additions = torch.zeros(1, vectors.shape[1], WIDTH)
+        additions = put(torch.zeros(1, vectors.shape[1], WIDTH))
         if len(state["deep_before"]):
             start = len(front) + len(sequence) + 1
             additions[:, : len(front)] = state["deep_before"]
@@ -103,7 +105,9 @@ def plain_scores(model, state, sequence, words, readout):
     for word in words:
         total = 0.0
         for i, letter in enumerate(word):
-            spoken = model.embed(torch.tensor([[TOKEN_ID[c] for c in word[:i]]], dtype=torch.long))
+            spoken = model.embed(
+                put(torch.tensor([[TOKEN_ID[c] for c in word[:i]]], dtype=torch.long))
+            )
             logits = model.logits(hidden(sep, back[None], spoken)[0, -1])
             total += logits.log_softmax(-1)[TOKEN_ID[letter]]
         scores.append(total)
@@ -127,7 +131,7 @@ def test_scores_are_those_of_the_plain_model(model, placement, readout, deep, cl
     for example in examples:
         strands = (example.sequence, reverse_complement(example.sequence))
         both = [plain_scores(model, made.state(), s, WORDS[classes], readout) for s in strands]
-        expected.append((sum(both) / 2).double().log_softmax(-1).numpy())
+        expected.append((sum(both) / 2).double().log_softmax(-1).cpu().numpy())
     np.testing.assert_allclose(made.scores(examples), expected, atol=2e-5)
 
 
@@ -247,11 +251,11 @@ def test_half_precision_stays_close(model):
 
 def test_full_vocabulary_accuracy_counts_words_that_beat_every_token(model):
     made = disturbed(build(model))
-    vectors = torch.from_numpy(made.state()["after"])
+    vectors = put(torch.from_numpy(made.state()["after"]))
     examples = rows(12, seed=9)
     likeliest = []
     for example in examples:
-        query = torch.tensor([TOKEN_ID[letter] for letter in example.sequence] + [SEP])
+        query = put(torch.tensor([TOKEN_ID[letter] for letter in example.sequence] + [SEP]))
         hidden = model.encode(torch.cat([model.embed(query), vectors])[None])
         likeliest.append(int(model.logits(hidden)[0, -1].argmax()))
     right = [TOKEN_ID["AN"[e.label]] == i for e, i in zip(examples, likeliest, strict=True)]

@@ -17,6 +17,7 @@ from icl.methods.catalog import METHODS
 from icl.tuning.adapters import backbone_of, merge_adapter
 from icl.tuning.loop import accumulate, in_parts
 from tasks.task import Example
+from tests.devices import device, put
 
 FORMS = {
     "lora": dict(lr=0.02),
@@ -31,7 +32,7 @@ def shaped():
     config = HyenaDNAConfig(
         d_model=16, n_layer=2, d_inner=32, max_seq_len=300, filter_order=8, initializer_range=0.3
     )
-    return random_model(config, seed=3).requires_grad_(False).eval()
+    return put(random_model(config, seed=3)).requires_grad_(False).eval()
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,7 @@ def build(model, form, batch_size=8, shots=1, words=("A", "N"), **options):
         batch_size=batch_size,
         shots=shots if entry.budget == "shots" else None,
         label_words=words,
+        device=device(),
     )
     settings = {"name": name, "epochs": 4, "rows": 8, **FORMS.get(form, {}), **options}
     return entry.cls(entry.config(**settings), context)
@@ -144,10 +146,12 @@ def test_scores_are_those_of_the_plain_model_with_its_adapter(model, fitted, for
         for strand in (example.sequence, reverse_complement(example.sequence)):
             for word in words:
                 ids = [TOKEN_ID[c] for c in strand] + [SEP] + [TOKEN_ID[c] for c in word]
-                likely = adapted(torch.tensor([ids])).logits.log_softmax(-1)[0]
+                likely = adapted(put(torch.tensor([ids]))).logits.log_softmax(-1)[0]
                 at = range(len(strand), len(ids) - 1)
                 scores.append(sum(likely[i, ids[i + 1]].item() for i in at))
-        expected = torch.tensor(scores).reshape(2, 2).mean(0) + torch.from_numpy(method.offset)
+        expected = put(torch.tensor(scores)).reshape(2, 2).mean(0) + put(
+            torch.from_numpy(method.offset)
+        )
         expected = expected.log_softmax(0)
         np.testing.assert_allclose(method.scores([example])[0], expected, atol=1e-5)
 
@@ -155,9 +159,9 @@ def test_scores_are_those_of_the_plain_model_with_its_adapter(model, fitted, for
 def test_an_adapter_of_the_projection_acts_and_receives_gradients(model, fitted):
     """The operator multiplies by the projection's weights itself where nothing wraps them."""
     adapted = backbone_of(fitted["lora"][0].module)
-    ids = torch.tensor([[TOKEN_ID[c] for c in "ACGTTGCA"]])
+    ids = put(torch.tensor([[TOKEN_ID[c] for c in "ACGTTGCA"]]))
     for block, plain in zip(adapted.backbone.layers, model.backbone.layers, strict=True):
-        signal = torch.randn(1, 5, 16)
+        signal = put(torch.randn(1, 5, 16))
         heard = block.mixer.project(signal)
         slow = block.mixer.in_proj(signal).transpose(1, 2)
         torch.testing.assert_close(heard, slow)
@@ -172,7 +176,7 @@ def test_an_adapter_of_the_projection_acts_and_receives_gradients(model, fitted)
 @pytest.mark.parametrize("form", ["lora", "ia3"])
 def test_merged_weights_answer_as_the_adapter_does(fitted, form):
     module = fitted[form][0].module
-    ids = torch.randint(7, 11, (3, 50))
+    ids = put(torch.randint(7, 11, (3, 50)))
     with torch.no_grad():
         plain = merge_adapter(module)
         torch.testing.assert_close(
@@ -208,14 +212,14 @@ def test_parts_of_a_step_are_as_large_as_the_length_of_their_rows_allows(monkeyp
 
     def loss(part):
         seen.append(part.tolist())
-        return torch.tensor(float(part.mean()), requires_grad=True)
+        return torch.tensor(float(part.mean()), requires_grad=True, device=device())
 
     value = in_parts(loss, np.arange(7), queries).loss()
     assert seen == [[0, 1, 2], [3, 4, 5], [6]] and value.item() == 3.0
 
 
 def test_accumulated_losses_add_up():
-    at = torch.tensor([1.0, 2.0], requires_grad=True)
+    at = torch.tensor([1.0, 2.0], requires_grad=True, device=device())
     total = accumulate(i * (at**2).sum() for i in (1, 2, 3))
     total.backward()
     assert total.item() == 30 and at.grad.tolist() == [12, 24]
@@ -227,7 +231,7 @@ def test_fine_tune_reads_the_mean_over_the_rows_own_positions(model, fitted):
     for example in rows(3, seed=9):
         logits = []
         for strand in (example.sequence, reverse_complement(example.sequence)):
-            ids = torch.tensor([[TOKEN_ID[c] for c in strand]])
+            ids = put(torch.tensor([[TOKEN_ID[c] for c in strand]]))
             found = classifier.backbone(ids, output_hidden_states=True)
             states = found.hidden_states[-1][0].mean(dim=0)
             logits.append(classifier.head(states))

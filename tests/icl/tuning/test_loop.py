@@ -10,15 +10,16 @@ from backbone.common.errors import InputError
 from icl.method import silent
 from icl.tuning.config import TuningConfig
 from icl.tuning.loop import STATE, Step, tune
+from tests.devices import put
 
-TARGET = torch.tensor([2.0, -1.0, 0.5])
+TARGET = put(torch.tensor([2.0, -1.0, 0.5]))
 
 
 class Point(nn.Module):
     def __init__(self):
         super().__init__()
-        self.at = nn.Parameter(torch.zeros(3))
-        self.nothing = nn.Parameter(torch.zeros(0))
+        self.at = nn.Parameter(put(torch.zeros(3)))
+        self.nothing = nn.Parameter(put(torch.zeros(0)))
 
 
 def tuned(config, folder=None, losses=None, stop_after=None):
@@ -27,7 +28,7 @@ def tuned(config, folder=None, losses=None, stop_after=None):
 
     def batches(epoch):
         random = torch.Generator().manual_seed(epoch)
-        for noise in torch.randn(4, 3, generator=random):
+        for noise in put(torch.randn(4, 3, generator=random)):
             yield Step(1, lambda noise=noise: ((point.at - TARGET + 0.1 * noise) ** 2).sum())
 
     def validate():

@@ -17,9 +17,10 @@ from backbone.tokens import SEP, TOKEN_ID
 from icl.tuning.adapters import backbone_of, copy_with_adapter, ia3_config, lora_config
 from icl.tuning.peft_export import name_backbone, save_adapter, save_prompt
 from prompts.soft_prompt import PromptShape, SoftPrompt
+from tests.devices import device, put
 
 WORDS = ("A", "N")
-IDS = torch.tensor([[TOKEN_ID[c] for c in "ACGGTCATTGCA"] + [SEP]])
+IDS = put(torch.tensor([[TOKEN_ID[c] for c in "ACGGTCATTGCA"] + [SEP]]))
 
 
 def small():
@@ -27,7 +28,7 @@ def small():
     config = HyenaDNAConfig(
         d_model=12, n_layer=2, d_inner=16, max_seq_len=64, filter_order=8, initializer_range=0.3
     )
-    return random_model(config, seed=1).requires_grad_(False).eval()
+    return put(random_model(config, seed=1)).requires_grad_(False).eval()
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def drawn(module):
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.requires_grad:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3 + 0.5)
+                parameter.copy_(put(torch.randn(parameter.shape, generator=generator)) * 0.3 + 0.5)
     return module
 
 
@@ -81,7 +82,7 @@ def test_a_soft_prompt_before_the_query_loads_and_answers_as_ours(tmp_path):
     prompt = prompt_of(model)
     assert save_prompt(model, prompt, WORDS, tmp_path)
     loaded = PeftModel.from_pretrained(small(), tmp_path).eval()
-    context = Context(("a", "b"), 0, lambda: model)
+    context = Context(("a", "b"), 0, lambda: model, device=device())
     nothing = DemonstrationSet(DemonstrationConfig(), context, lambda: 0)
     reader = PromptReader(LabelWordScorer(model, verbalizer(2, WORDS)), prompt, nothing, context)
     batch = EncodedSequences(["ACGGTCATTGCA"], 40).batch(np.zeros(1, dtype=np.int64))
@@ -91,7 +92,7 @@ def test_a_soft_prompt_before_the_query_loads_and_answers_as_ours(tmp_path):
     torch.testing.assert_close(theirs, logits, atol=1e-5, rtol=0)
     spoken = json.loads((tmp_path / "label_words.json").read_text())
     words = [TOKEN_ID[word] for word in spoken["words"]]
-    answer = theirs[:, words] + torch.tensor(spoken["offset"])
+    answer = theirs[:, words] + put(torch.tensor(spoken["offset"]))
     torch.testing.assert_close(answer, scores, atol=1e-5, rtol=0)
 
 
@@ -129,7 +130,7 @@ def test_the_page_reads_a_saved_prompt_with_peft_as_the_run_does(tiny, call):
     names: dict[str, object] = {}
     exec(block.replace("runs/TASK/soft_prompt/HASH", str(run)), names)
     expected = icl.load_run(str(run)).predict_proba([names["sequence"]])[0]
-    np.testing.assert_allclose(names["probabilities"].numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(names["probabilities"].cpu().numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from backbone.sequence.dna import reverse_complement
 from backbone.tokens import NUCLEOTIDES, encode_dna
 from icl.reporting.report import find_reports
 from icl.variants import __main__ as variants
+from tests.devices import put
 
 pysam = pytest.importorskip("pysam")
 
@@ -89,7 +90,7 @@ LEFT_OUT = [
 def model(monkeypatch: pytest.MonkeyPatch) -> HyenaDNA:
     """A small backbone in double precision, which the command loads."""
     config = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=70, initializer_range=0.4)
-    found = random_model(config, seed=1).double().eval().requires_grad_(False)
+    found = put(random_model(config, seed=1)).double().eval().requires_grad_(False)
     monkeypatch.setattr("backbone.hyena.zoo.load", lambda name, device: found)
     return found
 
@@ -113,11 +114,11 @@ def table(path: str) -> list[dict[str, str]]:
 
 def by_hand(model: HyenaDNA, text: str) -> tuple[float, np.ndarray]:
     """Log-likelihood of all bases but the first, and final states, in the published form."""
-    ids = torch.from_numpy(encode_dna(text))[None]
+    ids = put(torch.from_numpy(encode_dna(text)))[None]
     hidden = reference.encode(model, model.embed(ids))
     logits = model.logits(hidden)[0][:, list(NUCLEOTIDES)].log_softmax(-1)
     known = [(t, "ACGT".index(text[t])) for t in range(1, len(text)) if text[t] in "ACGT"]
-    return float(sum(logits[t - 1, letter] for t, letter in known)), hidden[0].numpy()
+    return float(sum(logits[t - 1, letter] for t, letter in known)), hidden[0].cpu().numpy()
 
 
 def changes_by_hand(model: HyenaDNA, ref: str, alt: str, start: int) -> tuple[float, float]:
@@ -272,7 +273,7 @@ def test_a_runs_log_odds_are_those_of_its_predictions(
     from icl.predict import load_method, predict
 
     shape = HyenaDNAConfig(d_model=8, n_layer=2, d_inner=16, max_seq_len=150, initializer_range=0.4)
-    random_model(shape, 0).save_pretrained(tmp_path / "small")
+    put(random_model(shape, 0)).save_pretrained(tmp_path / "small")
     run = finished(call, tmp_path, f"backbone={tmp_path / 'small'}", *words)
     assert score(f"run={run}", "window=30", f"backbone={tmp_path / 'small'}") == 0
     method, report = load_method(run)
