@@ -1,5 +1,6 @@
 """A task of a few short rows, and the command line called in this process."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from icl import run
 from tasks.catalog import TASKS
 from tasks.task import Example, Splits, Task, make_splits
+from tests.devices import device
 
 
 @dataclass
@@ -44,6 +46,12 @@ def tiny(monkeypatch) -> Composition:
     return source
 
 
+def where(words: Sequence[str]) -> list[str]:
+    """The option that lets a run compute on the device of all tests."""
+    runs = any(word.startswith("task=") for word in words)
+    return [f"device={device()}"] if runs and device() != "cpu" else []
+
+
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
     """Calls `python -m icl.run` in an empty folder: (exit code, stdout, stderr)."""
@@ -52,7 +60,7 @@ def call(tmp_path, monkeypatch, capsys):
 
     def one(*words: str) -> tuple[int, str, str]:
         try:
-            code = run.main(list(words))
+            code = run.main([*words, *where(words)])
         finally:
             torch.use_deterministic_algorithms(False)
             torch.set_num_threads(threads)

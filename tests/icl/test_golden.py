@@ -15,6 +15,7 @@ from backbone.hyena.model import random_model
 from icl.config.options import RESULT_VERSION, configure
 from icl.methods.catalog import METHODS
 from icl.run import run
+from tests.devices import device
 
 GOLDEN = Path(__file__).with_name("golden.json")
 ROWS = 4
@@ -37,7 +38,13 @@ def scores_of(name: str, backbone: str, out: Path, **changes: object) -> list[li
     known = entry.config.__dataclass_fields__
     own = {f"method.{option}": value for option, value in OPTIONS.items() if option in known}
     budget = {} if entry.budget is None else {"k": 2}
-    places = {"backbone": backbone, "out": str(out), "audit": "none", "threads": 1}
+    places = {
+        "backbone": backbone,
+        "out": str(out),
+        "audit": "none",
+        "threads": 1,
+        "device": device(),
+    }
     (done,) = run(configure("tiny_rows", name, own | budget | places | changes))
     lines = (done.folder / "predictions.tsv").read_text().splitlines()[1 : ROWS + 1]
     return [[float(cell) for cell in line.split("\t")[3:-1]] for line in lines]
@@ -55,7 +62,8 @@ def test_results_move_only_with_their_version(tiny, small, tmp_path, name):
         GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
         return
     assert kept[name]["version"] == version, "write golden.json anew, as this file's head says"
-    assert np.allclose(scores, kept[name]["scores"], atol=5e-3), (
+    atol = 5e-3 if device() == "cpu" else 5e-2  # sums in another order, amplified by tuning
+    assert np.allclose(scores, kept[name]["scores"], atol=atol), (
         f"results of {name} have moved: raise version= of its @method (or RESULT_VERSION in "
         f"icl.config.options, if those of all methods moved) and write golden.json anew"
     )

@@ -16,6 +16,7 @@ from backbone.hyena.model import HyenaDNA
 from backbone.pretrain import pretrain
 from backbone.pretraining.config import PretrainConfig
 from backbone.pretraining.distributed import Processes
+from tests.devices import device
 
 PROCESSES = get_context("forkserver")
 PROCESSES.set_forkserver_preload(["backbone.pretrain"])  # imported once, for all processes
@@ -47,6 +48,7 @@ def tiny(folder: Path, **options: object) -> PretrainConfig:
         "valid_every": 256 * 5,
         "log_every": 1,
         "threads": 1,
+        "device": device(),
     }
     return PretrainConfig(**{**given, **options})  # type: ignore[arg-type]
 

@@ -13,6 +13,8 @@ from backbone.hyena.zoo import load
 from backbone.pretrain import pretrain
 from tests.backbone.pretraining.pretraining import PROCESSES, lines, pretrain_as, tiny
 
+pytestmark = pytest.mark.cpu  # several processes, which one GPU would not hold
+
 STEPS = 50
 
 
