@@ -74,7 +74,7 @@ class Substitutions:
             F.pad(some.ids[:, :most], (0, max(0, most - some.ids.shape[1]))) for some in branches
         ]
         start = Branches(rows, starts, torch.cat(ids))
-        positions = torch.arange(most)
+        positions = torch.arange(most, device=base.ids.device)
         differs = (positions < counts[:, None])[:, None]
         own = mixer.project(layer.block.norm1(words[start.ids]))
         outer, signal = mixer.gates(torch.cat([window(kept.projected, start, 0, past), own], dim=2))
@@ -211,7 +211,8 @@ class _Sweep:
         for groups in self._matrices():
             numbers += [number for group in groups for number in group.numbers]
             found.append(self._read(groups))
-        return torch.tensor(numbers), *map(torch.cat, zip(*found, strict=True))
+        order = torch.tensor(numbers, device=found[0][0].device)
+        return order, *map(torch.cat, zip(*found, strict=True))
 
     def _matrices(self) -> Iterator[list[_Group]]:
         """Yield the groups that share a matrix."""

@@ -93,7 +93,7 @@ class Trainer:
         self._build()
         self.step = self.tokens = 0
         self.losses: list[float] = []
-        self.answers, self.asked = torch.zeros(2, device=self.device), 0
+        self.answers, self.asked = torch.zeros(2, device=self.device, dtype=torch.float32), 0
         self._scored = (-1, math.nan)  # the step last scored on held-out rows, and its perplexity
         self.final_perplexity = math.nan  # of the exported model, on all held-out rows if any
         self.seconds_before = self.cpu_before = 0.0
