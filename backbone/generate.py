@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from backbone.common.command import entry_point, exit_code
-from backbone.common.devices import check_device, device_option
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.streams import stream
+from backbone.devices import check_device, device_option
 from backbone.running_sum import running_sum
 from backbone.sequence.dna import normalise
 from backbone.tokens import NUCLEOTIDES, TOKEN_ID, TOKENS, decode_dna, encode_dna

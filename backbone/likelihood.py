@@ -27,11 +27,11 @@ import rich.progress
 from rich.console import Console
 
 from backbone.common.command import entry_point, exit_code, written
-from backbone.common.devices import check_device, device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.memory import keep_freed_memory
 from backbone.common.options import help_text, option, read_options
+from backbone.devices import check_device, device_option
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.fasta import Genome, find_fasta

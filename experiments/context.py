@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import entry_point
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
+from backbone.devices import device_option
 from backbone.pretraining.markov import ORDERS, MarkovModel
 from backbone.sequence.fasta import Genome, find_fasta
 from backbone.tokens import encode_dna

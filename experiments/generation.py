@@ -22,11 +22,11 @@ import pandas as pd
 from omegaconf import MISSING
 
 from backbone.common.command import entry_point
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import option
 from backbone.common.streams import stream
+from backbone.devices import device_option
 from backbone.generate import Sampling
 from backbone.pretraining.markov import MarkovModel
 from backbone.sequence.dna import gc_content, reverse_complement

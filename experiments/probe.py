@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import emit, entry_point
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.options import aligned, option
 from backbone.common.streams import stream
+from backbone.devices import device_option
 from backbone.tokens import TOKEN_ID, encode_dna
 from experiments.common.command import run_command, wants_help
 from icl.environment import prepare_arithmetic

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import entry_point
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.options import option
+from backbone.devices import device_option
 from experiments.common.command import run_command
 from experiments.pictures.style import save
 from experiments.pictures.transfer import draw_transfer

@@ -13,8 +13,8 @@ from types import ModuleType
 from threadpoolctl import threadpool_limits
 from wrapt import register_post_import_hook
 
-from backbone.common.devices import check_device
 from backbone.common.memory import keep_freed_memory
+from backbone.devices import check_device
 
 LIBRARIES = (
     "genomic-icl",

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from backbone.common.command import entry_point, exit_code
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import help_text, option, read_options
 from backbone.common.plugins import load_plugins
+from backbone.devices import device_option
 from backbone.generate import LINE, Sampling, generate
 from backbone.sequence.dna import normalise
 from backbone.tokens import decode_dna, encode_dna

@@ -15,12 +15,12 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from backbone.common.command import emit, emit_files, entry_point
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.json_output import JSON, JSON_HELP
 from backbone.common.names import unknown
 from backbone.common.options import aligned, check_options, option, option_lines
+from backbone.devices import device_option
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import normalise, reverse_complement
 from backbone.sequence.fasta import Genome, find_fasta

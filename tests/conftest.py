@@ -99,7 +99,7 @@ def choose_device(device: str) -> None:
     """Let the tests compute on another device than the CPU."""
     import torch
 
-    from backbone.common.devices import DEVICES
+    from backbone.devices import DEVICES
     from tests import devices
 
     devices.choose(device)

@@ -15,10 +15,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from backbone.common.devices import device_option
 from backbone.common.errors import DoesNotFit, InputError
 from backbone.common.files import write_text
 from backbone.common.options import option, read_options
+from backbone.devices import device_option
 from icl.config.options import RunConfig
 from icl.methods.catalog import METHODS
 from icl.progress import Watch

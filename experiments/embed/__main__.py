@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import entry_point
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import save_arrays, write_text
 from backbone.common.names import unknown
 from backbone.common.options import option, read_options
+from backbone.devices import device_option
 from backbone.sequence.dna import gc_content
 from experiments.common.command import MethodOptions, run_with_methods
 from experiments.embed.classifiers import (

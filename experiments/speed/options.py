@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from backbone.common.devices import device_option
 from backbone.common.options import option
+from backbone.devices import device_option
 
 Form = Literal["ours", "published", "transformer"]
 FORMS: tuple[Form, ...] = get_args(Form)

@@ -13,11 +13,11 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import check_options, option, option_lines
 from backbone.common.plugins import import_plugins
+from backbone.devices import device_option
 from icl.controls import OTHER_TASK, applicable, check_control, controlled_backbone
 from icl.method import Budget, MethodConfig, MethodEntry
 from icl.methods.catalog import METHODS

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from backbone.common.command import entry_point, exit_code
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.options import help_text, option, read_options
 from backbone.common.plugins import load_plugins
+from backbone.devices import device_option
 from icl.environment import prepare_arithmetic
 from icl.explain.bases import explain_rows, write_bases
 from icl.explain.rows import Rows, output_of, rows_of_fasta, rows_of_task, splits_of, task_of

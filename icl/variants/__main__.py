@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from backbone.common.command import entry_point, exit_code, written
-from backbone.common.devices import device_option
 from backbone.common.errors import InputError
 from backbone.common.files import atomic_write, write_text
 from backbone.common.names import unknown
 from backbone.common.options import help_text, option, read_options
 from backbone.common.plugins import load_plugins
+from backbone.devices import device_option
 from backbone.sequence.fasta import Genome, find_fasta
 from icl.environment import prepare_arithmetic
 from icl.variants.alleles import Allele, LeftOut, read_pairs
