@@ -3,7 +3,8 @@
 Each folder is one that `icl.explain` has written, all for the same rows: what a prompt sees stands
 above what a probe, counts and a network see. Drawn are, for some rows, the importance of each base
 as a logo and the effect of every replacement as a heat map, and for rows of one length the mean
-importance at each position, class by class.
+importance at each position, class by class. `words=` tables how important words are that one would
+look for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pandas as pd
 
 from backbone.common.command import entry_point
 from backbone.common.errors import InputError
+from backbone.common.files import write_text
 from backbone.common.options import option
 from experiments.common.command import run_command
 from experiments.pictures.logos import (
@@ -30,7 +32,10 @@ from experiments.pictures.logos import (
     profiles,
 )
 from experiments.pictures.style import save
+from icl.explain.known_words import check_word, word_table
 from icl.explain.tables import BASES, ROWS, SUMMARY
+
+WORDS = "words.csv"
 
 
 @dataclass
@@ -40,6 +45,8 @@ class Options:
     explained: list[str] = option([], "folders that icl.explain has written, for the same rows")
     names: list[str] = option([], "names of the runs in the pictures; by default their methods")
     rows: list[int] = option([0], "numbers of the rows to draw, as in rows.tsv", least=0)
+    words: list[str] = option([], "words whose importance is tabled, as TATAWA (IUPAC), CG")
+    origin: int = option(0, "position that the pictures count as 0, as a transcription start")
     bases: int = option(160, "most bases of a logo: the most important stretch of the row", least=1)
     out: str = option("runs-explain", "folder of the pictures")
 
@@ -90,8 +97,16 @@ def draw(options: Options) -> list[Path]:
     for row in options.rows:
         if row >= len(first.rows):
             raise InputError(f"rows: there is no row {row}; there are {len(first.rows)}, from 0 on")
-    tracks = [Track(name, one.bases) for name, one in zip(names, found, strict=True)]
+    words = [check_word(word) for word in options.words]
+    tracks = [
+        Track(name, one.bases.assign(position=one.bases["position"] - options.origin))
+        for name, one in zip(names, found, strict=True)
+    ]
     written: list[Path] = []
+    if words:
+        table = word_table({one.name: one.bases for one in tracks}, first.rows, words)
+        write_text(out / WORDS, table.to_csv(index=False, float_format="%.4g"))
+        written.append(out / WORDS)
     for row in options.rows:
         written += _draw_row(first, tracks, row, options.bases, out)
     if first.rows["sequence"].str.len().nunique() == 1:

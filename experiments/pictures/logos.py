@@ -142,7 +142,7 @@ def profiles(tracks: Sequence[Track], groups: Mapping[str, Sequence[int]]) -> pd
 def draw_profiles(table: pd.DataFrame, title: str, facts: str) -> Figure:
     """Draw mean importances against the position, one panel a run, one line a group."""
     names = list(table["run"].unique())
-    figure, axes = _stack(len(names), int(table["position"].max()) + 1, 1.5)
+    figure, axes = _stack(len(names), table["position"].nunique(), 1.5)
     for name, ax in zip(names, axes, strict=True):
         for number, (group, line) in enumerate(
             table[table["run"] == name].groupby("group", sort=False)

@@ -42,6 +42,22 @@ def test_pictures_and_their_tables(explained, tmp_path, capsys):
     assert (known["mean"] <= known["high"]).all()
 
 
+def test_words_that_one_would_look_for(explained, tmp_path):
+    words = [f"explained=[{explained / 'one'}]", "names=[counts]", "words=[tgac,CG]"]
+    assert main([*words, "rows=[]", "origin=80", f"out={tmp_path}"]) == 0
+    table = pd.read_csv(tmp_path / "words.csv")
+    assert list(table["word"].unique()) == ["TGAC", "CG"]
+    assert set(table["label"]) == {"background", "motif"}
+    rows = pd.read_csv(explained / "one" / "rows.tsv", sep="\t")
+    counts = {
+        label: part["sequence"].str.count("CG").sum() for label, part in rows.groupby("label")
+    }
+    of_cg = table[table["word"] == "CG"].set_index("label")["places"]
+    assert of_cg.to_dict() == counts
+    profile = pd.read_csv(tmp_path / "profile.csv")
+    assert profile["position"].min() == -80 and profile["position"].max() == 79
+
+
 def test_the_most_important_stretch():
     bases = pd.DataFrame({"importance": [0, 1, -5, 4, 0, 2, 0]})
     assert most_important_stretch(bases, 2) == slice(2, 4)
@@ -70,6 +86,7 @@ def test_a_profile_is_the_mean_over_rows():
         (["explained=[{root}/one,{root}/other]"], "is about other rows"),
         (["explained=[{root}/one]", "rows=[9]"], "there is no row 9"),
         (["explained=[{root}/one]", "names=[a,b]"], "2 names for 1 folders"),
+        (["explained=[{root}/one]", "words=[TATX]"], "words: 'TATX' is no word of the letters"),
     ],
 )
 def test_a_mistake_is_one_line(explained, tmp_path, capsys, words, message):
