@@ -18,6 +18,7 @@ from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.memory import keep_freed_memory
 from backbone.common.options import Sources, option
+from backbone.devices import check_device, device_option
 from backbone.pretraining.related.context_gain import COUNTS, ContextGain, context_gain
 from backbone.pretraining.related.genomes import Genomes, read_genomes
 from backbone.pretraining.related.source import STREAMS
@@ -47,6 +48,7 @@ class Options(Sources):
     queries: int = option(64, "windows that are read behind others", least=2)
     bases: int = option(100, "length of every window", least=10)
     seed: int = option(0, "random seed of the windows", least=0)
+    device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
     out: str = option("runs-context-gain", "folder of the table and the picture")
 
@@ -65,7 +67,7 @@ def measure(options: Options) -> pd.DataFrame:
     genomes = _held_out(options)
     rows = []
     for name in options.backbones:
-        model = load(name)
+        model = load(name, options.device)
         for stream in streams:
             print(f"{name}: {stream}", file=sys.stderr)
             found = context_gain(
@@ -113,6 +115,7 @@ def write_context_gain(options: Options) -> list[object]:
     """
     import torch
 
+    check_device(options.device)
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     table = measure(options)

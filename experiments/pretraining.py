@@ -26,6 +26,7 @@ from backbone.common.errors import InputError
 from backbone.common.files import atomic_write
 from backbone.common.memory import keep_freed_memory
 from backbone.common.options import option
+from backbone.devices import check_device, device_option
 from experiments.common.command import run_one_of
 from experiments.pictures.style import FONT_SIZE, frame, look, save_png
 
@@ -53,6 +54,7 @@ class Genomes:
     length: int | None = option(
         None, "bases of a window; by default the models' max_seq_len", least=1
     )
+    device: str = device_option("device of the models")
     threads: int = option(1, "CPU threads", least=1)
     out: str = option(".", "folder of genomes.csv")
 
@@ -143,13 +145,14 @@ def curves(options: Curves) -> list[Path]:
     return [folder / "curves.csv", folder / "curves.png"]
 
 
-def perplexity(model: str, held_out: str, length: int | None) -> float:
+def perplexity(model: str, held_out: str, length: int | None, device: str = "cpu") -> float:
     """Return a model's perplexity on the windows of a FASTA file, each scored by itself.
 
     Args:
         model: Folder or name, as `load` takes it.
         held_out: `FASTA`, `FASTA:RECORD` or `FASTA:RECORD:START-END`.
         length: Length of the windows; the model's `max_seq_len` if None.
+        device: Device of the model.
 
     Raises:
         InputError: If something cannot be read, or has no window of that length.
@@ -175,17 +178,18 @@ def perplexity(model: str, held_out: str, length: int | None) -> float:
         except ValueError:
             raise InputError(f"held_out={held_out}: write RECORD:START-END") from None
         regions = [Region(genome.check(Interval(name, start, end)), start, end)]
-    network = load(model)
+    network = load(model, device)
     source = GenomeSource(Division(genome, tuple(regions), tuple(regions)), max_unknown=0.1)
     rows = source.held_out(length or network.config.max_seq_len, sys.maxsize)
     assert rows is not None
     summed, counted = 0.0, 0
     with torch.inference_mode():
         for i in range(len(rows)):
-            inputs, targets = rows[i : i + 1].inputs, rows[i : i + 1].targets
-            total, count = loss_sum(
-                network, torch.from_numpy(inputs).long(), torch.from_numpy(targets).long()
+            inputs, targets = (
+                torch.from_numpy(ids).to(device, torch.int64)
+                for ids in (rows[i : i + 1].inputs, rows[i : i + 1].targets)
             )
+            total, count = loss_sum(network, inputs, targets)
             summed, counted = summed + float(total), counted + int(count)
     return perplexity_of(summed / counted)
 
@@ -198,12 +202,16 @@ def genomes(options: Genomes) -> list[Path]:
     """
     import torch
 
+    check_device(options.device)
     keep_freed_memory()
     torch.set_num_threads(options.threads)
     sets = named(options.held_out, "held_out")
     rows = []
     for name, model in named(options.models, "models").items():
-        scores = {one: perplexity(model, fasta, options.length) for one, fasta in sets.items()}
+        scores = {
+            one: perplexity(model, fasta, options.length, options.device)
+            for one, fasta in sets.items()
+        }
         rows.append({"model": name, **{k: round(v, 4) for k, v in scores.items()}})
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)

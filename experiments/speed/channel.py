@@ -193,7 +193,7 @@ def row_of(phase: Phase, options: ChannelOptions) -> Row:
         device=device_name(device),
         dtype="float32",
         seconds_prefix=prefix,
-        bar=BAR if phase == "evaluate" and before == 4096 else None,
+        bar=BAR if (phase, before, device) == ("evaluate", 4096, "cpu") else None,
         faults_engine=faults_of_a_step(work["engine"]),
     )
 

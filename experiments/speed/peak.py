@@ -1,4 +1,4 @@
-"""Peak memory of a computation, measured in a process of its own."""
+"""Peak memory of a computation: of a process of its own, or of what it takes on a GPU."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def peak_of(work: Callable[..., object], *arguments: object, threads: int, device: str) -> int:
-    """Run work(*arguments) in a new process and return the process's peak memory in bytes.
+    """Run work(*arguments) and return its peak memory in bytes; see `apart`.
 
     Raises:
         RuntimeError: If the process ended without a result, as when it ran out of memory.
@@ -24,11 +24,20 @@ def peak_of(work: Callable[..., object], *arguments: object, threads: int, devic
 
 
 def apart(work: Callable[..., T], *arguments: object, threads: int, device: str) -> tuple[T, int]:
-    """Run work(*arguments) in a new process; return its result and its peak memory in bytes.
+    """Run work(*arguments); return its result and its peak memory in bytes.
+
+    On CUDA, which counts what tensors take, that is what they took more than before. Elsewhere it
+    is that of a new process.
 
     Raises:
         RuntimeError: If the process ended without a result, as when it ran out of memory.
     """
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = work(*arguments)
+        return result, torch.cuda.max_memory_allocated() - before
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_report, args=(sending, work, arguments, threads, device))
@@ -62,7 +71,7 @@ def _report(
 def _peak(device: str) -> int:
     """Return this process's peak; on Linux getrusage would include the parent's."""
     status = Path("/proc/self/status")
-    if device == "cuda" or not status.exists():
+    if not status.exists():
         return peak_memory_bytes(device)
     (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024

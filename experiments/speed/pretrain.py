@@ -36,7 +36,7 @@ from experiments.speed.prompt import device_name, memory_of, prepare
 from experiments.speed.transformer import Transformer
 
 ONCE = {"ours": 1 << 18, "published": 1 << 18, "transformer": 1 << 16}
-"""Lengths from which on a step is done once, in a process of its own."""
+"""Lengths from which on a step on a CPU is done once, in a process of its own."""
 
 MEMORY_SHARE = 0.9
 """Share of the free memory that a step may be expected to take."""
@@ -152,7 +152,7 @@ def measurements(options: PretrainOptions, kept: pd.DataFrame) -> Iterator[Row]:
             and (form != "transformer" or length <= options.longest_transformer)
             and not _is_kept(kept, form, shape, name, options.dtype)
         ]
-        short = [form for form in wanted if length < ONCE[form]]
+        short = [form for form in wanted if device != "cpu" or length < ONCE[form]]
         steps = {form: Step(form, shape, device, options.dtype) for form in short}
         times = [
             {form: seconds(steps[form], device) for form in short}

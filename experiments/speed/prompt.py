@@ -226,6 +226,7 @@ def rows_of(
             way: peak_of(once, shape, phase, way, device, threads=options.threads, device=device)
             for way in ways
         }
+        case = shape.width, shape.prompt_tokens, shape.batch, phase
         yield Row(
             **asdict(shape),
             phase=phase,
@@ -239,7 +240,7 @@ def rows_of(
             seconds_prefix=prefix_seconds,
             operations=operations,
             floor_ratio=floor_ratio,
-            bar=BARS.get((shape.width, shape.prompt_tokens, shape.batch, phase)),
+            bar=BARS.get(case) if device == "cpu" else None,
             faults_plain=faults.get("plain"),
             faults_engine=faults["engine"],
         )
