@@ -11,7 +11,7 @@ import torch
 
 from backbone.hub import revision_of
 from backbone.hyena.checkpoint_formats import fill, read_checkpoint, read_config
-from backbone.hyena.checkpoints import RANDOM, resolve
+from backbone.hyena.checkpoints import RANDOM, WEIGHTS, resolve
 from backbone.hyena.model import HyenaDNA, random_model
 
 _LOG = logging.getLogger(__name__)
@@ -61,7 +61,8 @@ def load(name_or_path: str, device: str = "cpu") -> HyenaDNA:
         # The weights drawn here are all overwritten.
         model = random_model(stored.config, seed=0)
         fill(model, stored.tensors, origin=str(path))
-    for note in notes:
+    # A checkpoint of this package is stored as its model card says.
+    for note in () if path.parent == WEIGHTS else notes:
         _LOG.warning("backbone=%s: %s", name_or_path, note)
     model.to(torch.device(device))  # type: ignore[arg-type]
     _PROVENANCE[model] = Provenance(path, revision_of(path), notes)
