@@ -61,6 +61,9 @@ class TrainerConfig:
         below=1,
     )
 
+    init: str | None = option(
+        None, "checkpoint whose weights the run starts from; its shape must be the one given"
+    )
     tokens: int | None = option(None, "budget in tokens", above=0)
     minutes: float | None = option(
         None, "budget in minutes; with tokens=, the first reached", above=0
@@ -284,6 +287,8 @@ def check(config: TrainerConfig) -> None:
 def _check_architecture(config: TrainerConfig) -> None:
     """Refuse what only HyenaDNA has."""
     own = f"architecture={config.architecture}"
+    if config.init is not None:
+        raise InputError(f"{own}: init={config.init} starts from HyenaDNA's weights; drop it")
     if config.gradient_checkpointing != "none":
         raise InputError(
             f"{own}: gradient_checkpointing={config.gradient_checkpointing} is HyenaDNA's; drop it"

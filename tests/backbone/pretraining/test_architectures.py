@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backbone.common.errors import InputError
+from backbone.hyena.model import HyenaDNA
 from backbone.models import load
 from backbone.pretrain import main, pretrain, source_of
 from backbone.pretraining.trainer import Trainer
@@ -91,3 +93,15 @@ def test_a_run_of_one_architecture_does_not_go_on_as_another(tmp_path: Path) -> 
     pretrain(tiny(tmp_path, architecture="llama", tokens=256))
     with pytest.raises(InputError, match="architecture=llama, not mamba"):
         pretrain(tiny(tmp_path, architecture="mamba", tokens=256))
+
+
+def test_a_run_can_start_from_the_weights_of_another(tmp_path):
+    first = pretrain(tiny(tmp_path, out=str(tmp_path / "first")))
+    config = tiny(tmp_path, out=str(tmp_path / "second"), init=str(first))
+    begun = Trainer(config, source_of(config)).model
+    for name, values in HyenaDNA.from_pretrained(first).state_dict().items():
+        torch.testing.assert_close(begun.state_dict()[name], values, rtol=0, atol=0)
+    with pytest.raises(InputError, match=r"has d_model=16, not 8; give d_model=16"):
+        pretrain(replace(config, d_model=8, out=str(tmp_path / "third")))
+    with pytest.raises(InputError, match="architecture=llama: init="):
+        pretrain(replace(config, architecture="llama"))
