@@ -38,6 +38,8 @@ from icl.variants.effects import (
     COSINE,
     DISTANCE,
     LIKELIHOOD,
+    NUMBER,
+    NUMBER_CHANGE,
     REFERENCE,
     RunScorer,
     longest_of,
@@ -67,6 +69,8 @@ INFO_KEYS = {
     COSINE: "ICL_COS",
     REFERENCE: "ICL_LO",
     CHANGE: "ICL_DLO",
+    NUMBER: "ICL_NUM",
+    NUMBER_CHANGE: "ICL_DNUM",
 }
 """INFO keys of the scores."""
 
@@ -178,24 +182,23 @@ def scorer_of(options: Options) -> Scorer:
             Path(options.run).expanduser(), device=options.device, batch_size=options.batch_size
         )
         kind, labels = report.setup.kind, report.setup.labels
-        if kind == "regression":
-            raise InputError(
-                f"run={options.run} is a regression: variants change the log-odds of a class or "
-                "a label, and it has none"
-            )
+        if kind == "regression" and options.class_ is not None:
+            raise InputError(f"class={options.class_}: run={options.run} predicts a number")
         name_of_class = labels[-1] if options.class_ is None else options.class_
         if name_of_class not in labels:
             raise unknown("class", name_of_class, labels)
         of_run = RunScorer(method, kind, labels.index(name_of_class))
+        what = "Number" if kind == "regression" else "Log-odds"
         if name is None and report.setup.backbone is not None:
             name = report.setup.backbone
         most = longest_of(method, UNLIMITED)
         if (cut := cut_of_run(report)) is not None:
             most = min(most, cut.most)
         of = f"of {name_of_class} under {report.setup.method} trained on {report.setup.task}"
+        reference, change = of_run.names
         described |= {
-            REFERENCE: f"Log-odds {of} for REF",
-            CHANGE: f"Change of the log-odds {of}, ALT minus REF",
+            reference: f"{what} {of} for REF",
+            change: f"Change of the {what.lower()} {of}, ALT minus REF",
         }
     engine = None
     if name != "none":

@@ -18,7 +18,7 @@ from backbone.sequence.kmers import kmer_counts, kmer_frequencies
 from backbone.sequence.variants import KINDS
 from icl.baselines.linear import choose_logistic
 from icl.variants.alleles import Allele
-from icl.variants.effects import CHANGE, COSINE, DISTANCE, LIKELIHOOD
+from icl.variants.effects import CHANGE, COSINE, DISTANCE, LIKELIHOOD, NUMBER_CHANGE
 from tasks.metrics.bootstrap import Estimate, bootstrap_weights, percentile_interval
 from tasks.metrics.classification import ONE_CLASS, Ranking
 
@@ -35,6 +35,8 @@ RANKINGS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "state cosine distance": (COSINE, np.asarray),
     "log-odds gained": (CHANGE, np.asarray),
     "log-odds changed": (CHANGE, np.abs),
+    "number gained": (NUMBER_CHANGE, np.asarray),
+    "number changed": (NUMBER_CHANGE, np.abs),
 }
 """What is ranked: from which score, and how it becomes higher for positives."""
 

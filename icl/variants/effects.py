@@ -30,6 +30,10 @@ REFERENCE, CHANGE = "log_odds_ref", "delta_log_odds"
 OF_RUN = (REFERENCE, CHANGE)
 """Scores of a run: log-odds of its class for REF, and those of ALT minus those of REF."""
 
+NUMBER, NUMBER_CHANGE = "number_ref", "delta_number"
+OF_REGRESSION = (NUMBER, NUMBER_CHANGE)
+"""Scores of a run of a regression: the number that it predicts for REF, and ALT's minus that."""
+
 
 def changed_rows(alleles: Sequence[Allele]) -> tuple[list[str], list[Edit]]:
     """Return the distinct sequences of alleles, and each allele as an edit of one of them."""
@@ -122,20 +126,25 @@ def _compared(
 
 @dataclass(frozen=True)
 class RunScorer:
-    """The change of a class's log-odds under what a run has learned.
+    """The change of a class's log-odds, or of a number, under what a run has learned.
 
     Attributes:
         method: The run's method.
         kind: Kind of its task.
-        column: The class or label.
+        column: The class or label; 0 for a number.
     """
 
     method: Method
     kind: Kind
     column: int
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Names of the two scores: `OF_RUN`, or `OF_REGRESSION`."""
+        return OF_REGRESSION if self.kind == "regression" else OF_RUN
+
     def __call__(self, alleles: Sequence[Allele]) -> np.ndarray:
-        """Return the scores of E alleles, (E, 2) in the order of `OF_RUN`, strands averaged."""
+        """Return the scores of E alleles, (E, 2) in the order of `names`, strands averaged."""
         rows, edits = changed_rows(alleles)
         strands = [(rows, edits)]
         if not self.method.averages_strands:
