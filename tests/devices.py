@@ -71,6 +71,9 @@ class Held(Tensor):
     def tolist(self) -> list[Any]:
         return self.cpu().tolist()
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        return self.value.untyped_storage()
+
     def __repr__(self, **_: Any) -> str:
         return f"Held({self.value!r})"
 
@@ -202,5 +205,6 @@ def _register() -> None:
         _setup_privateuseone_for_python_backend(PRETEND, backend_module=_Module())
         _library.append(torch.library.Library("_", "IMPL"))
         _library[0].fallback(lambda operation, *x, **y: _compute(operation, x, y), "PrivateUse1")
+        _library[0].fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
         torch._C._set_only_lift_cpu_tensors(True)  # or torch.tensor would lose its values
         torch.__future__.set_swap_module_params_on_conversion(True)  # so that tied weights stay so
