@@ -18,6 +18,8 @@ from icl.methods.catalog import METHODS
 from tasks.task import Example
 from tests.devices import device, put
 
+pytestmark = pytest.mark.cpu  # states are kept on disk where they repeat: on a CPU
+
 ROWS = ["ACGTAC", "GGTTAACC", "TTTTA", "CAGT" * 3]
 
 
