@@ -1,7 +1,7 @@
 """Encoded rows in the user's cache folder, which later runs of the same backbone map into memory.
 
 What is read equals, to the last bit, what would be computed: a file is found under a digest of all
-that decides it, weights, kind, version, threads and the processor's instructions among them. Files
+that decides it, weights, kind, version and the processor's instructions among them. Files
 are safetensors; those that were used longest ago make room for new ones.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from backbone.protocol import LanguageModel
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same rows are encoded to other numbers, be it in their last digits."""
 
 FOLDER = "states"
@@ -141,7 +141,6 @@ def key_of(model: "LanguageModel", kind: str) -> str:
         weights_sha256(model),
         kind,
         torch.__version__,
-        torch.get_num_threads(),
         torch.get_float32_matmul_precision(),
         torch.backends.cpu.get_cpu_capability(),
         _processor(),

@@ -30,13 +30,15 @@ LIBRARIES = (
 
 
 _threads: int | None = None
-"""Threads of the arithmetic of this process, once a run has fixed them."""
+"""Threads that share pieces of work in this process, once a run has fixed them."""
 
 
 def prepare_arithmetic(threads: int, device: str) -> None:
-    """Fix the number of threads of PyTorch and BLAS, and choose deterministic algorithms.
+    """Fix the number of threads, and choose deterministic algorithms.
 
-    Memory that is freed stays with the process from then on, see `backbone.common.memory`.
+    On a CPU an operation of PyTorch or BLAS has one thread, and threads share pieces of work, so
+    that no result depends on their number; see `backbone.side_by_side`. Memory that is freed stays
+    with the process from then on, see `backbone.common.memory`.
 
     What is not loaded yet is prepared as soon as it is, so that a run without torch loads none.
 
@@ -47,7 +49,7 @@ def prepare_arithmetic(threads: int, device: str) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it
     check_device(device)
     keep_freed_memory()
-    _threads = threads
+    _threads = threads if device == "cpu" else 1
     _prepare_loaded()
 
 
@@ -55,9 +57,11 @@ def _prepare_loaded(_: ModuleType | None = None) -> None:
     """Limit the threads of all libraries that are loaded now."""
     if _threads is None:
         return
-    threadpool_limits(limits=_threads)
+    threadpool_limits(limits=1)
     if torch := sys.modules.get("torch"):
-        torch.set_num_threads(_threads)
+        from backbone.side_by_side import use_threads
+
+        use_threads(_threads)
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.allow_tf32 = False  # float32 means it, on a GPU too
 

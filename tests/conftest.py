@@ -45,9 +45,9 @@ def drawn_alike():
 @pytest.fixture(autouse=True)
 def one_thread():
     """A test starts with one thread, whatever the commands of earlier tests have set."""
-    import torch
+    from backbone.side_by_side import use_threads
 
-    torch.set_num_threads(1)
+    use_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ FREE_AT_THE_END = 1 << 30
 STEPS = 5
 """Steps of which the median of page faults is taken."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Parameters of mallopt, as in glibc's malloc.h."""
 
 
@@ -35,6 +35,7 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         any(mallopt(_M_MMAP_THRESHOLD, size) for size in LARGEST_BLOCKS)
         mallopt(_M_TRIM_THRESHOLD, FREE_AT_THE_END)
+        mallopt(_M_ARENA_MAX, 1)  # heaps of other threads go back to the system when they are empty
 
 
 def minor_faults(work: Callable[[], object]) -> int:

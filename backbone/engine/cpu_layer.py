@@ -10,6 +10,7 @@ Projections leave out their bias here: it is folded into that of the short filte
 so the zeros before a sequence become minus the bias.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from backbone.engine.cpu_first_layer import TokenSegment
 from backbone.engine.cpu_last_layer import LastPositionSum, kernels
 from backbone.engine.cpu_mixer import EndConvolution, SegmentMixer, Short, TokenMixer
+from backbone.engine.cpu_shared_segment import SharedMixer
 from backbone.engine.filter_cache import FilterCache, is_constant
 from backbone.engine.layer import LayerState, last_positions, pick, spill_after
 from backbone.hooks import is_plain
@@ -32,6 +34,7 @@ from backbone.hyena.mlp import (
 )
 from backbone.hyena.model import Block
 from backbone.hyena.operator import HyenaOperator
+from backbone.side_by_side import run, side_by_side
 
 CHUNK = 1024
 """Positions of the MLP at a time: their inner activations fit a core's cache. No result depends on
@@ -78,6 +81,8 @@ class CPULayer:
         """Run the operator up to its gates; with token ids the projections are looked up."""
         length, norm = hidden.shape[1], self.block.norm1
         weight = self.block.mixer.in_proj.weight
+        if state is not None and len(hidden) < len(state.spill):
+            return self._mix_shared(hidden, state)
         size = transform_length(length, length + room)
         taps = self.filters.taps(self.index, length + room)
         spectrum = self.filters.spectrum(self.index, length + room, size)
@@ -93,6 +98,17 @@ class CPULayer:
             tail = _last_projections(ends, tail, lengths, length)
         return gated, self._state(tail, spill, before, lengths, length, room)
 
+    def _mix_shared(self, hidden: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """Run the operator over one segment (1, L, D) behind many contexts, without room."""
+        length, mixer = hidden.shape[1], self.block.mixer
+        taps = self.filters.taps(self.index, length)
+        spectrum = self.filters.spectrum(self.index, length, transform_length(length, length))
+        projected = _InputProjection.apply(hidden, self.block.norm1, mixer.in_proj.weight)
+        how = self._short(0), taps, spectrum
+        gated = SharedMixer.apply(projected, self._tail(state), state.spill, *how)
+        ends = projected[..., length - mixer.past :] + self._bias()
+        return gated, LayerState(ends, state.spill[:1, :, :0])
+
     def tokens(self, ids: Tensor) -> TokenSegment:
         """Compute what the first layer does with token ids (B, L) whatever precedes them."""
         length, mixer = ids.shape[1], self.block.mixer
@@ -107,8 +123,8 @@ class CPULayer:
         return segment.behind(self._tail(state), None if state is None else state.spill)
 
     def leave(self, hidden: Tensor, gated: Tensor) -> Tensor:
-        """Project the gated signal (B, D, L) into the stream (B, L, D), and run the MLP."""
-        return _OutputAndMlp.apply(hidden, gated, self.block)
+        """Project the gated signal (B, D, L) into the stream (b, L, D), and run the MLP."""
+        return _OutputAndMlp.apply(hidden.expand(len(gated), -1, -1), gated, self.block)
 
     def ends(
         self, hidden: Tensor, state: LayerState | None, lengths: Tensor | None, room: int
@@ -227,14 +243,32 @@ class _InputProjection(torch.autograd.Function):
         signal, mean, scale = layer_norm(hidden, norm)
         ctx.save_for_backward(hidden, mean, scale)
         ctx.norm, ctx.weight = norm, weight
-        return torch.bmm(weight.expand(len(hidden), -1, -1), signal.transpose(1, 2))
+        if not _is_long(hidden):
+            return torch.bmm(weight.expand(len(hidden), -1, -1), signal.transpose(1, 2))
+        result = hidden.new_empty(1, len(weight), hidden.shape[1])
+
+        def project(part: slice) -> None:
+            torch.mm(weight[part], signal[0].t(), out=result[0, part])
+
+        run(project, _slices(len(weight), hidden.shape[2]))
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, mean, scale = ctx.saved_tensors
-        back = torch.bmm(gradient.transpose(1, 2), ctx.weight.expand(len(hidden), -1, -1))
-        return layer_norm_backward(back, hidden, mean, scale, ctx.norm), None, None
+        if not _is_long(hidden):
+            back = torch.bmm(gradient.transpose(1, 2), ctx.weight.expand(len(hidden), -1, -1))
+            return layer_norm_backward(back, hidden, mean, scale, ctx.norm), None, None
+        result = torch.empty_like(hidden)
+
+        def differentiate(part: slice) -> None:
+            back = gradient[0, :, part].t() @ ctx.weight
+            own = hidden[0, part], mean[0, part], scale[0, part]
+            result[0, part] = layer_norm_backward(back, *own, ctx.norm)
+
+        run(differentiate, _slices(hidden.shape[1], CHUNK))
+        return result, None, None
 
 
 class _OutputAndMlp(torch.autograd.Function):
@@ -246,16 +280,20 @@ class _OutputAndMlp(torch.autograd.Function):
         weight = out.weight.t().expand(len(hidden), -1, -1)
         stream = torch.baddbmm(hidden, gated.transpose(1, 2), weight)
         result = torch.empty_like(stream)
-        wanted, kept = any(ctx.needs_input_grad), [stream]
-        for chunk, target in zip(_chunks(stream), _chunks(result), strict=True):
+        wanted = any(ctx.needs_input_grad)
+
+        def compute(part: tuple[Tensor, Tensor]) -> list[Tensor]:
+            chunk, target = part
             signal, mean, scale = layer_norm(chunk.add_(out.bias), block.norm2)
             inner = torch.addmm(mlp.fc1.bias, signal, mlp.fc1.weight.t())
             slope = gelu_(inner, wanted)
             torch.addmm(chunk, inner, mlp.fc2.weight.t(), out=target)
             target.add_(mlp.fc2.bias)
-            if slope is not None:
-                kept += [mean, scale, slope]
-        ctx.save_for_backward(*kept)
+            return [] if slope is None else [mean, scale, slope]
+
+        chunks = zip(_chunks(stream), _chunks(result), strict=True)
+        kept = [x for part in side_by_side(compute, chunks) for x in part]
+        ctx.save_for_backward(stream, *kept)
         ctx.block = block
         return result
 
@@ -265,14 +303,26 @@ class _OutputAndMlp(torch.autograd.Function):
         stream, *kept = ctx.saved_tensors
         block, mlp = ctx.block, ctx.block.mlp
         gradient, back = gradient.contiguous(), torch.empty_like(stream)
-        chunks = zip(_chunks(stream), _chunks(gradient), _chunks(back), strict=True)
-        for i, (chunk, outer, target) in enumerate(chunks):
-            mean, scale, slope = kept[3 * i : 3 * i + 3]
+
+        def differentiate(part: tuple[Tensor, ...]) -> None:
+            chunk, outer, target, mean, scale, slope = part
             inner = (outer @ mlp.fc2.weight).mul_(slope) @ mlp.fc1.weight
             inner = layer_norm_backward(inner, chunk, mean, scale, block.norm2)
             torch.add(inner, outer, out=target)
+
+        parts = _chunks(stream), _chunks(gradient), _chunks(back), kept[::3], kept[1::3], kept[2::3]
+        run(differentiate, zip(*parts, strict=True))
         weight = block.mixer.out_proj.weight.t().expand(len(back), -1, -1)
         return back, torch.bmm(weight, back.transpose(1, 2)), None
+
+
+def _is_long(hidden: Tensor) -> bool:
+    """Return whether threads share the positions (B, L, D) of one row, and not rows."""
+    return len(hidden) == 1 and hidden.shape[1] > CHUNK
+
+
+def _slices(length: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, length)) for start in range(0, length, size))
 
 
 def _chunks(hidden: Tensor) -> tuple[Tensor, ...]:

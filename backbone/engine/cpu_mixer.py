@@ -22,6 +22,7 @@ from backbone.hyena.convolution import (
     short_convolution_backward,
     transform_length,
 )
+from backbone.side_by_side import run
 
 Short = tuple[Tensor, Tensor]
 """Weights (C, w) and bias (C,) of the short filter."""
@@ -287,10 +288,13 @@ def transformed(padded: Tensor, spectrum: Tensor, start: int, stop: int) -> Tens
     if some >= width:
         return torch.fft.irfft(torch.fft.rfft(padded).mul_(spectrum), n=n)[..., start:stop]
     result = padded.new_empty(rows, width, stop - start)
-    for channel in range(0, width, some):
+
+    def convolve(channel: int) -> None:
         part = slice(channel, channel + some)
         product = torch.fft.rfft(padded[:, part]).mul_(spectrum[part])
         result[:, part] = torch.fft.irfft(product, n=n)[..., start:stop]
+
+    run(convolve, range(0, width, some))
     return result
 
 

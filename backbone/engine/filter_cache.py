@@ -1,5 +1,6 @@
 """The long filters of a model, evaluated once and cached together with their transforms."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -26,17 +27,19 @@ class FilterCache:
         self.blocks, self.max_seq_len = blocks, max_seq_len
         self._taps: dict[int, Tensor] = {}
         self._spectra: OrderedDict[tuple[int, int, int], Tensor] = OrderedDict()
+        self._lock = threading.RLock()  # for pieces side by side
 
     def taps(self, layer: int, length: int) -> Tensor:
         """Return the filter taps (D, length) of a layer."""
         filters = self.blocks[layer].mixer.filter_fn
         if not is_constant(filters):
             return filters(length)
-        if layer not in self._taps or self._taps[layer].shape[1] < length:
-            grown = min(max(1 << (length - 1).bit_length(), LEAST_TAPS), self.max_seq_len)
-            with torch.no_grad():
-                self._taps[layer] = filters(grown)
-        return self._taps[layer][:, :length]
+        with self._lock:
+            if layer not in self._taps or self._taps[layer].shape[1] < length:
+                grown = min(max(1 << (length - 1).bit_length(), LEAST_TAPS), self.max_seq_len)
+                with torch.no_grad():
+                    self._taps[layer] = filters(grown)
+            return self._taps[layer][:, :length]
 
     def spectrum(self, layer: int, filters: int, n: int) -> Tensor | None:
         """Return the transform of size n of a layer's first `filters` taps.
@@ -46,12 +49,13 @@ class FilterCache:
         if not is_constant(self.blocks[layer].mixer.filter_fn):
             return None
         key = (layer, filters, n)
-        if key not in self._spectra:
-            self._spectra[key] = torch.fft.rfft(self.taps(layer, filters), n=n)
-            while self.kept_bytes > KEPT_BYTES and len(self._spectra) > 1:
-                self._spectra.popitem(last=False)
-        self._spectra.move_to_end(key)
-        return self._spectra[key]
+        with self._lock:
+            if key not in self._spectra:
+                self._spectra[key] = torch.fft.rfft(self.taps(layer, filters), n=n)
+                while self.kept_bytes > KEPT_BYTES and len(self._spectra) > 1:
+                    self._spectra.popitem(last=False)
+            self._spectra.move_to_end(key)
+            return self._spectra[key]
 
     @property
     def kept_bytes(self) -> int:

@@ -35,11 +35,16 @@ from backbone.hyena.model import Block, HyenaDNA
 from backbone.hyena.operator import HyenaOperator
 from backbone.letters import target_likelihoods
 from backbone.protocol import Targets
+from backbone.side_by_side import Work, differentiable
 
 __all__ = ["LayerState", "PrefixEngine", "PrefixState"]
 
-POSITIONS = 16_000
-"""Positions of the rows processed at a time on a CPU, which bounds the memory they take."""
+POSITIONS = 4096
+"""Positions of the rows processed at a time on a CPU, which bounds the memory they take. Rows at a
+time are what threads share."""
+
+SHARED = 512
+"""Positions from which on short rows are cut into two pieces; fewer do not repay it."""
 
 SEGMENT = 8192
 """Positions whose inner activations are recomputed at a time, with `checkpoint_prefix`."""
@@ -166,8 +171,12 @@ class PrefixEngine:
         if inputs.shape[1] == 0:
             return state if state is not None else self._nothing(room)
         length = inputs.shape[1] + (state.length if state else 0)
-        found = [self._extended(*part, room, additions) for part in _parts(state, inputs, lengths)]
-        return PrefixState(found[0] if len(found) == 1 else _joined(found), length, room)
+
+        def extended(part: Part, more: Tensor | None) -> tuple[Tensor, ...]:
+            return _tensors(PrefixState(self._extended(*part, room, more), length, room))
+
+        found = self._by_rows(extended, state, inputs, lengths, additions)
+        return self.restored(_joined(found), length, room)
 
     def encode(
         self, state: PrefixState | None, inputs: Tensor, additions: Tensor | None = None
@@ -183,11 +192,12 @@ class PrefixEngine:
             InputError: If context and inputs exceed the model's max_seq_len or the state's room.
         """
         self.check(state, inputs.shape[1], 0)
-        found = []
-        for part, some, _ in _parts(state, inputs, None):
-            hidden, _ = self._layers(part, some, len(self.blocks), additions)
-            found.append(self.model.backbone.ln_f(hidden))
-        return found[0] if len(found) == 1 else torch.cat(found)
+
+        def encoded(part: Part, more: Tensor | None) -> tuple[Tensor]:
+            hidden, _ = self._layers(part[0], part[1], len(self.blocks), more)
+            return (self.model.backbone.ln_f(hidden),)
+
+        return _joined(self._by_rows(encoded, state, inputs, None, additions))[0]
 
     def layer_states(self, ids: Tensor) -> Iterator[Tensor]:
         """Yield states (B, L, D) of every layer; see `LanguageModel.layer_states`.
@@ -230,12 +240,15 @@ class PrefixEngine:
             InputError: If context and inputs exceed the model's max_seq_len or the state's room.
         """
         self.check(state, inputs.shape[1], 0)
-        found, last = [], len(self.blocks) - 1
-        for part, some, ends in _parts(state, inputs, lengths):
-            hidden, _ = self._layers(part, some, last, additions)
-            hidden = _added(hidden, additions, last)
-            found.append(self.layer(last, hidden).last(hidden, _at(part, last), ends))
-        hidden = found[0] if len(found) == 1 else torch.cat(found)
+        last = len(self.blocks) - 1
+
+        def at_end(part: Part, more: Tensor | None) -> tuple[Tensor]:
+            before, some, ends = part
+            hidden, _ = self._layers(before, some, last, more)
+            hidden = _added(hidden, more, last)
+            return (self.layer(last, hidden).last(hidden, _at(before, last), ends),)
+
+        (hidden,) = _joined(self._by_rows(at_end, state, inputs, lengths, additions))
         return self.model.backbone.ln_f(hidden[:, None])[:, 0]
 
     def log_likelihood(
@@ -256,12 +269,22 @@ class PrefixEngine:
         """
         for state in states:
             self.check(state, ids.shape[1], 0)
-        size, found = _rows_at_once(ids), []
+        size, pieces = _rows_at_once(ids), []
         for start in range(0, len(ids), size):
             part = slice(start, start + size)
             own = [s if s is None or s.count == 1 else s.part(part) for s in states]
-            found.append(self._likelihoods(own, ids[part], targets.rows(part)))
-        return torch.cat(found)
+
+            def likely(
+                tensors: Sequence[Tensor], own: Any = own, part: slice = part
+            ) -> tuple[Tensor]:
+                before, rest = [], tensors
+                for one in own:
+                    before.append(_restored(one, rest))
+                    rest = rest[len(_tensors(one)) :]
+                return (self._likelihoods(before, ids[part], targets.rows(part)),)
+
+            pieces.append((likely, [x for one in own for x in _tensors(one)]))
+        return _joined(self._side_by_side(pieces))[0]
 
     def kept_bytes(self, length: int, room: int) -> int:
         """Return the bytes of a row's state, with room for so many positions."""
@@ -283,6 +306,45 @@ class PrefixEngine:
         """Return the state that `tensors` were taken of."""
         layers = tuple(LayerState(*tensors[i : i + 2]) for i in range(0, len(tensors), 2))
         return PrefixState(layers, length, room)
+
+    def _by_rows(
+        self,
+        compute: Callable[["Part", Tensor | None], tuple[Tensor, ...]],
+        state: PrefixState | None,
+        inputs: Tensor,
+        lengths: Tensor | None,
+        additions: Tensor | None,
+    ) -> list[tuple[Tensor, ...]]:
+        """Return what is computed of a few rows at a time, which threads share."""
+        pieces = []
+        for part in _parts(state, inputs, lengths):
+
+            def work(tensors: Sequence[Tensor], part: Part = part) -> tuple[Tensor, ...]:
+                before, _, ends = part
+                some, *rest = tensors[len(_tensors(before)) :]
+                return compute((_restored(before, tensors), some, ends), rest[0] if rest else None)
+
+            more = [] if additions is None else [additions]
+            pieces.append((work, [*_tensors(part[0]), part[1], *more]))
+        return self._side_by_side(pieces)
+
+    def _side_by_side(
+        self, pieces: Sequence[tuple[Work, Sequence[Tensor]]]
+    ) -> list[tuple[Tensor, ...]]:
+        """Compute pieces side by side, unless they must follow each other.
+
+        That is where hooks see them, where dropout draws numbers, and where weights are trained,
+        whose gradients do not reach through the pieces' own graphs.
+        """
+        if len(pieces) > 1:
+            modules = list(self.model.modules())
+            if (
+                not any(map(has_hooks, modules))
+                and all(is_idle(m) for m in modules if isinstance(m, nn.Dropout))
+                and not (torch.is_grad_enabled() and any(map(_is_trained, self.model.parameters())))
+            ):
+                return differentiable(pieces)
+        return [work(tensors) for work, tensors in pieces]
 
     def _likelihoods(
         self, states: Sequence[PrefixState | None], ids: Tensor, targets: Targets
@@ -351,6 +413,8 @@ class PrefixEngine:
         With `segment`, only each layer's input and gated signal are kept for a backward pass, and
         so many positions of the layer's second half are recomputed at a time.
         """
+        if count and not room and lengths is None and self._is_one_segment(state, inputs):
+            inputs = inputs[:1]
         hidden, ids = self._embedded(inputs)
         states, run, size = [], _run(segment), segment or max(1, inputs.shape[1])
         for i in range(count):
@@ -363,6 +427,18 @@ class PrefixEngine:
             hidden = left[0] if len(left) == 1 else torch.cat(left, dim=1)
             states.append(after)
         return hidden, states
+
+    def _is_one_segment(self, state: PrefixState | None, inputs: Tensor) -> bool:
+        """Return whether the same vectors follow many contexts, as far as the strides tell."""
+        return (
+            state is not None
+            and inputs.is_floating_point()
+            and 1 < len(inputs) == state.count
+            and inputs.stride(0) == 0
+            and inputs.shape[1] > self.blocks[0].mixer.past
+            and is_idle(self.model.backbone.dropout)
+            and isinstance(self.layer(0, inputs), CPULayer)
+        )
 
     def layer(self, i: int, hidden: Tensor) -> ModuleLayer | CPULayer:
         """Return what runs layer i on a stream like `hidden`."""
@@ -405,7 +481,10 @@ class PrefixEngine:
 def _rows_at_once(inputs: Tensor) -> int:
     """Return how many rows of (B, L, ...) are processed at a time, by shape and device alone."""
     rows, length = inputs.shape[:2]
-    return max(1, POSITIONS // max(1, length)) if inputs.device.type == "cpu" else max(1, rows)
+    if inputs.device.type != "cpu":
+        return max(1, rows)
+    halves = -(-rows // 2) if rows * length >= SHARED else rows
+    return max(1, min(halves, POSITIONS // max(1, length)))
 
 
 Part = tuple[PrefixState | None, Tensor, Tensor | None]
@@ -424,12 +503,29 @@ def _parts(state: PrefixState | None, inputs: Tensor, lengths: Tensor | None) ->
     yield from zip(states, parts, ends, strict=True)
 
 
-def _joined(parts: Sequence[tuple[LayerState, ...]]) -> tuple[LayerState, ...]:
-    """Concatenate the rows of layers' states."""
-    return tuple(
-        LayerState(torch.cat([s.tail for s in layer]), torch.cat([s.spill for s in layer]))
-        for layer in zip(*parts, strict=True)
-    )
+def _is_trained(weight: Tensor) -> bool:
+    return weight.requires_grad
+
+
+def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Concatenate the rows of tensors that were computed a few rows at a time."""
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+
+
+def _tensors(state: PrefixState | None) -> tuple[Tensor, ...]:
+    """Return tail and spill of each layer."""
+    layers = () if state is None else state.layers
+    return tuple(x for layer in layers for x in (layer.tail, layer.spill))
+
+
+def _restored(state: PrefixState | None, tensors: Sequence[Tensor]) -> PrefixState | None:
+    """Return a state made of other tensors, the first of those given."""
+    if state is None:
+        return None
+    layers = (LayerState(*tensors[2 * i : 2 * i + 2]) for i in range(len(state.layers)))
+    return PrefixState(tuple(layers), state.length, state.room)
 
 
 def _run(segment: int | None) -> Callable[..., Any]:

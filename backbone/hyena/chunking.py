@@ -60,7 +60,7 @@ class _Chunks(torch.autograd.Function):
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(*inputs)
             ctx.work, ctx.dim, ctx.weights = work, dim, tensors[count:]
-            ctx.random, ctx.autocast = _random_state(device), _autocast_of(device)
+            ctx.random, ctx.autocast = _random_state(device), autocast_of(device)
         result = None
         for start, chunk in chunks_of(inputs):
             found = work(*chunk)
@@ -120,7 +120,7 @@ def _repeated(states: tuple[Tensor, Tensor | None]) -> Iterator[None]:
         yield
 
 
-def _autocast_of(device: str) -> Callable[[], AbstractContextManager[object]]:
+def autocast_of(device: str) -> Callable[[], AbstractContextManager[object]]:
     """Return what restores the autocast that is in force now."""
     if device not in ("cpu", "cuda"):
         return nullcontext

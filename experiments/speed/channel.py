@@ -26,7 +26,7 @@ from backbone.hyena import reference
 from backbone.tokens import NUCLEOTIDES, SEP
 from experiments.speed.floor import seconds
 from experiments.speed.options import ChannelOptions
-from experiments.speed.paths import LAYERS, PHASES, Paths, Phase, Shape, Way
+from experiments.speed.paths import LAYERS, PHASES, Paths, Phase, Shape, Way, shared_by
 from experiments.speed.prompt import (
     EVALUATED,
     device_name,
@@ -121,14 +121,16 @@ class ChannelPaths(Paths):
             self._train_direct()
             return
         self.channel_optimizer.zero_grad()
-        scores = self.likelihood(way) / (self.shape.query_length - 1) ** 0.5
-        F.cross_entropy(scores, self.classes).backward()
+        with shared_by(way):
+            scores = self.likelihood(way) / (self.shape.query_length - 1) ** 0.5
+            F.cross_entropy(scores, self.classes).backward()
         self.channel_optimizer.step()
 
     @torch.no_grad()
     def evaluate_channel(self, way: Way, states: list[PrefixState | None]) -> None:
         """Score one batch; the engine is given its contexts."""
-        self.likelihood(way, states)
+        with shared_by(way):
+            self.likelihood(way, states)
 
     def _train_direct(self) -> None:
         if self._kept is None:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from backbone.side_by_side import in_turn, inside_operations
+
 
 def arithmetic(work: Callable[[], object]) -> int:
     """Count the floating-point operations of matrix products and transforms in a computation.
@@ -17,7 +19,7 @@ def arithmetic(work: Callable[[], object]) -> int:
     Gates, norms and other elementwise operations are not counted. A real transform of size n
     counts 2.5 n log2 n, the usual figure for split-radix transforms.
     """
-    with _Operations() as counter:
+    with _Operations() as counter, in_turn():
         work()
     return counter.total
 
@@ -54,7 +56,8 @@ def matmul_rate(device: str, repeats: int = 5) -> float:
     """Measure the fastest float32 matrix product, in floating-point operations a second."""
     size = 8192 if device == "cuda" else 1536
     a = torch.randn(size, size, device=device, dtype=torch.float32)
-    best = min(seconds(lambda: a @ a, device) for _ in range(repeats + 1))
+    with inside_operations():
+        best = min(seconds(lambda: a @ a, device) for _ in range(repeats + 1))
     return 2 * size**3 / best
 
 

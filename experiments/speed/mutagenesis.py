@@ -31,6 +31,7 @@ from backbone.sequence.edits import Edit, substitutions
 from backbone.tokens import encode_dna
 from experiments.speed.floor import seconds
 from experiments.speed.options import MutagenesisOptions
+from experiments.speed.paths import shared_by
 from experiments.speed.prompt import device_name, prepare
 from icl.inference.demonstrations import DemonstrationConfig, DemonstrationSet
 from icl.inference.edited_queries import edited_queries
@@ -101,7 +102,8 @@ class Mutagenesis:
         """Return the scores (N, C) of mutants, each passed whole."""
         texts = [edit.of(self.sequences[edit.row]) for edit in edits]
         ids = torch.from_numpy(np.stack([encode_dna(text) for text in texts]))
-        found = [self._pass(way, some.to(self.model.device)) for some in ids.split(self.batch)]
+        with shared_by(way):
+            found = [self._pass(way, some.to(self.model.device)) for some in ids.split(self.batch)]
         return torch.cat(found).double().cpu().numpy()
 
     def _pass(self, way: str, ids: Tensor) -> Tensor:

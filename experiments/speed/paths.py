@@ -4,6 +4,7 @@ Both give the logits after [prompt ; query] at the query's last position. A trai
 forward pass, the backward pass to the prompt's vectors and a step of AdamW on them.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,6 +16,7 @@ from backbone.engine.prefix import PrefixEngine, PrefixState
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
+from backbone.side_by_side import inside_operations
 from backbone.tokens import NUCLEOTIDES
 
 Phase = Literal["train", "evaluate"]
@@ -91,10 +93,16 @@ class Paths:
 
     def step(self, phase: Phase, way: Way, prefix: PrefixState | None) -> None:
         """Do one step of a phase; the engine evaluates with the prefix that is given."""
-        if phase == "train":
-            self.train(way)
-        else:
-            self.evaluate(way, prefix if way == "engine" else None)
+        with shared_by(way):
+            if phase == "train":
+                self.train(way)
+            else:
+                self.evaluate(way, prefix if way == "engine" else None)
+
+
+def shared_by(way: str) -> AbstractContextManager[None]:
+    """Have threads share the pieces of the engine, and the operations of any other way."""
+    return nullcontext() if way == "engine" else inside_operations()
 
 
 def plain_bytes(shape: Shape, phase: Phase) -> int:

@@ -6,9 +6,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from backbone.common.memory import keep_freed_memory
+from backbone.side_by_side import use_threads
 from icl.environment import peak_memory_bytes
 
 T = TypeVar("T")
@@ -63,7 +62,7 @@ def _report(
     device: str,
 ) -> None:
     keep_freed_memory()
-    torch.set_num_threads(threads)
+    use_threads(threads)
     result = work(*arguments)
     sending.send((result, _peak(device)))
 

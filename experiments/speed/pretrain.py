@@ -25,6 +25,7 @@ from backbone.common.memory import faults_of_a_step
 from backbone.hyena import reference
 from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.model import HyenaDNA, random_model
+from backbone.side_by_side import inside_operations
 from backbone.tokens import NUCLEOTIDES
 from experiments.pictures.style import save_png
 from experiments.speed.fits import fits, report
@@ -80,7 +81,11 @@ class Step:
         self.ids = torch.tensor(NUCLEOTIDES, device="cpu")[drawn].to(device)
 
     def __call__(self) -> torch.Tensor:
-        """Do one step and return the loss."""
+        """Do one step, of which threads share the operations, and return the loss."""
+        with inside_operations():
+            return self._step()
+
+    def _step(self) -> torch.Tensor:
         self.model.zero_grad()
         half = self.dtype == "bf16"
         with torch.autocast(self.device, torch.bfloat16) if half else nullcontext():

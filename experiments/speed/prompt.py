@@ -20,6 +20,7 @@ import torch
 from backbone.common.errors import InputError
 from backbone.common.files import write_text
 from backbone.common.memory import faults_of_a_step
+from backbone.side_by_side import thread_count
 from experiments.pictures.style import save_png
 from experiments.speed.floor import arithmetic, matmul_rate, seconds
 from experiments.speed.options import PromptOptions
@@ -275,7 +276,7 @@ def device_name(device: str) -> str:
     """Return the accelerator's name, or cpu with its threads."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    return f"{device} ({torch.get_num_threads()} threads)" if device == "cpu" else device
+    return f"{device} ({thread_count()} threads)" if device == "cpu" else device
 
 
 def line(row: Row) -> str:

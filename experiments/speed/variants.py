@@ -27,6 +27,7 @@ from backbone.letters import log_probabilities
 from backbone.sequence.dna import reverse_complement
 from backbone.sequence.edits import Edit
 from backbone.sequence.variants import Variant
+from backbone.side_by_side import inside_operations
 from backbone.tokens import encode_dna
 from experiments.speed.options import VariantsOptions
 from experiments.speed.prompt import prepare
@@ -123,6 +124,7 @@ def branched(engine: BranchEngine, alleles: Sequence[Allele]) -> np.ndarray:
 
 
 @torch.no_grad()
+@inside_operations()
 def plain(model: HyenaDNA, alleles: Sequence[Allele]) -> np.ndarray:
     """Return the same of whole passes over both alleles and strands."""
     both = [text for a in alleles for text in (a.sequence, a.change.of(a.sequence))]

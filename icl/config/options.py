@@ -34,13 +34,16 @@ from tasks.registry import (
 )
 from tasks.task import Task
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 """Version of the results of all methods, part of the name of every run.
 
 Raise it whenever results change for the same options, seed and data whatever the method: how rows
 are divided, subsets and shuffled labels drawn, scores turned into metrics. What changes the results
 of one method alone raises the version in its decorator. 1 stands for reports without a version.
 """
+
+WITHOUT_THREADS = 3
+"""The version of all results from which on none depends on the number of threads."""
 
 CHANNEL_VERSION, CHANNEL_TUNING_VERSION = 3, 4
 """Versions of the results of `method.readout=channel`, in whichever method: of those that learn by
@@ -112,7 +115,7 @@ class RunConfig:
         [], "further columns of predictions.tsv, besides row and name", choices=("sequence",)
     )
     device: str = device_option()
-    threads: int = option(2, "CPU threads; results repeat exactly only with equal ones", least=1)
+    threads: int = option(2, "CPU threads; no result depends on them", least=1)
     precision: str = option("float32", "arithmetic of the backbone", choices=("float32", "bf16"))
     batch_size: int = option(64, "rows per forward pass", least=1)
     keep_gb: int | None = option(None, "memory limit in GB for cached states; default 2", least=0)
@@ -378,16 +381,16 @@ def identity(config: RunConfig) -> dict[str, Any]:
 
     That is the version of the code and every setting but these: where things are kept (`out`,
     `data`, `backbone`, paths of the task: their contents count, by their sha256), how often
-    (`seeds`, `force`), how many rows at once (`batch_size`), what is kept on disk (`disk_gb`), what
-    is said of them (`columns`), what else is run (`controls`), what is refused (`strict`), the
-    official division, options of the method that its others make idle and, for a method that reads
-    the sequence alone, everything about the backbone.
+    (`seeds`, `force`), how many rows at once (`batch_size`), on how many `threads`, what is kept on
+    disk (`disk_gb`), what is said of them (`columns`), what else is run (`controls`), what is
+    refused (`strict`), the official division, options of the method that its others make idle and,
+    for a method that reads the sequence alone, everything about the backbone.
     """
     own = asdict(config.method)
     own = {name: value for name, value in own.items() if name not in config.method.unused}
     settings = asdict(config) | {"task": result_options(config.task), "method": own}
     left_out = ["k", "out", "data", "backbone", "seeds", "force", "controls", "strict", "plugins"]
-    left_out += ["batch_size", "columns", "disk_gb"]
+    left_out += ["batch_size", "threads", "columns", "disk_gb"]
     if config.split == "official":
         left_out += ["split"]
     if config.audit == "relatives":
@@ -428,8 +431,10 @@ def earlier_identities(config: RunConfig) -> Iterator[dict[str, Any]]:
         for own in range(1, entry(config).version + 1):
             for used in of_options:
                 if [shared, own, *used] != now["version"]:
-                    yield now | {"version": [shared, own, *used]}
+                    threads = {"threads": config.threads} if shared < WITHOUT_THREADS else {}
+                    yield now | threads | {"version": [shared, own, *used]}
     unversioned = {name: value for name, value in now.items() if name != "version"}
+    unversioned["threads"] = config.threads
     if entry(config).uses_backbone:
         unversioned["batch_size"] = config.batch_size
     yield unversioned

@@ -17,6 +17,7 @@ from backbone.letters import branch_log_probabilities, is_base, log_probabilitie
 from backbone.models import branch_engine, can_branch
 from backbone.protocol import BaseState, BranchEngine, Branches, LanguageModel
 from backbone.sequence.edits import Edit, edits_of_both_strands
+from backbone.side_by_side import side_by_side
 from icl.inference.batches import both_strands
 from icl.inference.channel import ChannelReader
 from icl.inference.likelihood import LikelihoodReader
@@ -63,8 +64,12 @@ class EditedQueries(ABC):
         base: dict[int, np.ndarray] = {}
         edited: dict[int, np.ndarray] = {}
         after = self.engine.vector_ids.tolist()
-        for group in edit_groups(self.views, self.edits, self.engine.model.device, after):
-            own, others = self._read(group)
+
+        def read(group: EditGroup) -> tuple[EditGroup, Tensor, list[Tensor]]:
+            return group, *self._read(group)
+
+        groups = edit_groups(self.views, self.edits, self.engine.model.device, after)
+        for group, own, others in side_by_side(read, groups):
             base |= zip(group.rows.tolist(), own.double().cpu().numpy(), strict=True)
             for (numbers, _), found in zip(group.branches, others, strict=True):
                 edited |= zip(numbers.tolist(), found.double().cpu().numpy(), strict=True)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbone.side_by_side import side_by_side
 from icl.inference.batches import BUCKET, Batch, EncodedSequences, both_strands
 from icl.method import Context
 from tasks.task import Example
@@ -95,12 +96,18 @@ class QuerySet(ABC):
         likeliest, done = np.zeros(len(self.queries), dtype=np.int64), 0
         with torch.no_grad(), number_format(context):
             shared = self._shared()
-            for batch in self.queries.batches(context.batch_size, TOKENS):
+
+            def read(batch: Batch) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
                 found, logits = self._read(batch.to(context.device), shared)
-                scores[batch.rows] = found.double().cpu().numpy()
-                if logits is not None:
-                    likeliest[batch.rows] = logits.argmax(-1).cpu().numpy()
-                done += len(batch.rows)
+                tokens = None if logits is None else logits.argmax(-1)
+                return batch.rows, found.double().cpu().numpy(), tokens
+
+            batches = self.queries.batches(context.batch_size, TOKENS)
+            for rows, found, tokens in side_by_side(read, batches):
+                scores[rows] = found
+                if tokens is not None:
+                    likeliest[rows] = tokens.cpu().numpy()
+                done += len(rows)
                 context.rows_done("scoring", done, len(self.queries))
         averaged = scores.reshape(self.strands, count, -1).mean(axis=0)
         return torch.from_numpy(averaged).log_softmax(-1).numpy(), likeliest[:count]

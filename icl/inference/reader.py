@@ -5,10 +5,9 @@ before a query, so is the query itself. `PromptReader` puts queries into a promp
 read off the backbone is the readout of `LabelWordScorer`.
 """
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 
 import numpy as np
@@ -354,12 +353,11 @@ class PromptQuerySet(QuerySet):
             for padded, ids in zip(self.queries.padded, self.queries.encoded, strict=True)
         ]
         row_of = {text: row for row, text in enumerate(texts)}
-        encoded, engine = itertools.count(1), reader.scorer.engine
+        engine = reader.scorer.engine
         length = int(self.queries.padded.max()) + before
         positions = engine.kept_positions(length)
 
         def encode(text: str) -> tuple[Tensor, ...]:
-            reader.context.rows_done("encoding", next(encoded), len(row_of))
             row = row_of[text]
             batch = self.queries.batch(np.array([row])).to(reader.context.device)
             own = self._room_after(row, before)
@@ -375,6 +373,13 @@ class PromptQuerySet(QuerySet):
             kind += f", after {digest} with room={prefix.room}"
         context = reader.context
         parts = cached_states(
-            reader.scorer.model, kind, texts, encode, size, context.kept_bytes, context.store
+            reader.scorer.model,
+            kind,
+            texts,
+            encode,
+            size,
+            context.kept_bytes,
+            context.store,
+            partial(context.rows_done, "encoding"),
         )
         return engine.restored(parts, length, room)

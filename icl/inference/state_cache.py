@@ -1,9 +1,9 @@
 """Cached results of the frozen backbone, kept for the life of the process, and on disk if wanted.
 
 Several runs of one process (seeds, prompt lengths, a probe) read the same rows with the same frozen
-weights, so each row is encoded once. Rows are encoded one at a time: a result depends on the row
-alone, to the last bit, whichever run came first. On a CPU this is also faster than batches, because
-a row's activations fit the cache.
+weights, so each row is encoded once. Rows are encoded one at a time, which threads share: a result
+depends on the row alone, to the last bit, whichever run came first. On a CPU this is also faster
+than batches, because a row's activations fit the cache.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from backbone.hooks import has_hooks
 from backbone.protocol import LanguageModel
+from backbone.side_by_side import side_by_side
 from backbone.state_store import LEAST_LETTERS, StateStore, key_of
 
 Row = tuple[Tensor, ...]
@@ -50,6 +51,7 @@ def cached_states(
     bytes_per_row: int,
     most: int | None = None,
     store: StateStore | None = None,
+    done: Callable[[int, int], None] = lambda done, rows: None,
 ) -> Row:
     """Return the results of `encode` for each sequence, computed where they are not cached yet.
 
@@ -62,6 +64,7 @@ def cached_states(
             recently used first, then older rows of this one.
         most: Bytes to keep for the backbone, `KEPT_BYTES` if None.
         store: Where rows are looked for on disk, and written; None for nowhere.
+        done: Called with how many rows have been computed, of how many.
 
     Returns:
         The tensors, with the N rows as first dimension; they may be those that are kept.
@@ -77,7 +80,7 @@ def cached_states(
         kept.clear()
         new = list(dict.fromkeys(sequences))
     if new:
-        kept.update(_found(model, kind, new, encode, None if hooked else store))
+        kept.update(_found(model, kind, new, encode, None if hooked else store, done))
     return _in_order([kept[sequence] for sequence in sequences])
 
 
@@ -87,33 +90,36 @@ def _found(
     sequences: Sequence[str],
     encode: Callable[[str], Row],
     store: StateStore | None,
+    done: Callable[[int, int], None],
 ) -> dict[str, tuple[Row, int]]:
     """Return the tensors of different sequences, and their places there: from disk, or computed."""
     if store is None or sum(map(len, sequences)) < LEAST_LETTERS:
-        return _places(sequences, _encoded(sequences, encode))
+        return _places(sequences, _encoded(sequences, encode, done))
     key = key_of(model, kind)
     found = store.read(key, sequences)
     new = [sequence for sequence in sequences if sequence not in found]
     if not new:
         return found
-    block = _encoded(new, encode)
+    block = _encoded(new, encode, done)
     found |= _places(new, block)
     if store.write(key, new, block):
         found |= store.read(key, new)  # mapped into memory: what was computed is freed
     return found
 
 
-def _encoded(sequences: Sequence[str], encode: Callable[[str], Row]) -> Row:
+def _encoded(
+    sequences: Sequence[str], encode: Callable[[str], Row], done: Callable[[int, int], None]
+) -> Row:
     """Return the tensors of sequences, each in one allocation.
 
     Small ones for each row, between large temporaries, would fragment the heap.
     """
-    first = encode(sequences[0])
-    result = tuple(part.new_empty(len(sequences), *part.shape) for part in first)
-    for row, sequence in enumerate(sequences):
-        parts = first if row == 0 else encode(sequence)
+    result: Row = ()
+    for row, parts in enumerate(side_by_side(encode, sequences)):
+        result = result or tuple(part.new_empty(len(sequences), *part.shape) for part in parts)
         for target, part in zip(result, parts, strict=True):
             target[row] = part
+        done(row + 1, len(sequences))
     return result
 
 

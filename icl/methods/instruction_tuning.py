@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from backbone.protocol import LanguageModel
+    from icl.inference.batches import Batch
     from icl.inference.channel import ChannelReader
     from icl.inference.reader import PromptReader
     from icl.tuning.loop import Step
@@ -156,6 +157,7 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         """Return scores of the tuning prompts of a draw of their own."""
         import torch
 
+        from backbone.side_by_side import side_by_side
         from icl.inference.query_set import TOKENS
 
         asked = subset(train, self.config.tuning_samples, self.context.seed)
@@ -163,8 +165,13 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
         queries = self._prompts(asked, train, int(draw.integers(2**31)))
         scores = np.zeros((len(queries), len(self.context.labels)))
         with torch.no_grad():
-            for batch in queries.batches(self.context.batch_size, TOKENS):
-                scores[batch.rows] = self._word_scores(queries, batch.rows).double().cpu().numpy()
+
+            def read(batch: "Batch") -> tuple[np.ndarray, np.ndarray]:
+                return batch.rows, self._word_scores(queries, batch.rows).double().cpu().numpy()
+
+            batches = queries.batches(self.context.batch_size, TOKENS)
+            for rows, found in side_by_side(read, batches):
+                scores[rows] = found
         labels = np.array([e.label for e in asked])
         return scores, np.tile(labels, len(queries) // len(asked))
 
@@ -190,7 +197,7 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
             return F.cross_entropy(scores + offset, expected)
 
         for rows in queries.epoch(len(asked), self.config.rows, generator):
-            yield in_parts(loss, rows, queries)
+            yield in_parts(loss, rows, queries, self.module)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return log-probabilities (N, C) after k demonstrations from the training rows."""

@@ -147,7 +147,7 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
             return
         learning = self.query_set(train)
         for rows in learning.epoch(self.config.rows, generator):
-            yield in_parts(learning.loss, rows, learning.queries)
+            yield in_parts(learning.loss, rows, learning.queries, self.module)
 
     def scores(self, examples: Sequence[Example]) -> np.ndarray:
         """Return scores; see `Method.scores`."""

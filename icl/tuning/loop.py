@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from backbone.common.errors import InputError
 from backbone.common.files import atomic_write
 from backbone.common.schedule import learning_rate
+from backbone.side_by_side import summed
 from icl.inference.batches import EncodedSequences
 from icl.method import Progress
 from icl.tuning.config import TuningConfig
@@ -40,7 +41,10 @@ class Step:
 
 
 def in_parts(
-    loss: Callable[[np.ndarray], Tensor], rows: np.ndarray, queries: EncodedSequences
+    loss: Callable[[np.ndarray], Tensor],
+    rows: np.ndarray,
+    queries: EncodedSequences,
+    module: nn.Module,
 ) -> Step:
     """Return the step of rows of similar length, computed a few rows at a time.
 
@@ -48,31 +52,16 @@ def in_parts(
         loss: Returns the mean loss of some rows.
         rows: The rows of the step.
         queries: The encoded rows.
+        module: The module that is tuned.
     """
     size = max(1, PART // int(queries.padded[rows].max()))
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
 
-    def weighted() -> Iterator[Tensor]:
-        for part in parts:
-            yield loss(part) * (len(part) / len(rows))
+    def weighted(part: np.ndarray) -> Tensor:
+        return loss(part) * (len(part) / len(rows))
 
-    return Step(len(rows), lambda: accumulate(weighted()))
-
-
-def accumulate(losses: Iterable[Tensor]) -> Tensor:
-    """Return the sum of losses whose graphs are never in memory together.
-
-    All but the last are differentiated here, into the gradients that exist; differentiating the
-    result, whose value is the sum, completes the sum's gradient.
-    """
-    done, pending = 0.0, None
-    for loss in losses:
-        if pending is not None:
-            pending.backward()
-            done += pending.item()
-        pending = loss
-    assert pending is not None, "a step has rows"
-    return pending + done
+    tuned = [p for p in module.parameters() if p.requires_grad]
+    return Step(len(rows), lambda: summed(weighted, parts, tuned))
 
 
 @dataclass

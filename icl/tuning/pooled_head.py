@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backbone.side_by_side import side_by_side
 from icl.inference.batches import Batch, EncodedSequences
 from icl.inference.query_set import TOKENS
 from icl.tuning.adapters import backbone_of
@@ -71,7 +72,7 @@ def head_steps(
         return loss_of(kind, outputs, expected)
 
     for rows in queries.epoch(len(train), method.config.rows, generator):
-        yield in_parts(loss, rows, queries)
+        yield in_parts(loss, rows, queries, method.module)
 
 
 def head_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) -> np.ndarray:
@@ -83,9 +84,13 @@ def head_scores(method: TunedMethod[TunedConfigT], examples: Sequence[Example]) 
     queries = _queries(method, examples)
     outputs = np.zeros((len(queries), len(method.context.labels)))
     with torch.no_grad(), method.autocast():
-        for batch in queries.batches(method.context.batch_size, TOKENS):
+
+        def read(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
             found = method.module(batch.to(method.context.device))
-            outputs[batch.rows] = found.double().cpu().numpy()
+            return batch.rows, found.double().cpu().numpy()
+
+        for rows, found in side_by_side(read, queries.batches(method.context.batch_size, TOKENS)):
+            outputs[rows] = found
     averaged = outputs.reshape(-1, len(examples), outputs.shape[1]).mean(axis=0)
     if method.context.kind == "classes":
         return torch.from_numpy(averaged).log_softmax(-1).numpy()

@@ -19,6 +19,7 @@ from tasks.task import Example, Kind
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from backbone.edit_groups import EditGroup
     from backbone.protocol import BaseState, BranchEngine, Branches
 
 LIKELIHOOD, DISTANCE, COSINE = "delta_log_likelihood", "state_distance", "state_cosine_distance"
@@ -81,18 +82,22 @@ def zero_shot(
 
     from backbone.edit_groups import edit_groups
     from backbone.letters import log_probabilities
+    from backbone.side_by_side import run
 
     views, edits = strand_views(alleles, after)
     found = np.zeros((len(edits), len(ZERO_SHOT)))
+
+    def read(group: "EditGroup") -> None:
+        first = max(0, group.first - 1)
+        base = engine.base(None, group.ids, group.room, first)
+        each = log_probabilities(engine.model, base.hidden[:, :-1], group.ids[:, first + 1 :])
+        # The sum from every position on, and the mean state from there on.
+        ahead = running_sum(each.double().flip(1), 1).flip(1)
+        for numbers, part in group.branches:
+            found[numbers] = _compared(engine, base, ahead, part)
+
     with torch.no_grad():
-        for group in edit_groups(views, edits, engine.model.device):
-            first = max(0, group.first - 1)
-            base = engine.base(None, group.ids, group.room, first)
-            each = log_probabilities(engine.model, base.hidden[:, :-1], group.ids[:, first + 1 :])
-            # The sum from every position on, and the mean state from there on.
-            ahead = running_sum(each.double().flip(1), 1).flip(1)
-            for numbers, part in group.branches:
-                found[numbers] = _compared(engine, base, ahead, part)
+        run(read, edit_groups(views, edits, engine.model.device))
     return found.reshape(2, len(alleles), -1).mean(axis=0)
 
 

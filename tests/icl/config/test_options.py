@@ -108,7 +108,6 @@ def hashed(made, data="d", weights="w", revision=None):
         {"control": "train_labels_shuffled"},
         {"evaluate": "val"},
         {"device": "cuda"},
-        {"threads": 1},
         {"precision": "bf16"},
         {"keep_gb": 8},
         {"verbalizer": VerbalizerConfig(["A", "N"])},
@@ -123,7 +122,7 @@ def test_every_setting_that_changes_the_result_changes_the_hash(change):
     [
         *({"out": "x"}, {"force": True}, {"seeds": 4}, {"data": "x"}, {"backbone": "x"}),
         *({"controls": ["random_backbone"]}, {"other_task": "synthetic_hard"}),
-        {"batch_size": 3},
+        *({"batch_size": 3}, {"threads": 1}),
     ],
 )
 def test_where_and_how_often_do_not_change_the_hash(change):
@@ -165,10 +164,11 @@ def test_options_of_the_memory_count_for_the_memory_alone():
 
 def test_earlier_identities_are_those_that_earlier_versions_gave(monkeypatch):
     made = resolve(config())
-    monkeypatch.setattr(options, "RESULT_VERSION", 2)
-    now = identity(made)
+    monkeypatch.setattr(options, "RESULT_VERSION", 3)
+    now, threads = identity(made), {"threads": made.threads}
     unversioned = {n: v for n, v in now.items() if n != "version"} | {"batch_size": 64}
-    assert list(options.earlier_identities(made)) == [now | {"version": [1, 1]}, unversioned]
+    earlier = [now | threads | {"version": [shared, 1]} for shared in (1, 2)]
+    assert list(options.earlier_identities(made)) == [*earlier, unversioned | threads]
 
 
 def test_task_and_method_may_be_given_by_name():
