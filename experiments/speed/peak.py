@@ -6,6 +6,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
+import torch
+
 from backbone.common.memory import keep_freed_memory
 from backbone.side_by_side import use_threads
 from icl.environment import peak_memory_bytes
