@@ -37,6 +37,21 @@ def unwrapped(module: nn.Module) -> nn.Module:
     return module._modules.get("_orig_mod") or module
 
 
+def is_trained(module: nn.Module) -> bool:
+    """Return whether a weight of the module, or of one inside it, is trained.
+
+    `Module.parameters` also looks for weights with two names, which takes ten times as long.
+    """
+    inside = [module]
+    while inside:
+        one = inside.pop()
+        for weight in one._parameters.values():
+            if weight is not None and weight.requires_grad:
+                return True
+        inside.extend(child for child in one._modules.values() if child is not None)
+    return False
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Return whether a call of the module calls hooks, its own or those of all modules."""
     return bool(

@@ -23,7 +23,7 @@ from backbone.engine.cpu_mixer import EndConvolution, SegmentMixer, Short, Token
 from backbone.engine.cpu_shared_segment import SharedMixer
 from backbone.engine.filter_cache import FilterCache, is_constant
 from backbone.engine.layer import LayerState, last_positions, pick, spill_after
-from backbone.hooks import is_plain
+from backbone.hooks import is_plain, is_trained
 from backbone.hyena.convolution import short_filtered, transform_length
 from backbone.hyena.kernels import uses_cpu_kernels
 from backbone.hyena.mlp import (
@@ -39,6 +39,9 @@ from backbone.side_by_side import run, side_by_side
 CHUNK = 1024
 """Positions of the MLP at a time: their inner activations fit a core's cache. No result depends on
 it."""
+
+SHORT = 64
+"""Of rows with fewer positions one product of all rows is faster than one product a row."""
 
 DIRECT = 8
 """Up to this many positions of a convolution take a dot product each; for more a transform is
@@ -67,7 +70,7 @@ class CPULayer:
             and is_idle(block.dropout)
             and is_constant(mixer.filter_fn)
             and uses_cpu_kernels(hidden, block.norm1.weight.dtype)
-            and not any(p.requires_grad for p in block.parameters())
+            and not is_trained(block)
         )
 
     def mix(
@@ -312,7 +315,10 @@ class _OutputAndMlp(torch.autograd.Function):
 
         parts = _chunks(stream), _chunks(gradient), _chunks(back), kept[::3], kept[1::3], kept[2::3]
         run(differentiate, zip(*parts, strict=True))
-        weight = block.mixer.out_proj.weight.t().expand(len(back), -1, -1)
+        weight = block.mixer.out_proj.weight
+        if back.shape[1] < SHORT:
+            return back, (back @ weight).transpose(1, 2).contiguous(), None
+        weight = weight.t().expand(len(back), -1, -1)
         return back, torch.bmm(weight, back.transpose(1, 2)), None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from backbone.hooks import is_plain
+from backbone.hooks import is_plain, is_trained
 from backbone.hyena.model import Block
 from backbone.hyena.operator import HyenaFilter
 
@@ -65,8 +65,4 @@ class FilterCache:
 
 def is_constant(filters: HyenaFilter) -> bool:
     """Return whether a filter is frozen and plain, so that its taps never change."""
-    return (
-        is_plain(HyenaFilter, filters)
-        and filters.has_plain_layers()
-        and not any(p.requires_grad for p in filters.parameters())
-    )
+    return is_plain(HyenaFilter, filters) and filters.has_plain_layers() and not is_trained(filters)

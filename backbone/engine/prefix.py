@@ -30,7 +30,7 @@ from backbone.engine.cpu_layer import CPULayer, is_idle
 from backbone.engine.cpu_likelihood import LetterLikelihood
 from backbone.engine.filter_cache import FilterCache
 from backbone.engine.layer import BlockLayer, LayerState, ModuleLayer
-from backbone.hooks import has_hooks, is_plain, unwrapped
+from backbone.hooks import has_hooks, is_plain, is_trained, unwrapped
 from backbone.hyena.model import Block, HyenaDNA
 from backbone.hyena.operator import HyenaOperator
 from backbone.letters import target_likelihoods
@@ -106,6 +106,7 @@ class PrefixEngine:
         """
         self.model, self.checkpoint_prefix = model, checkpoint_prefix
         self.blocks: list[Block] = list(model.backbone.layers)  # type: ignore[arg-type]
+        self.modules = list(model.modules())
         self.filters = FilterCache(self.blocks, model.config.max_seq_len)
         for i, block in enumerate(self.blocks):
             if (
@@ -336,14 +337,12 @@ class PrefixEngine:
         That is where hooks see them, where dropout draws numbers, and where weights are trained,
         whose gradients do not reach through the pieces' own graphs.
         """
-        if len(pieces) > 1:
-            modules = list(self.model.modules())
-            if (
-                not any(map(has_hooks, modules))
-                and all(is_idle(m) for m in modules if isinstance(m, nn.Dropout))
-                and not (torch.is_grad_enabled() and any(map(_is_trained, self.model.parameters())))
-            ):
-                return differentiable(pieces)
+        if len(pieces) > 1 and (
+            not any(map(has_hooks, self.modules))
+            and all(is_idle(m) for m in self.modules if isinstance(m, nn.Dropout))
+            and not (torch.is_grad_enabled() and is_trained(self.model))
+        ):
+            return differentiable(pieces)
         return [work(tensors) for work, tensors in pieces]
 
     def _likelihoods(
@@ -501,10 +500,6 @@ def _parts(state: PrefixState | None, inputs: Tensor, lengths: Tensor | None) ->
     states = [state] * len(parts) if shared else state.split(size)  # type: ignore[union-attr]
     ends = [None] * len(parts) if lengths is None else lengths.split(size)
     yield from zip(states, parts, ends, strict=True)
-
-
-def _is_trained(weight: Tensor) -> bool:
-    return weight.requires_grad
 
 
 def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from icl.methods.soft_prompt import PromptTuning, SoftPromptConfig
     config=SoftPromptConfig,
     budget="prompt_tokens",
     extra_budgets=("shots",),
-    version=3,
+    version=4,
 )
 class DeepPrompt(PromptTuning):
     """Learned vectors at the prompt's positions in every layer; starts as a soft prompt."""

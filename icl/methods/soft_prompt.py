@@ -307,7 +307,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
     config=SoftPromptConfig,
     budget="prompt_tokens",
     extra_budgets=("shots",),
-    version=3,
+    version=4,
 )
 class SoftPromptMethod(PromptTuning):
     """Learned vectors next to the query; the frozen backbone answers with a label word."""

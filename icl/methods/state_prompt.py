@@ -27,6 +27,7 @@ class StatePromptConfig(SoftPromptConfig):
     "state_prompt",
     config=StatePromptConfig,
     budget="prompt_tokens",
+    version=2,
     default_budget=0,
     extra_budgets=("shots",),
 )
