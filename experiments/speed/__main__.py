@@ -8,6 +8,7 @@ Usage:
     python -m experiments.speed mutagenesis [key=value ...]
     python -m experiments.speed pretrain [key=value ...]
     python -m experiments.speed variants [key=value ...]
+    python -m experiments.speed commits old=FOLDER data=FOLDER [key=value ...]
 
 `prompt` measures the cost of a shared prompt: a training step and the evaluation of a batch, on the
 plain path (prompt and query concatenated, the whole sequence through all layers, as published) and
@@ -19,6 +20,8 @@ and a training step of learned vectors, next to that of vectors that are read di
 `pretrain` measures a training step against its length, up to a million tokens, next to the operator
 as published and a Transformer. A length that is in the table is not measured again.
 `variants` measures the scores of variants on both strands, next to whole passes over both alleles.
+`commits` measures runs and steps of two checkouts in turns, with page faults, also beside a busy
+loop.
 """
 
 import sys
@@ -29,6 +32,7 @@ from backbone.common.command import entry_point
 from experiments.common.command import Work, run_one_of
 from experiments.speed.options import (
     ChannelOptions,
+    CommitsOptions,
     KShotOptions,
     MutagenesisOptions,
     PretrainOptions,
@@ -49,6 +53,7 @@ COMMANDS: dict[str, tuple[type, Work]] = {
     "mutagenesis": (MutagenesisOptions, work_of("mutagenesis")),
     "pretrain": (PretrainOptions, work_of("pretrain")),
     "variants": (VariantsOptions, work_of("variants")),
+    "commits": (CommitsOptions, work_of("commits")),
 }
 """Options and work of each subcommand."""
 

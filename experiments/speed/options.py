@@ -33,6 +33,18 @@ class PromptOptions(MachineOptions):
 
 
 @dataclass
+class CommitsOptions:
+    """Options of `commits`."""
+
+    old: str = option("", "folder of the earlier checkout, as git worktree add makes it")
+    new: str = option(".", "folder of the later one")
+    data: str = option("", "folder of tables, for the runs that are timed")
+    out: str = option("runs-speed", "folder of the two tables")
+    threads: int = option(2, "CPU threads", least=1)
+    rounds: int = option(3, "how often both checkouts take their turn", least=1)
+
+
+@dataclass
 class KShotOptions(MachineOptions):
     """Options of `k_shot`."""
 
