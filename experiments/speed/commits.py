@@ -92,7 +92,7 @@ def medians(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the medians over rounds, old and new side by side, and the ratio of the seconds."""
     values = ["seconds", "cpu_seconds", "faults", "peak_bytes"]
     wide = frame.pivot_table(values, ["what", "busy"], "checkout", "median", sort=False)
-    wide.columns = [f"{value}_{checkout}" for value, checkout in wide.columns]
+    wide.columns = ["_".join(column) for column in wide.columns.to_flat_index()]
     wide["ratio"] = wide["seconds_old"] / wide["seconds_new"]
     return wide.reset_index()
 

@@ -37,7 +37,9 @@ def first_of(*names: str) -> ModuleType:
 def measured(step: Callable[[], object], rows: int) -> list[float]:
     """Return seconds a row and page faults a call, the medians, after one call."""
     step()
-    seconds, faults, end = [], [], time.perf_counter() + TURN
+    seconds: list[float] = []
+    faults: list[float] = []
+    end = time.perf_counter() + TURN
     while time.perf_counter() < end or len(seconds) < 5:
         before, start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
         step()
