@@ -55,9 +55,12 @@ def measure_all(threads: int) -> dict[str, list[float]]:
     model = first_of("backbone.zoo", "backbone.hyena.zoo").load("bundled")
     model = model.requires_grad_(False).eval()
     engine = first_of("backbone.prefix", "backbone.engine.prefix").PrefixEngine(model)
-    draw = torch.Generator().manual_seed(0)
-    ids = torch.randint(*BASES, (BATCH, LENGTH), generator=draw)
-    labels, lengths = torch.arange(BATCH) % 2, torch.full((BATCH,), LENGTH)
+    draw = torch.Generator("cpu").manual_seed(0)
+    ids = torch.randint(*BASES, (BATCH, LENGTH), generator=draw, device="cpu")
+    labels, lengths = (
+        torch.arange(BATCH, device="cpu") % 2,
+        torch.full((BATCH,), LENGTH, device="cpu"),
+    )
     found = {}
     with torch.no_grad():
         found["encode, a row"] = measured(lambda: engine.encode(None, ids), BATCH)
@@ -67,7 +70,9 @@ def measure_all(threads: int) -> dict[str, list[float]]:
             lambda: engine.extend(None, ids[:1], 32, lengths[:1]), 1
         )
     for tokens in TOKENS:
-        prompt = model.embed(torch.randint(*BASES, (tokens,), generator=draw)).requires_grad_()
+        prompt = model.embed(
+            torch.randint(*BASES, (tokens,), generator=draw, device="cpu")
+        ).requires_grad_()
 
         def train(prompt: torch.Tensor = prompt) -> None:
             prompt.grad = None
