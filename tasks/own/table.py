@@ -1,6 +1,7 @@
 """A task from your own tables: `task=table task.train=a.csv task.test=b.csv`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -13,6 +14,7 @@ from tasks.sources.labels import as_number, check_labels, find_labels
 from tasks.sources.published import assemble
 from tasks.sources.rows import Missing, PartRows
 from tasks.sources.tables import (
+    NoColumn,
     column_names,
     read_columns,
     read_table,
@@ -70,11 +72,12 @@ class TableSource:
         """Read the tables and divide what is not divided; `data` is not used."""
         rows: dict[str, PartRows] = {}
         for name, path in self.files.items():
-            rows[name] = read_table(
-                path, task, f"the table {path.name}",
-                sequence=self.sequence, label=self.label, group=self._group(path),
-                missing=self.missing,
-            )  # fmt: skip
+            with _options_named(sequence=self.sequence, label=self.label, group=self.group):
+                rows[name] = read_table(
+                    path, task, f"the table {path.name}",
+                    sequence=self.sequence, label=self.label, group=self._group(path),
+                    missing=self.missing,
+                )  # fmt: skip
         return assemble(task, rows, split_seed)
 
     def _group(self, path: Path) -> str | None:
@@ -87,6 +90,17 @@ class TableSource:
     def tables(self, data: Path | None) -> list[tuple[Path, str]]:
         """Return the tables that `splits` reads and their column of sequences."""
         return [(path, self.sequence) for path in self.files.values()]
+
+
+@contextmanager
+def _options_named(**columns: str | tuple[str, ...]) -> Iterator[None]:
+    """Add to the message about a missing column which option names another, by its column."""
+    try:
+        yield
+    except NoColumn as error:
+        asked = [f"task.{name}=" for name, column in columns.items() if column in error.missing]
+        hint = f"; name yours with {' '.join(asked)}" if asked else ""
+        raise InputError(f"{error}{hint}") from error
 
 
 def build(options: TableConfig) -> Task:
@@ -106,7 +120,8 @@ def build(options: TableConfig) -> Task:
     elif declared:
         labels = declared
     else:
-        table = read_columns(train, [options.sequence, label])
+        with _options_named(sequence=options.sequence, label=label):
+            table = read_columns(train, [options.sequence, label])
         labels = find_labels(kind, table.columns[label], label, str(train), table.places)
         order = "found"
     source = TableSource(

@@ -40,6 +40,19 @@ INTERVAL = ("region", "start", "end", "strand")
 """Columns with the coordinates of a row, 0-based and half-open."""
 
 
+class NoColumn(InputError):
+    """A table lacks columns that were asked for.
+
+    Attributes:
+        missing: Their names.
+    """
+
+    def __init__(self, message: str, missing: Sequence[str]) -> None:
+        """Keep the names beside the message."""
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+
 @dataclass(frozen=True)
 class Table:
     """Columns of a table.
@@ -537,12 +550,16 @@ def _find_columns(
                 notes.append(f"{path.name}: the column {matches[0]} read as {name}")
     missing = [name for name in names if name not in found]
     if missing:
-        is_row = any(len(name) > 7 and not set(name.upper()) - set("ACGTUN") for name in header)
-        hint = "; the first line looks like a row: add a line above it that names the columns"
-        raise InputError(
+        text = (
             f"{path}: no column {' and no column '.join(missing)}; the columns must include "
-            f"{','.join(names)} and are {','.join(header)[:200]}{hint if is_row else ''}"
+            f"{','.join(names)} and are {','.join(header)[:200]}"
         )
+        if any(len(name) > 7 and not set(name.upper()) - set("ACGTUN") for name in header):
+            raise InputError(
+                f"{text}; the first line looks like a row: add a line above it that names the "
+                f"columns"
+            )
+        raise NoColumn(text, missing)
     if len(set(found.values())) < len(found):
         raise InputError(f"{path}: two of {', '.join(names)} are one column")
     return found, notes

@@ -211,6 +211,25 @@ def test_faults_of_tables_are_one_line(tmp_path, text, message):
     assert "\n" not in str(error.value) and "t.csv" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("header", "options", "hint"),
+    [
+        ("sequence,state", {}, "task.label="),
+        ("dna,label", {}, "task.sequence="),
+        ("dna,state", {}, "task.sequence= task.label="),
+        ("sequence,label", {"group": "gene"}, "task.group="),
+        ("sequence,state", {"labels": ["y", "n"]}, "task.label="),
+    ],
+)
+def test_a_missing_column_is_answered_with_the_option_that_names_another(
+    tmp_path, header, options, hint
+):
+    (tmp_path / "t.csv").write_text(TEXT.replace("sequence,label", header))
+    with pytest.raises(InputError) as error:
+        table(tmp_path / "t.csv", **options).splits(0)
+    assert str(error.value).endswith(f"and are {header}; name yours with {hint}")
+
+
 def test_text_in_another_encoding_and_unknown_files_are_named(tmp_path):
     (tmp_path / "t.csv").write_bytes(TEXT.replace("y", "ü").encode("latin-1"))
     with pytest.raises(InputError, match="t.csv: cannot be read as a table of text.*as UTF-8"):
