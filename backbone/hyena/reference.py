@@ -70,11 +70,11 @@ def operator(mixer: HyenaOperator, u: Tensor) -> Tensor:
 
 
 def fft_convolution(signal: Tensor, taps: Tensor) -> Tensor:
-    """Convolve (B, D, L) with (D, L), causally, with transforms of size 2 L."""
+    """Convolve (B, D, L) with (D, L), causally, with transforms of size 2 L in the taps' precision."""
     length = signal.shape[-1]
     taps_f = torch.fft.rfft(taps, n=2 * length)
-    signal_f = torch.fft.rfft(signal, n=2 * length)
-    return torch.fft.irfft(signal_f * taps_f, n=2 * length)[..., :length]
+    signal_f = torch.fft.rfft(signal.to(taps.dtype), n=2 * length)
+    return torch.fft.irfft(signal_f * taps_f, n=2 * length)[..., :length].to(signal.dtype)
 
 
 def long_filter(filters: HyenaFilter, length: int) -> Tensor:

@@ -110,3 +110,12 @@ def test_the_last_logits_are_those_of_prompt_and_query_together() -> None:
     found = reference.last_logits(model, model.embed(start), ids)
     whole = torch.cat([start.expand(2, -1), ids], dim=1)
     assert torch.allclose(found, reference.logits(model, whole)[:, -1], rtol=0, atol=1e-12)
+
+
+def test_half_precision_is_transformed_in_the_precision_of_the_taps() -> None:
+    signal = put(torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0)))
+    taps = put(torch.randn(3, 8, generator=torch.Generator().manual_seed(1)))
+    half = reference.fft_convolution(signal.bfloat16(), taps)
+    exact = reference.fft_convolution(signal.bfloat16().float(), taps)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half, exact.bfloat16())
