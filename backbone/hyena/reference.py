@@ -70,7 +70,7 @@ def operator(mixer: HyenaOperator, u: Tensor) -> Tensor:
 
 
 def fft_convolution(signal: Tensor, taps: Tensor) -> Tensor:
-    """Convolve (B, D, L) with (D, L), causally, with transforms of size 2 L in the taps' precision."""
+    """Convolve (B, D, L) with (D, L), causally: transforms of size 2 L, as precise as the taps."""
     length = signal.shape[-1]
     taps_f = torch.fft.rfft(taps, n=2 * length)
     signal_f = torch.fft.rfft(signal.to(taps.dtype), n=2 * length)
