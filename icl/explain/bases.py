@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from backbone.common.files import json_text, write_text
 from backbone.common.streams import stream
@@ -33,6 +34,8 @@ from tasks.task import Example
 
 SHOWN = 5
 """Words that are printed."""
+LARGEST_Q = 0.05
+"""Corrected p-value of a word up to which it is printed."""
 
 
 @dataclass(frozen=True)
@@ -98,22 +101,33 @@ def write_bases(explanation: Explanation, kmer: int, out: Path) -> Iterator[obje
         *write_modisco(out, found),
     ]
     summary = summary_of(explanation)
-    yield f"{rows.source}: gradient times input agrees with mutagenesis: {summary['agreement']}"
+    if all(one.gradients is None for one in found):
+        yield f"{rows.source}: every base replaced; {summary['method']} has no gradients to compare"
+    else:
+        yield f"{rows.source}: gradient times input agrees with mutagenesis: {summary['agreement']}"
     yield from _planted_lines(summary.get("planted", {}))
     if explanation.control:
         motifs = recurring_motifs(found, explanation.control, kmer)
         written.append(write_table(out / MOTIFS, motifs))
-        for word in motifs.head(SHOWN).itertuples():
-            yield (
-                f"{word.motif}/{word.reverse_complement}: important in {word.important} of "
-                f"{word.places} places ({word.expected:.1f} expected), {word.rows} rows, "
-                f"q={word.q:.2g}"
-            )
+        yield from _word_lines(motifs, kmer)
     if rows.intervals:
         write_text(out / TRACK, bedgraph(rows, found))
         written.append(out / TRACK)
     write_text(out / SUMMARY, json_text(plain(summary)))
     yield from [*written, out / SUMMARY]
+
+
+def _word_lines(motifs: pd.DataFrame, kmer: int) -> Iterator[str]:
+    """Yield a line for each of the first words that recur beyond chance, or say that none does."""
+    beyond = motifs[motifs["q"] <= LARGEST_Q]
+    if beyond.empty:
+        yield f"no word of {kmer} bases is important more often than in shuffled rows"
+    for word in beyond.head(SHOWN).itertuples():
+        yield (
+            f"{word.motif}/{word.reverse_complement}: important in {word.important} of "
+            f"{word.places} places ({word.expected:.1f} expected), {word.rows} rows, "
+            f"q={word.q:.2g}"
+        )
 
 
 def plain(value: Any) -> Any:
