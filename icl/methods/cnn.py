@@ -98,7 +98,8 @@ class CNN(Method[CNNConfig]):
 
         self._network.eval()
         start = max(0, len(letters) - self._length) // 2
-        shares = letters[start : start + self._length]
+        # The network is on the CPU, where it learned.
+        shares = letters[start : start + self._length].cpu()
         padded = F.pad(shares, (0, 0, 0, self._length - len(shares)))
         return self._network(padded[None])[0].double().log_softmax(-1)
 
