@@ -181,7 +181,7 @@ def test_a_repeated_mistake_over_seeds_is_said_once(call, tiny, place, unchanged
 
 def test_mistakes_of_predict(tmp_path, place, capsys, unchanged):
     for words, parts in {
-        ("run={place}/nowhere", "fasta={place}/good.tsv"): ["nowhere", "no report"],
+        ("run={place}/nowhere", "fasta={place}/good.tsv"): ["nowhere", "no run"],
         ("run={place}/empty", "fasta={place}/good.tsv"): ["report.json", "has the run finished"],
         ("run={place}/empty",): ["fasta= is missing"],
         ("run={place}/empty", "fasta=x", "strands=one"): ["strands=one", "both, forward"],
