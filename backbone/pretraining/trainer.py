@@ -155,6 +155,14 @@ class Trainer:
             NonFiniteLossError: If the loss or its gradient is not finite.
             InputError: If a checkpoint cannot be written.
         """
+        try:
+            yield from self._steps()
+        finally:
+            self.workers.close()
+        self._finish()
+
+    def _steps(self) -> Iterator[Status]:
+        """Train to the end of the budget; yield each step."""
         # From the last steps alone: stages differ, and so does the machine's other load.
         recent = deque([(self.progress, self.seconds)], maxlen=RECENT)
         while (progress := self.progress) < 1.0:
@@ -186,8 +194,6 @@ class Trainer:
                 self.losses = []
             yield status
             self._at_milestones(before)
-        self.workers.close()
-        self._finish()
 
     def train_step(self, stage: int, lr: float) -> float:
         """Do one optimisation step on rows of a stage and return their mean loss in nats.

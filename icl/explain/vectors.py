@@ -88,8 +88,12 @@ class LearnedPrompt:
         return [*before, *(f"after_{i}" for i in range(len(self.prompt.after)))]
 
     def _reader_of(self, prompt: Prompt) -> "PromptReader | ChannelReader":
-        # A changed prompt is of its reader's kind, which a union of readers does not say.
-        return replace(self.reader, prompt=prompt)  # type: ignore[arg-type]
+        """Return the reader with another prompt of its kind."""
+        if isinstance(self.reader, ChannelReader):
+            assert isinstance(prompt, ChannelPrompt)
+            return replace(self.reader, prompt=prompt)
+        assert isinstance(prompt, SoftPrompt)
+        return replace(self.reader, prompt=prompt)
 
     def fitted(self, prompt: Prompt) -> "PromptReader | ChannelReader":
         """Return a reader of another prompt whose offsets are fitted on the validation rows."""

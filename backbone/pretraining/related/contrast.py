@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backbone.common.errors import InputError
 from backbone.common.streams import stream
-from backbone.pretraining.related.genomes import Genomes
+from backbone.pretraining.related.genomes import ATTEMPTS, Genomes
+from backbone.pretraining.related.genomic import Plain
 from backbone.pretraining.related.source import STREAMS, join
 from backbone.pretraining.related.stream import Stream, log_uniform
 from backbone.tokens import NUCLEOTIDES, SEP
@@ -68,7 +70,12 @@ class ContrastSource:
         Args:
             genomes: Where real windows come from.
             mixture: The share of each stream among the questions, by its name.
+
+        Raises:
+            InputError: If a stream has no classes: windows of `plain` share nothing.
         """
+        if Plain in (STREAMS[name] for name in mixture):
+            raise InputError("contrast_streams: windows of plain share nothing; leave it out")
         self.streams: dict[str, Stream] = {name: STREAMS[name](genomes) for name in mixture}
         self._edges = np.cumsum(list(mixture.values()))[:-1]
 
@@ -82,6 +89,9 @@ class ContrastSource:
             most: Tokens that a context and a query may have together.
             seed: Of the run.
             step: Number of the step.
+
+        Raises:
+            InputError: If the regions are too short for the windows of a stream.
         """
         random = stream(seed, "contrast shape", step)
         bases = round(log_uniform(random, SHORTEST, min(LONGEST, max(SHORTEST, most // 3))))
@@ -103,9 +113,15 @@ class ContrastSource:
         """Draw a stream and two classes of it: contexts (2, k (M+1)) and queries (2 asked, M)."""
         name = list(self.streams)[int(np.searchsorted(self._edges, random.random(), side="right"))]
         chosen, lengths = self.streams[name], [bases] * (shots + asked)
-        pair = chosen.pair(random, lengths, lengths)
-        while any(len(window) < bases for side in pair for window in side):
+        for _ in range(ATTEMPTS):
             pair = chosen.pair(random, lengths, lengths)
+            if all(len(window) == bases for side in pair for window in side):
+                break
+        else:  # regions are shorter, or mutated copies were
+            raise InputError(
+                f"contrast_streams: {name} gives no windows of {bases} bases; leave it out, or "
+                f"train on longer regions"
+            )
         contexts = np.stack([_context(side[:shots]) for side in pair])
         queries = np.stack([join([window])[0] for side in pair for window in side[shots:]])
         return contexts, queries

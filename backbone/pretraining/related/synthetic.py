@@ -1,5 +1,6 @@
 """Streams of random sequences: what related windows share is the process that made them."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,26 +45,38 @@ class Segments(Stream):
         return mixed
 
 
-@related_stream("motifs")
-class Motifs(Stream):
-    """A Markov background in which copies of a few motifs lie, on either strand."""
+class OnBackground(Stream):
+    """Windows of one random Markov chain, changed in a way that they share."""
+
+    @abstractmethod
+    def change(self, random: np.random.Generator, windows: Sequence[np.ndarray]) -> None:
+        """Draw a change and make it in all windows, in place."""
 
     def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
-        """Draw one to four position-specific matrices and how often they occur, and plant them."""
+        """Draw a chain of order 0 to 2, windows of it, and a change."""
         windows = sample(random, random_chain(random, int(random.integers(0, 3))), lengths)
-        plant(random, windows)
+        self.change(random, windows)
         return windows
 
     def pair(
         self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Draw one background; plant motifs in the first class, in half of the pairs in both."""
+        """Draw one chain; change the first class, in half of the pairs the second otherwise."""
         chain = random_chain(random, int(random.integers(0, 3)))
         one, other = sample(random, chain, lengths), sample(random, chain, others)
-        plant(random, one)
+        self.change(random, one)
         if random.random() < 0.5:
-            plant(random, other)
+            self.change(random, other)
         return one, other
+
+
+@related_stream("motifs")
+class Motifs(OnBackground):
+    """A Markov background in which copies of a few motifs lie, on either strand."""
+
+    def change(self, random: np.random.Generator, windows: Sequence[np.ndarray]) -> None:
+        """Plant copies of one to four motifs."""
+        plant(random, windows)
 
 
 @related_stream("periodic")
@@ -83,29 +96,16 @@ class Periodic(Stream):
 
 
 @related_stream("profile")
-class Profile(Stream):
+class Profile(OnBackground):
     """Windows with a composition of their own at every position, as around a landmark.
 
     Positions are counted from the start of the window; a stretch of it is conserved, the rest is a
     background that all windows share.
     """
 
-    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
-        """Draw the background, where the conserved stretch lies, and its matrix."""
-        windows = sample(random, random_chain(random, int(random.integers(0, 3))), lengths)
+    def change(self, random: np.random.Generator, windows: Sequence[np.ndarray]) -> None:
+        """Conserve a stretch."""
         conserve(random, windows)
-        return windows
-
-    def pair(
-        self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Draw one background; the second class conserves another stretch, or none."""
-        chain = random_chain(random, int(random.integers(0, 3)))
-        one, other = sample(random, chain, lengths), sample(random, chain, others)
-        conserve(random, one)
-        if random.random() < 0.5:
-            conserve(random, other)
-        return one, other
 
 
 def plant(random: np.random.Generator, windows: Sequence[np.ndarray]) -> None:

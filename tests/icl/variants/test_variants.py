@@ -257,6 +257,15 @@ def finished(call: Callable[..., object], tmp_path: Path, *words: str) -> Path:
     return path.parent
 
 
+def alleles_in_windows(row: dict[str, str]) -> list[str]:
+    """Both alleles of a row of the table in a window of 30 bases, by slices of the genome."""
+    ref, alt, at = row["ref"], row["alt"], int(row["pos"]) - 1
+    while ref and alt and ref[0] == alt[0]:
+        ref, alt, at = ref[1:], alt[1:], at + 1
+    first, last = max(0, at - 15), at + 15
+    return [GENOME[first:at] + x + GENOME[at + len(ref) : last] for x in (ref, alt)]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -278,11 +287,7 @@ def test_a_runs_log_odds_are_those_of_its_predictions(
     method, report = load_method(run)
     labels = list(report.setup.labels)
     for row in table("o/variants.tsv"):
-        ref, alt, at = row["ref"], row["alt"], int(row["pos"]) - 1
-        while ref and alt and ref[0] == alt[0]:
-            ref, alt, at = ref[1:], alt[1:], at + 1
-        first, last = max(0, at - 15), at + 15
-        texts = [GENOME[first:at] + x + GENOME[at + len(ref) : last] for x in (ref, alt)]
+        texts = alleles_in_windows(row)
         answers = predict(method, texts)[:, labels.index("rich")]
         odds = np.log(answers / (1 - answers))
         assert float(row["log_odds_ref"]) == pytest.approx(odds[0], abs=1e-4)
@@ -305,11 +310,7 @@ def test_a_regression_gives_the_change_of_its_number(
     assert score(f"run={run}", "window=30", "label=SET", "positive=[bad]") == 0
     learned, _ = load_method(run)
     for row in table("o/variants.tsv"):
-        ref, alt, at = row["ref"], row["alt"], int(row["pos"]) - 1
-        while ref and alt and ref[0] == alt[0]:
-            ref, alt, at = ref[1:], alt[1:], at + 1
-        first, last = max(0, at - 15), at + 15
-        texts = [GENOME[first:at] + x + GENOME[at + len(ref) : last] for x in (ref, alt)]
+        texts = alleles_in_windows(row)
         own, other = predict(learned, texts)[:, 0]
         assert float(row["number_ref"]) == pytest.approx(own, rel=1e-4)
         assert float(row["delta_number"]) == pytest.approx(other - own, rel=1e-3, abs=1e-5)

@@ -144,6 +144,14 @@ def test_an_enriched_pair_differs_and_two_draws_of_one_class_do_not():
     assert difference("enriched") > 1.5 * difference("genome")
 
 
+def test_streams_without_classes_and_regions_that_are_too_short_are_refused(two_genomes):
+    with pytest.raises(InputError, match="windows of plain share nothing"):
+        ContrastSource(two_genomes, {"markov": 0.5, "plain": 0.5})
+    short = ContrastSource(Genomes([Stretch("g", random_codes(0, 20))]), {"genome": 1.0})
+    with pytest.raises(InputError, match=r"genome gives no windows of \d+ bases"):
+        short.questions(5_000, 512, seed=0, step=0)
+
+
 def related(folder, **options) -> PretrainConfig:
     given = {"source": "related", "valid_fasta": [], "max_seq_len": 128, "first_length": 64}
     return tiny(folder, **{**given, "contrast": 0.5, "contrast_tokens": 1_000, **options})
