@@ -92,7 +92,8 @@ CONTROLS: dict[str, Control] = {
         "the labels of training and validation rows are permuted",
         "nothing",
         "learning from the training labels",
-        f"{_UNCHANGED} learn from labels; accuracy above chance here would be a leak.",
+        f"{_UNCHANGED} learn from labels; over several seeds, accuracy above chance "
+        "here is a leak, or label words that follow the classes untaught (see words_swapped).",
     ),
     "random_backbone": Control(
         "the backbone has random weights",
