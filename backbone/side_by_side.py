@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import torch
@@ -85,9 +86,12 @@ def side_by_side(work: Callable[[T], R], pieces: Iterable[T]) -> Iterator[R]:
     """Yield what `work` returns for each piece, in their order.
 
     Gradients are recorded, and numbers converted, as where this is called. A piece that is itself
-    cut into pieces computes them one by one.
+    cut into pieces computes them one by one, unless it is the only one.
     """
-    if _pool is None or _state.busy:
+    rest = iter(pieces)
+    begun = list(islice(rest, 2))
+    pieces = chain(begun, rest)
+    if _pool is None or _state.busy or len(begun) < 2:
         yield from map(work, pieces)
         return
     grad, convert = torch.is_grad_enabled(), autocast_of("cpu")

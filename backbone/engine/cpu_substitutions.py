@@ -26,6 +26,7 @@ from backbone.engine.branch_states import BaseStates, changed_positions, window
 from backbone.engine.cpu_layer import CHUNK, CPULayer
 from backbone.hyena.mlp import gelu_, layer_norm
 from backbone.protocol import Branches
+from backbone.side_by_side import side_by_side
 
 AT_ONCE = 3072
 """Rows of the matrix at a time; more would fall out of the caches between two steps."""
@@ -206,11 +207,9 @@ class _Sweep:
 
         These are its input, its x0 and its long convolution.
         """
-        numbers: list[int] = []
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
-        for groups in self._matrices():
-            numbers += [number for group in groups for number in group.numbers]
-            found.append(self._read(groups))
+        matrices = list(self._matrices())
+        numbers = [number for groups in matrices for group in groups for number in group.numbers]
+        found = list(side_by_side(self._read, matrices))
         order = torch.tensor(numbers, device=found[0][0].device)
         return order, *map(torch.cat, zip(*found, strict=True))
 

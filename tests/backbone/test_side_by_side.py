@@ -68,6 +68,20 @@ def test_pieces_of_a_piece_are_computed_by_its_thread():
         assert set(side_by_side(name, range(4))) == {name(None)}
 
 
+def test_pieces_of_a_lone_piece_are_shared():
+    use_threads(2)
+    meet = threading.Barrier(2)
+
+    def inner(piece):
+        return meet.wait(timeout=20) >= 0 and piece  # both are computed at the same time
+
+    def outer(_):
+        return list(side_by_side(inner, (1, 2)))
+
+    assert list(side_by_side(outer, ["lone"])) == [[1, 2]]
+    assert list(side_by_side(outer, [])) == []
+
+
 def test_an_error_of_a_piece_reaches_the_caller():
     use_threads(2)
     with pytest.raises(ZeroDivisionError):

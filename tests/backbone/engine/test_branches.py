@@ -17,6 +17,7 @@ from backbone.hyena.config import HyenaDNAConfig
 from backbone.hyena.kernels import forced
 from backbone.hyena.model import HyenaDNA, random_model
 from backbone.protocol import Branches
+from backbone.side_by_side import use_threads
 from tests.devices import put
 
 WIDTH, ROOM = 8, 9
@@ -177,6 +178,23 @@ def test_ends_of_substitutions_at_all_positions_equal_whole_sequences(
             letters = model.embed(torch.cat([ids[row, :start], suffix]))
             whole = torch.cat([front, letters[None]], dim=1)
             assert relative(end, reference.encode(model, whole)[0, -1]) < 1e-10
+
+
+def test_substitutions_in_several_matrices_do_not_depend_on_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cpu_substitutions, "AT_ONCE", 40)  # a matrix holds two branches or three
+    engine, ids = PrefixEngine(tiny(2)), bases(1, 20)
+    base = BranchEngine(engine).base(None, ids, 0)
+    parts = []
+    for start in range(12):
+        place = torch.tensor([0]), torch.tensor([start])
+        parts.append(Branches(*place, substituted(ids, 0, start, 1)[None]))
+    found = []
+    for threads in (1, 2):
+        use_threads(threads)
+        found.append(torch.cat(BranchEngine(engine).encode_ends(base, parts)))
+    assert torch.equal(*found)
 
 
 def test_hidden_states_of_the_base_begin_where_they_are_wanted() -> None:
