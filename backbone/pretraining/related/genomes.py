@@ -1,7 +1,7 @@
 """Genomes as pools of windows: places in a record, in a genome, or anywhere."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -9,10 +9,57 @@ from backbone.common.errors import InputError
 from backbone.pretraining.windows import Division
 from backbone.sequence.bed import Interval, read_bed
 from backbone.sequence.dna import DNA
-from backbone.sequence.fasta import Genome, Region
+from backbone.sequence.fasta import LOWER, Genome, Region
 
 _UNKNOWN = ord(DNA.unknown)
 ATTEMPTS = 20
+
+
+class Runs:
+    """Some positions of a region, as runs: what a repeat takes is one number, however long."""
+
+    def __init__(self, starts: np.ndarray, ends: np.ndarray) -> None:
+        """Keep the runs.
+
+        Args:
+            starts: (R,) first positions, ascending.
+            ends: (R,) the positions after the last ones; runs do not touch.
+        """
+        self.starts, self.ends = starts, ends
+        self._before = np.concatenate([[0], np.cumsum(ends - starts)])
+
+    @classmethod
+    def where(cls, chosen: np.ndarray) -> "Runs":
+        """Return the positions at which an array (L,) bool is true."""
+        edges = np.flatnonzero(np.diff(chosen.astype(np.int8), prepend=0, append=0))
+        return cls(edges[::2], edges[1::2])
+
+    def __len__(self) -> int:
+        """Return the number of positions."""
+        return int(self._before[-1])
+
+    def __getitem__(self, number: int) -> int:
+        """Return a position by its number among them."""
+        run = int(np.searchsorted(self._before, number, side="right")) - 1
+        return int(self.starts[run] + number - self._before[run])
+
+    def within(self, start: int, end: int) -> int:
+        """Return how many of them lie in an interval."""
+        return self._until(end) - self._until(start)
+
+    def others(self, length: int) -> "Runs":
+        """Return the other positions of a region of that length."""
+        starts, ends = np.append(0, self.ends), np.append(self.starts, length)
+        return Runs(starts[starts < ends], ends[starts < ends])
+
+    def _until(self, position: int) -> int:
+        """Return how many lie before a position."""
+        run = int(np.searchsorted(self.starts, position))
+        cut = max(0, int(self.ends[run - 1]) - position) if run else 0
+        return int(self._before[run]) - cut
+
+
+NOWHERE = Runs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -21,11 +68,13 @@ class Stretch:
 
     Attributes:
         genome: Name of its genome.
-        letters: (L,) uint8, ASCII codes; N where nothing may be drawn.
+        letters: (L,) uint8, ASCII codes of capitals; N where nothing may be drawn.
+        masked: Positions in lower case in the FASTA file, which marks repeats.
     """
 
     genome: str
     letters: np.ndarray
+    masked: Runs = field(default=NOWHERE)
 
 
 class Genomes:
@@ -73,9 +122,13 @@ class Genomes:
         for _ in range(ATTEMPTS):
             start = int(random.integers(low, last + 1))
             window = stretch.letters[start : min(start + length, high)]
-            if (window == _UNKNOWN).sum() <= self.max_unknown * len(window):
+            if self.is_known(window):
                 break
         return window
+
+    def is_known(self, window: np.ndarray) -> bool:
+        """Return whether a window has no more N than may be drawn."""
+        return bool((window == _UNKNOWN).sum() <= self.max_unknown * len(window))
 
     def anywhere(self, random: np.random.Generator, length: int, genome: str | None) -> np.ndarray:
         """Draw a window of one genome, or of all."""
@@ -112,18 +165,21 @@ def read_genomes(
         for interval in _known(read_bed(path), path, divisions):
             spans.setdefault(interval.record, []).append((interval.start, interval.end))
     stretches = [
-        Stretch(name, _letters(division.genome, region, spans.get(region.record.name, [])))
+        _stretch(name, division.genome, region, spans.get(region.record.name, []))
         for name, division in divisions.items()
         for region in (division.train if part == "train" else division.valid)
     ]
     return Genomes(stretches, max_unknown) if stretches else None
 
 
-def _letters(genome: Genome, region: Region, spans: Sequence[tuple[int, int]]) -> np.ndarray:
-    letters = genome.stretch(region.record, region.start, region.end).copy()
+def _stretch(
+    name: str, genome: Genome, region: Region, spans: Sequence[tuple[int, int]]
+) -> Stretch:
+    cased = genome.stretch(region.record, region.start, region.end, keep_case=True)
+    letters = cased & ~LOWER
     for start, end in spans:
         letters[max(0, start - region.start) : max(0, end - region.start)] = _UNKNOWN
-    return letters
+    return Stretch(name, letters, Runs.where(cased >= ord("a")))
 
 
 def _known(

@@ -4,12 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from backbone.common.errors import InputError
+from backbone.pretraining.related.genomes import ATTEMPTS, Genomes, Runs, Stretch
 from backbone.pretraining.related.stream import Stream, log_uniform, related_stream
 from backbone.pretraining.related.synthetic import conserve, plant
 from backbone.sequence.dna import DNA
 
 SHORTEST_SPAN = 2_000
 """Bases of the smallest neighbourhood."""
+
+Stratum = list[tuple[Stretch, Runs]]
+"""Regions of a genome, each with some of its positions."""
 
 
 @related_stream("plain")
@@ -106,6 +111,77 @@ class Enriched(Stream):
         weights = random.standard_normal(4**k) ** 3
         scores = np.array([mean_weight(window, weights, k) for window in drawn])
         return [drawn[place] for place in np.argsort(scores)[::-1]]
+
+
+@related_stream("repeats")
+class Repeats(Stream):
+    """Windows of one stratum of a genome: its soft-masked repeats, or what lies between them.
+
+    At least half of a window lies in its stratum, unless 20 draws find none such.
+    """
+
+    def __init__(self, genomes: Genomes) -> None:
+        """Find the strata of each genome that has both.
+
+        Raises:
+            InputError: If none has: its letters are all capitals, or all in lower case.
+        """
+        super().__init__(genomes)
+        self._strata: dict[str, tuple[Stratum, Stratum]] = {}
+        for name in genomes.names:
+            own = [s for s in genomes.stretches if s.genome == name]
+            repeats = [(s, s.masked) for s in own if len(s.masked)]
+            rest = [(s, s.masked.others(len(s.letters))) for s in own]
+            rest = [(s, runs) for s, runs in rest if len(runs)]
+            if repeats and rest:
+                self._strata[name] = repeats, rest
+        if not self._strata:
+            raise InputError(
+                "streams: repeats are letters in lower case beside capitals (soft-masked), and "
+                "there are none; give such FASTA files, or leave repeats out"
+            )
+
+    def windows(self, random: np.random.Generator, lengths: Sequence[int]) -> list[np.ndarray]:
+        """Draw a genome, one of its strata, and windows of it."""
+        strata = self._genome(random)
+        return self._of(random, strata[int(random.integers(2))], lengths)
+
+    def pair(
+        self, random: np.random.Generator, lengths: Sequence[int], others: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Draw a genome, and windows of both of its strata."""
+        repeats, rest = self._genome(random)
+        return self._of(random, repeats, lengths), self._of(random, rest, others)
+
+    def _genome(self, random: np.random.Generator) -> tuple[Stratum, Stratum]:
+        return list(self._strata.values())[int(random.integers(len(self._strata)))]
+
+    def _of(
+        self, random: np.random.Generator, stratum: Stratum, lengths: Sequence[int]
+    ) -> list[np.ndarray]:
+        sizes = np.array([len(runs) for _, runs in stratum])
+        chosen = random.choice(len(stratum), size=len(lengths), p=sizes / sizes.sum())
+        drawn = [
+            self._window(random, stratum[number], length)
+            for number, length in zip(chosen, lengths, strict=True)
+        ]
+        return on_strands(random, drawn)
+
+    def _window(
+        self, random: np.random.Generator, place: tuple[Stretch, Runs], length: int
+    ) -> np.ndarray:
+        """Draw a window around a base of some runs; of a region that is shorter, all of it."""
+        stretch, runs = place
+        last = max(0, len(stretch.letters) - length)
+        window = stretch.letters[:length]
+        for _ in range(ATTEMPTS):
+            base = runs[int(random.integers(len(runs)))]
+            start = min(last, max(0, base - int(random.integers(length))))
+            window = stretch.letters[start : start + length]
+            inside = runs.within(start, start + length)
+            if 2 * inside >= length and self.genomes.is_known(window):
+                break
+        return window
 
 
 @related_stream("planted")

@@ -13,7 +13,7 @@ from backbone.pretrain import pretrain
 from backbone.pretraining.config import PretrainConfig, check_pretraining
 from backbone.pretraining.related.contrast import ContrastSource
 from backbone.pretraining.related.contrast_loss import contrast_loss, read_behind
-from backbone.pretraining.related.genomes import Genomes, Stretch
+from backbone.pretraining.related.genomes import Genomes, Runs, Stretch
 from backbone.pretraining.related.source import STREAMS
 from backbone.tokens import NUCLEOTIDES, SEP
 from tests.backbone.pretraining.pretraining import lines, tiny
@@ -28,9 +28,13 @@ def random_codes(seed: int, length: int, letters: str = "ACGT") -> np.ndarray:
 
 @pytest.fixture
 def two_genomes() -> Genomes:
-    """One genome of A and T alone, and one of C and G alone."""
+    """One genome of A and T alone, and one of C and G alone; a third of both is masked."""
+    masked = Runs(np.array([0, 5_000]), np.array([2_000, 6_000]))
     return Genomes(
-        [Stretch("at", random_codes(0, 9_000, "AT")), Stretch("cg", random_codes(1, 9_000, "CG"))]
+        [
+            Stretch("at", random_codes(0, 9_000, "AT"), masked),
+            Stretch("cg", random_codes(1, 9_000, "CG"), masked),
+        ]
     )
 
 

@@ -5,10 +5,11 @@ import pytest
 
 from backbone.common.errors import InputError
 from backbone.pretraining.related import synthetic
-from backbone.pretraining.related.genomes import Genomes, Stretch
+from backbone.pretraining.related.genomes import NOWHERE, Genomes, Runs, Stretch, read_genomes
 from backbone.pretraining.related.genomic import mean_weight, mutated
 from backbone.pretraining.related.source import STREAMS
 from backbone.pretraining.related.stream import Stream, read_mixture, related_stream
+from backbone.pretraining.windows import divide
 
 
 def codes(text: str) -> np.ndarray:
@@ -21,9 +22,13 @@ def random_codes(seed: int, length: int, letters: str = "ACGT") -> np.ndarray:
 
 @pytest.fixture
 def two_genomes() -> Genomes:
-    """One genome of A and T alone, and one of C and G alone."""
+    """One genome of A and T alone, and one of C and G alone; a third of both is masked."""
+    masked = Runs(np.array([0, 5_000]), np.array([2_000, 6_000]))
     return Genomes(
-        [Stretch("at", random_codes(0, 9_000, "AT")), Stretch("cg", random_codes(1, 9_000, "CG"))]
+        [
+            Stretch("at", random_codes(0, 9_000, "AT"), masked),
+            Stretch("cg", random_codes(1, 9_000, "CG"), masked),
+        ]
     )
 
 
@@ -120,6 +125,77 @@ def test_a_sampled_chain_has_its_own_probabilities():
     often = counts.sum(axis=1) > 3_000
     seen = counts[often] / counts[often].sum(axis=1, keepdims=True)
     assert np.abs(seen - chain[often]).max() < 0.03
+
+
+def test_runs_count_and_number_the_positions_that_an_array_marks():
+    marked = np.array([1, 1, 0, 0, 1, 0, 1, 1, 1], dtype=bool)
+    runs = Runs.where(marked)
+    assert runs.starts.tolist() == [0, 4, 6]
+    assert [runs[number] for number in range(len(runs))] == [0, 1, 4, 6, 7, 8]
+    assert [runs.others(9)[number] for number in range(3)] == [2, 3, 5]
+    for start in range(10):
+        for end in range(start, 10):
+            assert runs.within(start, end) == marked[start:end].sum()
+    assert len(NOWHERE) == NOWHERE.within(0, 9) == 0
+    assert (NOWHERE.others(9).starts.tolist(), NOWHERE.others(9).ends.tolist()) == ([0], [9])
+    assert len(Runs.where(np.ones(3, dtype=bool)).others(3)) == 0
+
+
+@pytest.fixture
+def soft_masked(tmp_path, monkeypatch) -> Genomes:
+    """Repeats of A and T in lower case, 300 and 40 bases long, in a genome of C and G."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    random = np.random.default_rng(0)
+    parts = [
+        "".join(random.choice(list(letters), size=length))
+        for letters, length in (("CG", 500), ("at", 300), ("CG", 700), ("at", 40), ("CG", 460))
+    ]
+    (tmp_path / "masked.fa").write_text(f">one\n{''.join(parts)}\n>two\n{'ACGT' * 50}\n")
+    genomes = read_genomes({"g": divide([str(tmp_path / "masked.fa")])}, "train")
+    assert genomes is not None
+    return genomes
+
+
+def test_soft_masked_letters_are_capitals_for_every_stream_and_their_runs_are_kept(soft_masked):
+    one, two = soft_masked.stretches
+    assert set(np.unique(one.letters)) == set(b"ACGT")
+    assert one.masked.starts.tolist() == [500, 1_500]
+    assert one.masked.ends.tolist() == [800, 1_540]
+    assert len(two.masked) == 0
+    for name in STREAMS:
+        drawn = STREAMS[name](soft_masked).windows(np.random.default_rng(0), [50] * 4)
+        assert set(np.concatenate(drawn)) <= set(b"ACGT")
+
+
+def test_a_pair_of_strata_lies_inside_repeats_and_between_them(soft_masked):
+    family = STREAMS["repeats"](soft_masked)
+
+    def weak(window: np.ndarray) -> float:
+        return float(np.isin(window, codes("AT")).mean())
+
+    for seed in range(20):
+        repeats, rest = family.pair(np.random.default_rng(seed), [60] * 8, [60] * 8)
+        assert min(map(weak, repeats)) >= 0.5
+        # The second record is all capitals, and half of its bases are A or T.
+        assert max(map(weak, rest)) <= 0.5
+    single = {
+        min(map(weak, family.windows(np.random.default_rng(seed), [60] * 4))) >= 0.5
+        for seed in range(20)
+    }
+    assert single == {True, False}
+
+
+def test_windows_of_repeats_may_be_longer_than_repeats_and_than_regions(soft_masked):
+    family = STREAMS["repeats"](soft_masked)
+    repeats, rest = family.pair(np.random.default_rng(0), [1_000] * 4, [5_000] * 4)
+    assert {len(window) for window in repeats} == {1_000}
+    assert {len(window) for window in rest} <= {200, 2_000}
+
+
+@pytest.mark.parametrize("masked", [NOWHERE, NOWHERE.others(100)])
+def test_repeats_that_nothing_marks_are_refused(masked):
+    with pytest.raises(InputError, match="there are none; give such FASTA files"):
+        STREAMS["repeats"](Genomes([Stretch("g", codes("ACGT" * 25), masked)]))
 
 
 def test_excluded_and_unknown_stretches_are_passed_over():
