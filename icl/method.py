@@ -51,6 +51,11 @@ class MethodConfig:
         """The options that change nothing beside the others; they do not count for a run's name."""
         return ()
 
+    @property
+    def suited_backbone(self) -> str | None:
+        """A bundled backbone that measured better with these options than the default one."""
+        return None
+
 
 @dataclass(frozen=True)
 class Progress:

@@ -128,7 +128,8 @@ def _run_once(
 ) -> Finished:
     rows = rows_of(config, splits)
     cut = cut_of(config, task, load_backbone)
-    facts: dict[str, Any] = {"notes": list(splits.notes)} if splits.notes else {}
+    notes = [*splits.notes, *_backbone_notes(config)]
+    facts: dict[str, Any] = {"notes": notes} if notes else {}
     if cut is not None:
         parts = (rows.train, rows.val, rows.evaluated)
         facts |= {"rows_cut": sum(map(cut.count, parts)), "max_bases": cut.most}
@@ -166,6 +167,20 @@ def _run_once(
         method.prepare(rows.train, rows.val)
         report = _learn(config, task, splits, rows, method, weights, runs / name, facts, watch)
         return Finished(report, runs / name, was_there=False)
+
+
+def _backbone_notes(config: RunConfig) -> list[str]:
+    """Return a line about a backbone that suits the method better than the default one."""
+    suited, used = (
+        config.method.suited_backbone,
+        controlled_backbone(config.backbone, config.control),
+    )
+    if suited is None or used != options.DEFAULT_BACKBONE:
+        return []
+    return [
+        f"backbone={suited} learns more from the demonstrations of method={config.method.name} "
+        f"with these options than backbone={used} (docs/results)"
+    ]
 
 
 def _say(line: str) -> None:

@@ -53,6 +53,8 @@ EMBEDDING_VERSION = 2
 """Version of the mean states by which `method.chooser=nearest_embedding` chooses demonstrations.
 Methods whose features they are raise their own."""
 
+DEFAULT_BACKBONE = "bundled"
+
 CONFIG_NAME = "run"
 GROUPS = ("task", "method")
 
@@ -106,7 +108,7 @@ class RunConfig:
     control: str | None = option(None, "run only this control, without the plain run")
     other_task: str = option("synthetic_easy", "task whose rows demos_other_task uses")
     backbone: str = option(
-        "bundled", "a checkpoint's name, a folder, hf:FOLDER_OR_ID, or random:NAME"
+        DEFAULT_BACKBONE, "a checkpoint's name, a folder, hf:FOLDER_OR_ID, or random:NAME"
     )
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs", "folder in which runs are kept")

@@ -32,7 +32,8 @@ class FewShotConfig(ZeroShotConfig, DemonstrationConfig, ReadoutConfig):
     readout: str = option(
         "direct",
         "direct: the label words after the query; channel: the query behind each class's "
-        "demonstrations; memory: the query under each class's memory of demonstrations",
+        "demonstrations, best with backbone=bundled-icl; memory: the query under each class's "
+        "memory of demonstrations, best with backbone=bundled",
         choices=("direct", "channel", "memory"),
     )
     bandwidth: float = option(
@@ -49,6 +50,11 @@ class FewShotConfig(ZeroShotConfig, DemonstrationConfig, ReadoutConfig):
     def unused(self) -> tuple[str, ...]:
         """The options of the memory, for the other readouts."""
         return () if self.readout == "memory" else ("bandwidth", "levels", "prior")
+
+    @property
+    def suited_backbone(self) -> str | None:
+        """The one trained on related windows, where demonstrations stand in front of a query."""
+        return "bundled-icl" if self.readout == "channel" else None
 
 
 @method("few_shot", config=FewShotConfig, budget="shots", default_budget=4, version=2)

@@ -94,7 +94,7 @@ def print_summary(out: Path, reports: Sequence[Report], folders: Sequence[Path])
     others = baselines(out, reports)
     console.print(summary_table(reports, others))
     lines = [
-        *reports[0].outcome.details.get("notes", []),  # how the task's files were read
+        *reports[0].outcome.details.get("notes", []),  # on the task's files, and on the backbone
         *(one.outcome.details["advice"] for one in reports if "advice" in one.outcome.details),
         *undefined_lines([*reports, *others]),
         *leak_lines(reports),

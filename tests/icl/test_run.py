@@ -305,3 +305,21 @@ def test_predictions_name_each_row_and_have_its_sequence_if_asked(call, tmp_path
     assert call(*words, "columns=[sequence]", "force=true")[0] == 0
     assert path.read_text() == expected
     assert only_report(tmp_path).parent == path.parent
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["method.readout=channel"], True),
+        (["method.readout=memory"], False),
+        ([], False),
+        (["method.readout=channel", "backbone=bundled-icl"], False),
+        (["method.readout=channel", "control=random_backbone"], False),
+    ],
+)
+def test_a_channel_of_the_default_backbone_names_the_one_that_suits_it(
+    call, tiny, tmp_path, words, named
+):
+    call("task=tiny_rows", "method=few_shot", "k=1", "method.strands=forward", *words)
+    notes = read_report(only_report(tmp_path)).outcome.details.get("notes", [])
+    assert named == any("backbone=bundled-icl learns more" in note for note in notes)
