@@ -63,6 +63,8 @@ def _prepare_loaded(_: ModuleType | None = None) -> None:
 
         use_threads(_threads)
         torch.use_deterministic_algorithms(True)
+        # Every new tensor would be filled first; nothing reads one before it is written.
+        torch.utils.deterministic.fill_uninitialized_memory = False
         torch.backends.cudnn.allow_tf32 = False  # float32 means it, on a GPU too
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from backbone.common.command import emit, entry_point, exit_code
 from backbone.common.errors import DoesNotFit, InputError
 from backbone.common.files import save_arrays, write_text
+from backbone.common.memory import without_collection
 from backbone.digests import weights_digest
 from backbone.state_store import StateStore
 from icl.config import options
@@ -332,7 +333,8 @@ def shared_backbone(name: str, device: str) -> "LanguageModel":
     Raises:
         InputError: If it cannot be loaded, or reads another alphabet.
     """
-    from backbone.models import load, weights_sha256
+    with without_collection():
+        from backbone.models import load, weights_sha256
     from backbone.tokens import TOKENS
 
     model = load(name, device)

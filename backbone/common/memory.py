@@ -6,8 +6,10 @@ cleared when it is first touched: thousands of page faults a step, where the sam
 """
 
 import ctypes
+import gc
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from statistics import median
 
@@ -36,6 +38,22 @@ def keep_freed_memory() -> None:
         any(mallopt(_M_MMAP_THRESHOLD, size) for size in LARGEST_BLOCKS)
         mallopt(_M_TRIM_THRESHOLD, FREE_AT_THE_END)
         mallopt(_M_ARENA_MAX, 1)  # heaps of other threads go back to the system when they are empty
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """Has Python look for no reference cycles in the block, for imports of large libraries.
+
+    They make hundreds of thousands of objects that stay, and each search reads all of them again:
+    a sixth of the time that importing torch and transformers takes.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def minor_faults(work: Callable[[], object]) -> int:
