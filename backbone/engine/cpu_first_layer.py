@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from backbone.engine.cpu_mixer import (
-    Short,
     gates_backward,
     looked_up,
     parts,
@@ -25,6 +24,7 @@ from backbone.engine.cpu_mixer import (
     summed,
     transformed,
 )
+from backbone.engine.layer_constants import Grams, Short
 from backbone.hyena.convolution import short_convolution, short_convolution_backward
 
 
@@ -47,23 +47,21 @@ class TokenSegment:
     taps: Tensor
 
     @staticmethod
-    def of(
-        ids: Tensor, table: Tensor, short: Short, taps: Tensor, spectrum: Tensor
-    ) -> "TokenSegment":
+    def of(ids: Tensor, grams: Grams, taps: Tensor, spectrum: Tensor) -> "TokenSegment":
         """Compute what does not depend on a context.
 
         Args:
             ids: (B, L).
-            table: (3D, V), the projections of all tokens, without a bias.
-            short: Weights and bias of the short filter.
+            grams: The gates of neighbouring tokens.
             taps: (D, L).
             spectrum: The filter's transform of a size that holds ids and filter.
         """
-        length, head = ids.shape[1], min(short[0].shape[1] - 1, ids.shape[1])
-        outer, padded = looked_up(ids, table, short, 2 * (spectrum.shape[1] - 1))
+        length, head = ids.shape[1], min(grams.short[0].shape[1] - 1, ids.shape[1])
+        outer, padded = looked_up(ids, grams, 2 * (spectrum.shape[1] - 1))
         padded[..., :head] = 0
         own = transformed(padded, spectrum, 0, length).mul_(outer)
-        return TokenSegment(table[:, ids[:, :head]].transpose(0, 1), outer, own, short, taps)
+        start = grams.table[:, ids[:, :head]].transpose(0, 1)
+        return TokenSegment(start, outer, own, grams.short, taps)
 
     def behind(self, tail: Tensor, spill: Tensor | None) -> Tensor:
         """Return the gated signal (B, D, L) behind a context that all rows share, or one each.

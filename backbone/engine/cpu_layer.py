@@ -19,10 +19,11 @@ from torch.autograd.function import once_differentiable
 
 from backbone.engine.cpu_first_layer import TokenSegment
 from backbone.engine.cpu_last_layer import LastPositionSum, kernels
-from backbone.engine.cpu_mixer import EndConvolution, SegmentMixer, Short, TokenMixer
+from backbone.engine.cpu_mixer import EndConvolution, SegmentMixer, TokenMixer
 from backbone.engine.cpu_shared_segment import SharedMixer
 from backbone.engine.filter_cache import FilterCache, is_constant
 from backbone.engine.layer import LayerState, last_positions, pick, spill_after
+from backbone.engine.layer_constants import Short
 from backbone.hooks import is_plain, is_trained
 from backbone.hyena.convolution import short_filtered, transform_length
 from backbone.hyena.kernels import uses_cpu_kernels
@@ -54,7 +55,7 @@ class CPULayer:
     def __init__(self, block: Block, filters: FilterCache, index: int, embeddings: Tensor) -> None:
         """Hold the block, the filters, the layer's number, and all tokens' embeddings (V, D)."""
         self.block, self.filters, self.index = block, filters, index
-        self.embeddings = embeddings
+        self.constants = filters.constants(index, embeddings)
 
     @staticmethod
     def supports(block: Block, hidden: Tensor) -> bool:
@@ -95,9 +96,9 @@ class CPULayer:
             projected = _InputProjection.apply(hidden, norm, weight)
             gated, tail, spill = SegmentMixer.apply(projected, tail, before, *how)
         else:
-            table = weight @ norm(self.embeddings).t()
-            gated, spill = TokenMixer.apply(ids, table, tail, before, *how)
-            ends = table[:, last_of(ids, lengths, tail.shape[2])].transpose(0, 1)
+            grams = self.constants.grams
+            gated, spill = TokenMixer.apply(ids, grams, tail, before, *how[1:])
+            ends = grams.table[:, last_of(ids, lengths, tail.shape[2])].transpose(0, 1)
             tail = _last_projections(ends, tail, lengths, length)
         return gated, self._state(tail, spill, before, lengths, length, room)
 
@@ -109,17 +110,16 @@ class CPULayer:
         projected = _InputProjection.apply(hidden, self.block.norm1, mixer.in_proj.weight)
         how = self._short(0), taps, spectrum
         gated = SharedMixer.apply(projected, self._tail(state), state.spill, *how)
-        ends = projected[..., length - mixer.past :] + self._bias()
+        ends = projected[..., length - mixer.past :] + self.constants.bias
         return gated, LayerState(ends, state.spill[:1, :, :0])
 
     def tokens(self, ids: Tensor) -> TokenSegment:
         """Compute what the first layer does with token ids (B, L) whatever precedes them."""
-        length, mixer = ids.shape[1], self.block.mixer
+        length = ids.shape[1]
         spectrum = self.filters.spectrum(self.index, length, transform_length(length, length))
         assert spectrum is not None  # the filter is constant
-        table = mixer.in_proj.weight @ self.block.norm1(self.embeddings).t()
         taps = self.filters.taps(self.index, length)
-        return TokenSegment.of(ids, table, self._short(0), taps, spectrum)
+        return TokenSegment.of(ids, self.constants.grams, taps, spectrum)
 
     def mix_tokens(self, segment: TokenSegment, state: LayerState | None) -> Tensor:
         """Return the gated signal (B, D, L) of token ids behind a context."""
@@ -135,18 +135,19 @@ class CPULayer:
         """Return the layer's state at the end of each row, and compute nothing else."""
         length, before = hidden.shape[1], None if state is None else state.spill
         past = self.block.mixer.past
-        tail = self._project(last_of(hidden, lengths, past), self._tail(state), lengths, length)
-        spill = self._convolved(hidden, state, lengths, 0, room)
+        earlier = self._tail(state)
+        tail = self._project(last_of(hidden, lengths, past), earlier, lengths, length)
+        spill = self._convolved(hidden, earlier, lengths, 0, room)
         return self._state(tail, spill, before, lengths, length, room)
 
     def last(self, hidden: Tensor, state: LayerState | None, lengths: Tensor | None) -> Tensor:
         """Return the residual stream (B, D) after the block at each row's last position."""
         mixer, width = self.block.mixer, hidden.shape[2]
-        end = last_of(hidden, lengths, mixer.past + 1)
-        recent = self._project(end, self._tail(state), lengths, hidden.shape[1])[:, :width]
+        end, tail = last_of(hidden, lengths, mixer.past + 1), self._tail(state)
+        recent = self._project(end, tail, lengths, hidden.shape[1])[:, :width]
         weight, bias = self._short(0)
         x0 = short_filtered(recent, weight[:width], bias[:width])[..., 0]
-        mixed = self._convolved(hidden, state, lengths, -1, 1)[..., 0]
+        mixed = self._convolved(hidden, tail, lengths, -1, 1)[..., 0]
         if state is not None:
             at = last_positions(hidden, lengths)
             mixed = mixed + pick(state.spill.expand(len(at), -1, -1), at)
@@ -156,7 +157,7 @@ class CPULayer:
     def _convolved(
         self,
         hidden: Tensor,
-        state: LayerState | None,
+        tail: Tensor,
         lengths: Tensor | None,
         first: int,
         count: int,
@@ -165,7 +166,7 @@ class CPULayer:
         (length, width), norm = hidden.shape[1:], self.block.norm1
         weight = self.block.mixer.in_proj.weight[width:]
         taps = self.filters.taps(self.index, length + first + count)
-        (short, bias), tail = self._short(width), self._tail(state)[:, width:]
+        (short, bias), tail = self._short(width), tail[:, width:]
         if count <= DIRECT:
             backwards = kernels(taps, length, lengths, first, count)
             return LastPositionSum.apply(hidden, tail, norm, weight, (short, bias), backwards)
@@ -175,21 +176,14 @@ class CPULayer:
         return EndConvolution.apply(projected, tail, (short, bias), spectrum, lengths, first, count)
 
     def _short(self, start: int) -> Short:
-        """Return weights (C, w) and bias (C,) of the short filter, the projections' bias in it."""
-        short, bias = self.block.mixer.short_filter, self.block.mixer.in_proj.bias
-        weight = short.weight[:, 0]
-        assert short.bias is not None and bias is not None
-        return weight[start:], (short.bias + bias * weight.sum(1))[start:]
-
-    def _bias(self) -> Tensor:
-        bias = self.block.mixer.in_proj.bias
-        assert bias is not None
-        return bias[:, None]
+        """Return weights (C, w) and bias (C,) of the short filter, from a channel on."""
+        weight, bias = self.constants.short
+        return weight[start:], bias[start:]
 
     def _tail(self, state: LayerState | None) -> Tensor:
         if state is None:
-            return -self._bias().expand(1, -1, self.block.mixer.past)
-        return state.tail.to(self._bias().dtype) - self._bias()
+            return self.constants.before
+        return state.tail.to(self.constants.bias.dtype) - self.constants.bias
 
     def _state(
         self,
@@ -202,7 +196,7 @@ class CPULayer:
     ) -> LayerState:
         if before is not None:
             spill = spill + spill_after(before, lengths, length, room)
-        return LayerState(tail + self._bias(), spill)
+        return LayerState(tail + self.constants.bias, spill)
 
     def _project(self, end: Tensor, tail: Tensor, lengths: Tensor | None, length: int) -> Tensor:
         """Project last positions (B, n, D) to (B, 3D, n), the tail's where a row is shorter."""

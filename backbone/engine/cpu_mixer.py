@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from backbone.engine.layer import window, window_index
+from backbone.engine.layer_constants import Grams, Short
 from backbone.hyena.convolution import (
     fast_length,
     short_convolution,
@@ -23,9 +24,6 @@ from backbone.hyena.convolution import (
     transform_length,
 )
 from backbone.side_by_side import run
-
-Short = tuple[Tensor, Tensor]
-"""Weights (C, w) and bias (C,) of the short filter."""
 
 AT_ONCE = 1 << 18
 """Numbers transformed at once; more would not fit the cache."""
@@ -88,10 +86,9 @@ class TokenMixer(torch.autograd.Function):
     def forward(
         ctx: Any,
         ids: Tensor,
-        table: Tensor,
+        grams: Grams,
         tail: Tensor,
         spill: Tensor | None,
-        short: Short,
         taps: Tensor,
         spectrum: Tensor,
         lengths: Tensor | None,
@@ -99,12 +96,12 @@ class TokenMixer(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Return gated (B, D, L) and the own spill (B, D, room).
 
-        `table` holds the projections (3D, V) of all tokens; the others are as for `SegmentMixer`.
+        `grams` holds the gates of neighbouring tokens; the others are as for `SegmentMixer`.
         """
-        length, width = ids.shape[1], len(taps)
+        length, width, short = ids.shape[1], len(taps), grams.short
         head = min(tail.shape[2], length)
-        x0, padded = looked_up(ids, table, short, transform_length(length, length + room))
-        start = short_convolution(table[:, ids[:, :head]].transpose(0, 1), *short, tail)
+        x0, padded = looked_up(ids, grams, transform_length(length, length + room))
+        start = short_convolution(grams.table[:, ids[:, :head]].transpose(0, 1), *short, tail)
         first, inner = start[:, :width], start[:, width:]
         x0[..., :head] = first
         padded[..., :head] = inner[:, :width] * inner[:, width:]
@@ -128,7 +125,7 @@ class TokenMixer(torch.autograd.Function):
         for_tail = x0.new_zeros(len(x0), *ctx.shared[0][1:])
         for part, gradient in zip(parts(width), gradients, strict=True):
             short_convolution_backward(gradient, ctx.weight[part], for_tail[:, part])
-        return None, None, summed(for_tail, ctx.shared[0]), for_spill, *[None] * 5
+        return None, None, summed(for_tail, ctx.shared[0]), for_spill, *[None] * 4
 
 
 class EndConvolution(torch.autograd.Function):
@@ -193,34 +190,19 @@ class EndConvolution(torch.autograd.Function):
         return fast_length(max(stop, length + count - 1))
 
 
-def looked_up(ids: Tensor, table: Tensor, short: Short, size: int) -> tuple[Tensor, Tensor]:
+def looked_up(ids: Tensor, grams: Grams, size: int) -> tuple[Tensor, Tensor]:
     """Return x0 (B, D, L), and x1 * v in a buffer (B, D, size) that is zero from L on.
 
     They are valid from position w-1 on, where they depend on the row's own tokens only.
     """
-    gates, index = _by_grams(ids, table, short)
+    gates, index = grams.gates(ids)
     (rows, length), width = ids.shape, len(gates) // 2
     index = index[:, None].expand(-1, width, -1)
     outer, inner = (part.expand(rows, -1, -1) for part in gates.split(width))
-    padded = table.new_empty(rows, width, size)
+    padded = gates.new_empty(rows, width, size)
     torch.gather(inner, 2, index, out=padded[..., :length])
     padded[..., length:] = 0
     return outer.gather(2, index), padded
-
-
-def _by_grams(ids: Tensor, table: Tensor, short: Short) -> tuple[Tensor, Tensor]:
-    """Return x0 and x1 * v (2D, U) of all w-grams that occur, and which occurs where (B, L)."""
-    weight, bias = short
-    tokens, past, length = table.shape[1], weight.shape[1] - 1, ids.shape[1]
-    grams = ids.clone()
-    for lag in range(1, min(past, length - 1) + 1):
-        grams[:, lag:] += ids[:, : length - lag] * tokens**lag
-    found, index = torch.unique(grams, return_inverse=True)
-    powers = tokens ** torch.arange(past, -1, -1, device=ids.device)
-    signal = table[:, found[:, None] // powers % tokens].transpose(0, 1)  # (U, 3D, w)
-    filtered = short_convolution(signal[..., past:], weight, bias, signal[..., :past])[..., 0]
-    x0, x1, v = filtered.t().contiguous().chunk(3)
-    return torch.cat([x0, x1 * v]), index
 
 
 def parts(width: int) -> tuple[slice, slice]:

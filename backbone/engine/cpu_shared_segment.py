@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from backbone.engine.cpu_mixer import Short, shape_of, summed, transformed
+from backbone.engine.cpu_mixer import shape_of, summed, transformed
+from backbone.engine.layer_constants import Short
 from backbone.hyena.convolution import short_convolution, short_convolution_backward
 
 

@@ -1,4 +1,7 @@
-"""The long filters of a model, evaluated once and cached together with their transforms."""
+"""The long filters of a model, evaluated once and cached together with their transforms.
+
+What else follows from the weights of frozen layers is kept with them.
+"""
 
 import threading
 from collections import OrderedDict
@@ -7,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from backbone.engine.layer_constants import LayerConstants
 from backbone.hooks import is_plain, is_trained
 from backbone.hyena.model import Block
 from backbone.hyena.operator import HyenaFilter
@@ -27,7 +31,20 @@ class FilterCache:
         self.blocks, self.max_seq_len = blocks, max_seq_len
         self._taps: dict[int, Tensor] = {}
         self._spectra: OrderedDict[tuple[int, int, int], Tensor] = OrderedDict()
+        self._constants: dict[int, LayerConstants] = {}
         self._lock = threading.RLock()  # for pieces side by side
+
+    def constants(self, layer: int, embeddings: Tensor) -> LayerConstants:
+        """Return what follows from the weights of a plain frozen layer.
+
+        Args:
+            layer: Its number.
+            embeddings: (V, D), of all tokens; the same at each call.
+        """
+        with self._lock:
+            if layer not in self._constants:
+                self._constants[layer] = LayerConstants(self.blocks[layer], embeddings)
+            return self._constants[layer]
 
     def taps(self, layer: int, length: int) -> Tensor:
         """Return the filter taps (D, length) of a layer."""

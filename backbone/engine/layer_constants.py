@@ -1,0 +1,102 @@
+"""What follows from a frozen layer's weights alone, computed once for all passes over it."""
+
+import threading
+from collections import OrderedDict
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from backbone.hyena.convolution import short_convolution
+from backbone.hyena.model import Block
+
+Short = tuple[Tensor, Tensor]
+"""Weights (C, w) and bias (C,) of the short filter."""
+
+KEPT_SETS = 64
+"""Most sets of w-grams whose gates are kept, the most recently used ones."""
+
+
+class LayerConstants:
+    """Constants of one plain frozen block on a CPU; its weights must not change afterwards.
+
+    Projections leave out their bias: it is folded into that of the short filter, which is linear.
+    """
+
+    def __init__(self, block: Block, embeddings: Tensor) -> None:
+        """Hold the block, and all tokens' embeddings (V, D)."""
+        self.block, self.embeddings = block, embeddings
+
+    @cached_property
+    def bias(self) -> Tensor:
+        """The bias of the projections, (3D, 1)."""
+        bias = self.block.mixer.in_proj.bias
+        assert bias is not None
+        return bias.detach()[:, None]
+
+    @cached_property
+    def before(self) -> Tensor:
+        """The projections (1, 3D, w-1) before a sequence, without their bias: minus the bias."""
+        return -self.bias.expand(1, -1, self.block.mixer.past)
+
+    @cached_property
+    def short(self) -> Short:
+        """Weights (3D, w) and bias (3D,) of the short filter, the projections' bias in it."""
+        short = self.block.mixer.short_filter
+        assert short.bias is not None
+        weight = short.weight.detach()[:, 0]
+        return weight, short.bias.detach() + self.bias[:, 0] * weight.sum(1)
+
+    @cached_property
+    def grams(self) -> "Grams":
+        """The gates of all w-grams, where the layer is the first one and reads token ids."""
+        with torch.no_grad():
+            table = self.block.mixer.in_proj.weight @ self.block.norm1(self.embeddings).t()
+        return Grams(table, self.short)
+
+
+class Grams:
+    """Outer and inner gates by w neighbouring tokens.
+
+    The short filter sees w tokens, so the gates take one value for each w-gram that occurs, 64 for
+    bases and w = 3. Rows of one data set have nearly always the same w-grams.
+
+    Attributes:
+        table: (3D, V), the projections of all tokens, without a bias.
+        short: Weights and bias of the short filter, the projections' bias in it.
+    """
+
+    def __init__(self, table: Tensor, short: Short) -> None:
+        """Hold the tokens' projections and the short filter."""
+        self.table, self.short = table, short
+        self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
+        self._lock = threading.Lock()  # for pieces side by side
+
+    def gates(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x0 and x1 * v (2D, U) of all w-grams of (B, L), and which occurs where (B, L).
+
+        They are valid from position w-1 on, where they depend on the row's own tokens only.
+        """
+        tokens, past = self.table.shape[1], self.short[0].shape[1] - 1
+        length, grams = ids.shape[1], ids.clone()
+        for lag in range(1, min(past, length - 1) + 1):
+            grams[:, lag:] += ids[:, : length - lag] * tokens**lag
+        found, index = torch.unique(grams, return_inverse=True)
+        key = found.numpy().tobytes()
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = self._of(found)
+                while len(self._kept) > KEPT_SETS:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key], index
+
+    def _of(self, found: Tensor) -> Tensor:
+        """Return x0 and x1 * v (2D, U) of the w-grams numbered `found` (U,)."""
+        (weight, bias), tokens = self.short, self.table.shape[1]
+        past = weight.shape[1] - 1
+        powers = tokens ** torch.arange(past, -1, -1, device=found.device)
+        signal = self.table[:, found[:, None] // powers % tokens].transpose(0, 1)  # (U, 3D, w)
+        filtered = short_convolution(signal[..., past:], weight, bias, signal[..., :past])[..., 0]
+        x0, x1, v = filtered.t().contiguous().chunk(3)
+        return torch.cat([x0, x1 * v])
