@@ -48,6 +48,18 @@ class LayerConstants:
         return weight, short.bias.detach() + self.bias[:, 0] * weight.sum(1)
 
     @cached_property
+    def short_rows(self) -> Tensor:
+        """The weights of the short filter, (w, 3D), for signals with positions first."""
+        return self.short[0].t().contiguous()
+
+    @cached_property
+    def outer_gate(self) -> Tensor:
+        """Projection and short filter of x0 as one matrix (w D, D): w normed positions to x0."""
+        width = self.embeddings.shape[1]
+        weight = self.block.mixer.in_proj.weight.detach()[:width].t()
+        return torch.cat([weight * row[:width] for row in self.short_rows])
+
+    @cached_property
     def grams(self) -> "Grams":
         """The gates of all w-grams, where the layer is the first one and reads token ids."""
         with torch.no_grad():

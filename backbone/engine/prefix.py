@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from backbone.common.errors import InputError
+from backbone.engine.cpu_ending import MOST, Ending, can_end
 from backbone.engine.cpu_layer import CPULayer, is_idle
 from backbone.engine.cpu_likelihood import LetterLikelihood
 from backbone.engine.filter_cache import FilterCache
@@ -44,7 +45,8 @@ POSITIONS = 4096
 time are what threads share."""
 
 SHARED = 512
-"""Positions from which on short rows are cut into two pieces; fewer do not repay it."""
+"""Positions from which on short rows are cut into two pieces for a step; fewer do not repay it.
+Where no gradient is wanted, whole batches are what threads share."""
 
 SEGMENT = 8192
 """Positions whose inner activations are recomputed at a time, with `checkpoint_prefix`."""
@@ -111,6 +113,7 @@ class PrefixEngine:
         self.blocks: list[Block] = list(model.backbone.layers)  # type: ignore[arg-type]
         self.modules = list(model.modules())
         self.filters = FilterCache(self.blocks, model.config.max_seq_len)
+        self._endings: dict[int, Ending] = {}
         for i, block in enumerate(self.blocks):
             if (
                 type(unwrapped(block)) is not Block
@@ -245,6 +248,8 @@ class PrefixEngine:
         """
         self.check(state, inputs.shape[1], 0)
         last = len(self.blocks) - 1
+        if lengths is None and additions is None and (ending := self._ending(state, inputs)):
+            return self._read_at_end(ending, state, inputs)
 
         def at_end(part: Part, more: Tensor | None) -> tuple[Tensor]:
             before, some, ends = part
@@ -430,6 +435,35 @@ class PrefixEngine:
             states.append(after)
         return hidden, states
 
+    def _ending(self, state: PrefixState | None, inputs: Tensor) -> Ending | None:
+        """Return what reads vectors behind many contexts in one function, where it can."""
+        count = inputs.shape[1]
+        if (
+            count > MOST
+            or len(self.blocks) != 2
+            or not self._is_one_segment(state, inputs)
+            or not can_end(self.model.backbone.ln_f, *_tensors(state))
+        ):
+            return None
+        layers = [self.layer(i, inputs) for i in range(2)]
+        if not all(isinstance(layer, CPULayer) for layer in layers):
+            return None
+        if count not in self._endings:
+            with torch.no_grad():
+                self._endings[count] = Ending.of(*layers, self.model.backbone.ln_f, count)
+        return self._endings[count]
+
+    def _read_at_end(self, ending: Ending, state: PrefixState, inputs: Tensor) -> Tensor:
+        """Return the final hidden states (B, D) behind contexts, a few rows at a time."""
+        pieces = []
+        for part in state.split(_rows_at_once(inputs)):
+
+            def read(tensors: Sequence[Tensor], part: PrefixState = part) -> tuple[Tensor]:
+                return (ending.read(tensors[0], *part.layers),)
+
+            pieces.append((read, [inputs[0]]))
+        return _joined(self._side_by_side(pieces))[0]
+
     def _is_one_segment(self, state: PrefixState | None, inputs: Tensor) -> bool:
         """Return whether the same vectors follow many contexts, as far as the strides tell."""
         return (
@@ -481,11 +515,15 @@ class PrefixEngine:
 
 
 def _rows_at_once(inputs: Tensor) -> int:
-    """Return how many rows of (B, L, ...) are processed at a time, by shape and device alone."""
+    """Return how many rows of (B, L, ...) are processed at a time.
+
+    That depends on shape, device and whether gradients are wanted, and not on threads.
+    """
     rows, length = inputs.shape[:2]
     if inputs.device.type != "cpu":
         return max(1, rows)
-    halves = -(-rows // 2) if rows * length >= SHARED else rows
+    shared = rows * length >= SHARED and torch.is_grad_enabled()
+    halves = -(-rows // 2) if shared else rows
     return max(1, min(halves, POSITIONS // max(1, length)))
 
 

@@ -307,7 +307,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
     config=SoftPromptConfig,
     budget="prompt_tokens",
     extra_budgets=("shots",),
-    version=4,
+    version=5,
 )
 class SoftPromptMethod(PromptTuning):
     """Learned vectors next to the query; the frozen backbone answers with a label word."""
