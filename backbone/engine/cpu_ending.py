@@ -19,6 +19,7 @@ from backbone.engine.cpu_layer import CPULayer
 from backbone.engine.layer import LayerState
 from backbone.hooks import is_plain
 from backbone.hyena.mlp import gelu_, layer_norm, layer_norm_backward
+from backbone.hyena.model import Block
 
 MOST = 64
 """Most vectors: the first layer's convolution takes their number squared."""
@@ -147,7 +148,7 @@ class _Read(torch.autograd.Function):
 
         layer, block = ending.last.constants, ending.last.block
         past = block.mixer.past
-        back = layer_norm_backward(gradient, answer, *norm_end, ending.norm)
+        back = _norm_backward(gradient, answer, norm_end, ending.norm)
         for_end = _mlp_backward(back, end, mlp_last, block)
         back = for_end @ block.mixer.out_proj.weight
         for_recent = (back * mixed_last) @ layer.outer_gate.t()
@@ -156,7 +157,7 @@ class _Read(torch.autograd.Function):
         gates = _short_backward(gates, layer.short_rows[:, width:]).view(rows * length, -1)
         back = gates @ block.mixer.in_proj.weight[width:]
         back.view(rows, -1)[:, (length - past - 1) * width :] += for_recent
-        back = layer_norm_backward(back, hidden, *norm_last, block.norm1)
+        back = _norm_backward(back, hidden, norm_last, block.norm1)
         back.view(rows, length, width)[:, -1] += for_end
 
         layer, block = ending.first.constants, ending.first.block
@@ -175,7 +176,7 @@ class _Read(torch.autograd.Function):
         shared[:past, 2] = (inner * x1_start).sum(0)
         projected = _short_backward(shared.view(length, -1), layer.short_rows)
         back = projected @ block.mixer.in_proj.weight
-        result += layer_norm_backward(back, vectors, *norm, block.norm1)
+        result += _norm_backward(back, vectors, norm, block.norm1)
         return result, None, None, None
 
 
@@ -211,7 +212,14 @@ def _reaching(tail: Tensor, before: Tensor, taps: Tensor) -> Tensor:
     return result
 
 
-def _mlp(stream: Tensor, block: Any, wanted: bool) -> tuple[Tensor, list[Tensor]]:
+def _norm_backward(
+    gradient: Tensor, hidden: Tensor, kept: list[Tensor], norm: nn.LayerNorm
+) -> Tensor:
+    mean, scale = kept
+    return layer_norm_backward(gradient, hidden, mean, scale, norm)
+
+
+def _mlp(stream: Tensor, block: Block, wanted: bool) -> tuple[Tensor, list[Tensor]]:
     """Return stream + MLP (N, D), and what the derivative needs: mean, scale and GELU's slope."""
     mlp = block.mlp
     signal, mean, scale = layer_norm(stream, block.norm2)
@@ -221,7 +229,7 @@ def _mlp(stream: Tensor, block: Any, wanted: bool) -> tuple[Tensor, list[Tensor]
     return result, [] if slope is None else [mean, scale, slope]
 
 
-def _mlp_backward(gradient: Tensor, stream: Tensor, kept: list[Tensor], block: Any) -> Tensor:
+def _mlp_backward(gradient: Tensor, stream: Tensor, kept: list[Tensor], block: Block) -> Tensor:
     """Return the gradient (N, D) of the stream before `_mlp`."""
     mean, scale, slope = kept
     inner = (gradient @ block.mlp.fc2.weight).mul_(slope) @ block.mlp.fc1.weight

@@ -248,8 +248,10 @@ class PrefixEngine:
         """
         self.check(state, inputs.shape[1], 0)
         last = len(self.blocks) - 1
-        if lengths is None and additions is None and (ending := self._ending(state, inputs)):
-            return self._read_at_end(ending, state, inputs)
+        if state is not None and lengths is None and additions is None:
+            ending = self._ending(state, inputs)
+            if ending is not None:
+                return self._read_at_end(ending, state, inputs)
 
         def at_end(part: Part, more: Tensor | None) -> tuple[Tensor]:
             before, some, ends = part
@@ -435,7 +437,7 @@ class PrefixEngine:
             states.append(after)
         return hidden, states
 
-    def _ending(self, state: PrefixState | None, inputs: Tensor) -> Ending | None:
+    def _ending(self, state: PrefixState, inputs: Tensor) -> Ending | None:
         """Return what reads vectors behind many contexts in one function, where it can."""
         count = inputs.shape[1]
         if (
@@ -445,12 +447,13 @@ class PrefixEngine:
             or not can_end(self.model.backbone.ln_f, *_tensors(state))
         ):
             return None
-        layers = [self.layer(i, inputs) for i in range(2)]
-        if not all(isinstance(layer, CPULayer) for layer in layers):
+        first, last = self.layer(0, inputs), self.layer(1, inputs)
+        if not isinstance(first, CPULayer) or not isinstance(last, CPULayer):
             return None
         if count not in self._endings:
             with torch.no_grad():
-                self._endings[count] = Ending.of(*layers, self.model.backbone.ln_f, count)
+                ending = Ending.of(first, last, self.model.backbone.ln_f, count)
+                self._endings[count] = ending
         return self._endings[count]
 
     def _read_at_end(self, ending: Ending, state: PrefixState, inputs: Tensor) -> Tensor:
