@@ -20,8 +20,8 @@ from backbone.common.errors import InputError
 from backbone.common.names import unknown
 from backbone.common.options import option
 from experiments.common.command import run_command
-from experiments.common.points import aggregate, read_runs
-from experiments.pictures.curve import AXES, draw, facts
+from experiments.common.points import aggregate, prepared, read_runs
+from experiments.pictures.curve import AXES, Looks, draw, facts, looks
 from experiments.pictures.heat import grids, heat_map
 from experiments.pictures.importance import draw_importance, importance, study_of
 from experiments.pictures.pareto import COSTS, draw_pareto, pareto
@@ -92,24 +92,24 @@ Drawn = Iterator[tuple[str, "Figure", pd.DataFrame]]
 """For each picture the end of its file names, the picture and its table."""
 
 
-def _curve(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> Drawn:
-    yield "", draw(table, facts(frame, options.metric), options.against), table
+def _curve(frame: pd.DataFrame, table: pd.DataFrame, options: Options, styles: Looks) -> Drawn:
+    yield "", draw(table, facts(frame, options.metric), options.against, styles), table
 
 
-def _heat(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> Drawn:
+def _heat(frame: pd.DataFrame, table: pd.DataFrame, options: Options, styles: Looks) -> Drawn:
     for number, (name, rows, across, upwards) in enumerate(grids(table)):
         title = f"{rows['task'].iloc[0]}: {name}"
         end = f"_{rows['method'].iloc[0]}" + (f"_{number}" if rows["variant"].iloc[0] else "")
         yield end, heat_map(rows, across, upwards, title), rows
 
 
-def _pareto(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> Drawn:
+def _pareto(frame: pd.DataFrame, table: pd.DataFrame, options: Options, styles: Looks) -> Drawn:
     points = pareto(table, options.cost)
     title = f"{table['task'].iloc[0]}: what {options.metric.replace('_', ' ')} costs"
     yield f"_{options.cost}", draw_pareto(points, options.cost, title), points
 
 
-def _importance(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> Drawn:
+def _importance(frame: pd.DataFrame, table: pd.DataFrame, options: Options, styles: Looks) -> Drawn:
     for method, runs in frame.groupby("method"):
         try:
             found = importance(study_of(runs, options.metric))
@@ -120,13 +120,13 @@ def _importance(frame: pd.DataFrame, table: pd.DataFrame, options: Options) -> D
         yield f"_{method}", draw_importance(found, title), found
 
 
-PICTURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Options], Drawn]] = {
+PICTURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Options, Looks], Drawn]] = {
     "curve": _curve,
     "heat": _heat,
     "pareto": _pareto,
     "importance": _importance,
 }
-"""Pictures of the runs of one task and their points."""
+"""Pictures of the runs of one task and their points; looks are those of the whole folder."""
 
 
 def curves(options: Options) -> list[Path]:
@@ -137,14 +137,16 @@ def curves(options: Options) -> list[Path]:
             written.
     """
     wanted = list(PICTURES) if "all" in options.pictures else options.pictures
-    frame = _of_task(read_runs(options.runs)[0], options.task)
+    everything = read_runs(options.runs)[0]
+    styles = looks(prepared(everything), options.against)
+    frame = _of_task(everything, options.task)
     table = aggregate(frame, options.metric)
     out = Path(options.out or options.runs).expanduser()
     written = []
     for task, rows in table.groupby("task", sort=True):
         runs = frame[frame["task"] == task]
         for kind in wanted:
-            for end, figure, points in PICTURES[kind](runs, rows, options):
+            for end, figure, points in PICTURES[kind](runs, rows, options, styles):
                 written += save(figure, points, f"{kind}_{task}_{options.metric}{end}", out)
         for method in rows.loc[rows["variant"] != "", "method"].unique():
             print(f"{task}, {method}: weights, data or settings differ; drawn as separate lines")

@@ -25,7 +25,7 @@ class Options:
 
     runs: str = option("runs", "folder of the runs, as out= of python -m icl.run")
     out: str | None = option(None, "HTML file to write; by default report.html in runs")
-    title: str | None = option(None, "heading of the page")
+    title: str | None = option(None, "heading of the page; by default it names the tasks")
 
 
 def report(options: Options) -> list[Path]:
@@ -40,8 +40,7 @@ def report(options: Options) -> list[Path]:
     """
     folder = Path(options.runs).expanduser()
     frame, damaged = read_runs(folder)
-    title = options.title or f"Runs of {folder.resolve().name}"
-    text = page(frame, title=title, folder=folder, skipped=damaged)
+    text = page(frame, title=options.title, folder=folder, skipped=damaged)
     out = Path(options.out).expanduser() if options.out else folder / "report.html"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

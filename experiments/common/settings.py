@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,7 +25,7 @@ IN_COLUMNS = {
 }
 """Options that a table of runs has in columns of its own, weights and data by their sha256."""
 
-WITHOUT_RESULT = {"keep_gb", "disk_gb", "audit", "batch_size", "plugins"}
+WITHOUT_RESULT = {"keep_gb", "disk_gb", "audit", "batch_size", "plugins", "threads"}
 """Options that change how long a run takes, but not what it finds."""
 
 OF_BACKBONE = {"device", "precision", "verbalizer.words"}
@@ -99,6 +99,34 @@ def settings(config: Mapping[str, Any]) -> str:
         for name, value in changed_options(config).items()
         if name not in ("prompt_tokens", "shots")
     })  # fmt: skip
+
+
+def told_apart(
+    configs: Sequence[Mapping[str, Any]], elsewhere: Collection[str] = ()
+) -> tuple[str, list[str]]:
+    """Return the changed options that all runs share, and for each run those that they do not.
+
+    Args:
+        configs: As `icl.reporting.report.Report.config` has them.
+        elsewhere: Options that are said elsewhere; those without effect on a result are left out.
+    """
+    changed = [
+        {
+            name: value
+            for name, value in changed_options(config).items()
+            if name not in WITHOUT_RESULT and name not in elsewhere
+        }
+        for config in configs
+    ]
+    shared = {
+        name: value
+        for name, value in changed[0].items()
+        if all(name in one and one[name] == value for one in changed)
+    }
+    return _words(shared), [
+        _words({name: value for name, value in one.items() if name not in shared})
+        for one in changed
+    ]
 
 
 def _words(options: Mapping[str, Any]) -> str:

@@ -110,7 +110,7 @@ def chart() -> alt.LayerChart:
         .add_params(*(alt.param(name=name, value=value) for name, value in SIGNALS.items()))
         .add_params(alt.param(name="xtitle", value=""), alt.param(name="ytitle", value=""))
         .properties(width=600, height=320, autosize=alt.AutoSizeParams(type="none"))
-        .configure(font="system-ui, sans-serif", aria=False)
+        .configure(font="system-ui, sans-serif", aria=False, background="transparent")
         .configure_view(stroke=None)
         .configure_axis(
             labelFontSize=12,

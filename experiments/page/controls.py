@@ -12,7 +12,7 @@ import pandas as pd
 
 from backbone.common.errors import InputError
 from backbone.common.options import as_text
-from experiments.common.settings import changed_options
+from experiments.common.settings import WITHOUT_RESULT, changed_options
 from icl.reporting.report import read_report
 from icl.reporting.verdict import Verdict, verdicts
 
@@ -60,7 +60,9 @@ def controls_in_words(frame: pd.DataFrame) -> tuple[list[TaskVerdict], list[str]
                 problems.append(str(error))
                 continue
             line = " ".join(
-                f"{name}={as_text(value)}" for name, value in json.loads(str(key)).items()
+                f"{name}={as_text(value)}"
+                for name, value in json.loads(str(key)).items()
+                if name not in WITHOUT_RESULT
             )
             found += [TaskVerdict(str(task), line, verdict) for verdict in of_runs]
     return found, problems

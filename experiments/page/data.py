@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import pandas as pd
 
 from experiments.common.points import POINT, averaged, metrics_of, prepared
 from experiments.common.settings import settings
-from experiments.pictures.curve import AXES, facts
-from experiments.pictures.style import BASELINES, BEST, CHANCE, LINES, Look
+from experiments.pictures.curve import AXES, facts, line_name, looks
+from experiments.pictures.style import BEST, CHANCE, Look
 
 SHAPES = {
     "o": "circle",
@@ -36,19 +36,40 @@ def script_data(frame: pd.DataFrame) -> str:
     """
     plain = prepared(frame)
     metrics = metrics_of(frame)
-    axes = [name for name in AXES if plain[name].notna().any()] or list(AXES)[:1]
+    budgets = [name for name in AXES if (plain[name] > 0).any()] or list(AXES)[:1]
+    means = points(plain, metrics)
+    numbers = {tuple(point[name] for name in POINT): n for n, point in enumerate(means)}
     data = {
         "metrics": metrics,
-        "axes": [{"name": name, "title": AXES[name]} for name in axes],
-        "lines": [_look(one, LINE_WIDTH) | {"shape": SHAPES[one.marker]} for one in LINES],
-        "flat": [_look(one, FLAT_WIDTH) for one in BASELINES],
+        "axes": [axis(name, plain, means) for name in budgets],
         "references": {"best": _look(BEST, FLAT_WIDTH), "chance": _look(CHANCE, FLAT_WIDTH)},
         "tasks": [_task(str(name), rows, metrics) for name, rows in plain.groupby("task")],
-        "points": points(plain, metrics),
-        "runs": [_run(row, metrics) for row in plain.to_dict("records")],
+        "points": means,
+        "runs": [one for one in _runs(plain, metrics, numbers) if one["point"] is not None],
     }
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")  # so that nothing in it can end the script
+
+
+def axis(name: str, plain: pd.DataFrame, means: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a budget's title, the name of every point's line across it, and the lines' looks.
+
+    Args:
+        name: One of `experiments.pictures.curve.AXES`.
+        plain: Runs as `experiments.common.points.prepared` returns them.
+        means: As `points` returns them.
+    """
+    styles = looks(plain, name)
+    return {
+        "name": name,
+        "title": AXES[name],
+        "names": [line_name(pd.Series(point), name) for point in means],
+        "lines": {
+            line: _look(one, LINE_WIDTH) | {"shape": SHAPES[one.marker]}
+            for line, one in styles.lines.items()
+        },
+        "flat": {line: _look(one, FLAT_WIDTH) for line, one in styles.flat.items()},
+    }
 
 
 def _look(one: Look, width: float) -> dict[str, Any]:
@@ -87,14 +108,18 @@ def _task(name: str, rows: pd.DataFrame, metrics: list[str]) -> dict[str, Any]:
     }
 
 
-def _run(row: Mapping[Any, Any], metrics: list[str]) -> dict[str, Any]:
-    return {
-        **{name: _plain(row[name]) for name in POINT},
-        "name": Path(row["path"]).parent.name,
-        "seed": row["seed"],
-        "settings": settings(row["config"]),
-        **{m: [_number(row[f"{m}{end}"]) for end in ("", "_low", "_high")] for m in metrics},
-    }
+def _runs(
+    plain: pd.DataFrame, metrics: list[str], numbers: Mapping[tuple[Any, ...], int]
+) -> Iterator[dict[str, Any]]:
+    """Yield each run with the number of its point, which is None without any defined metric."""
+    for row in plain.to_dict("records"):
+        yield {
+            "point": numbers.get(tuple(_plain(row[name]) for name in POINT)),
+            "name": Path(row["path"]).parent.name,
+            "seed": row["seed"],
+            "settings": settings(row["config"]),
+            **{m: [_number(row[f"{m}{end}"]) for end in ("", "_low", "_high")] for m in metrics},
+        }
 
 
 def _plain(value: Any) -> Any:

@@ -45,14 +45,18 @@ function make(tag, attributes = {}, ...children) {
 
 /* ---- what a point is called, and what is said about it ---- */
 
-function lineName(point) {
-  const parts = [point.method];
-  if (state.axis !== "prompt_tokens" && point.prompt_tokens !== null)
-    parts.push(`${point.prompt_tokens} tokens`);
-  if (state.axis !== "shots" && point.shots) parts.push(`${point.shots} ${point.shots === 1 ? "shot" : "shots"}`);
-  if (state.axis !== "tuning_samples" && point.tuning_samples !== null)
-    parts.push(`${point.tuning_samples} tuning samples`);
-  return parts.join(", ") + (point.variant ? ` (${point.variant})` : "");
+data.points.forEach((point, i) => (point.number = i));
+for (const run of data.runs) run.of = data.points[run.point];
+
+const lineName = (point, axis) => axis.names[point.number];
+const onAxis = (point, axis) => point[axis.name] !== null;
+
+/** The axis that was chosen; for a task without a point on it the first that has one, if any has. */
+function axisOf(task) {
+  const own = data.points.filter((point) => point.task === task.name);
+  const order = [data.axes.find((axis) => axis.name === state.axis), ...data.axes];
+  const axis = order.find((axis) => own.some((point) => onAxis(point, axis)));
+  return { ...(axis ?? order[0]), empty: axis === undefined };
 }
 
 function budget(point) {
@@ -66,41 +70,24 @@ function interval([value, low, high]) {
   return `${words(state.metric)} ${shown3(value)}${ends}`;
 }
 
-function aboutMean(point) {
+function aboutMean(point, axis) {
   const seeds = point.seeds === 1 ? "one run" : `mean of ${point.seeds} runs`;
   const settings = [point.variant, `${point.parameters.toLocaleString("en")} trainable parameters`];
-  return [lineName(point), interval(point[state.metric]), `${seeds}; ${budget(point) || "no budget"}`]
+  return [lineName(point, axis), interval(point[state.metric]), `${seeds}; ${budget(point) || "no budget"}`]
     .concat(settings.filter(Boolean))
     .join("\n");
 }
 
-function aboutRun(run) {
+function aboutRun(run, axis) {
   const settings = run.settings || `seed=${run.seed}`;
-  return [`run ${run.name}: ${lineName(run)}`, interval(run[state.metric]), budget(run), settings]
+  return [`run ${run.name}: ${lineName(run.of, axis)}`, interval(run[state.metric]), budget(run.of), settings]
     .filter(Boolean)
     .join("\n");
 }
 
 /* ---- from points to what a chart draws ---- */
 
-const has = (point) => state.methods.has(point.method) && point[state.metric]?.[0] != null;
-const onAxis = (point) => point[state.axis] !== null;
-
-/** Every line keeps its looks, whatever is filtered. */
-function looks() {
-  const lines = unique(data.points.filter(onAxis).map(lineName)).sort();
-  const flats = unique(data.points.filter((point) => !onAxis(point)).map(lineName)).sort();
-  const line = (i) => {
-    const [own, other] = [data.lines[i % data.lines.length], Math.floor(i / data.lines.length)];
-    const shifted = data.lines[(i + other) % data.lines.length];
-    return { color: own.color, dash: shifted.dash, shape: shifted.shape };
-  };
-  const flat = (i) => data.flat[i % data.flat.length];
-  return new Map([
-    ...flats.map((name, i) => [`flat ${name}`, flat(i)]),
-    ...lines.map((name, i) => [`line ${name}`, line(i)]),
-  ]);
-}
+const has = (one, point) => state.methods.has(point.method) && one[state.metric]?.[0] != null;
 
 /** Linear from 0 to the smallest number on the axis, a step for each doubling from there. */
 const place = (value, smallest) => (value <= smallest ? value / smallest : 1 + Math.log2(value / smallest));
@@ -130,20 +117,20 @@ function tried(means) {
 }
 
 function content(task) {
-  const all = looks();
-  const points = data.points.filter((point) => point.task === task.name && has(point));
-  const runs = data.runs.filter((run) => run.task === task.name && has(run) && onAxis(run));
-  const xs = unique(points.filter(onAxis).map((point) => point[state.axis])).sort((a, b) => a - b);
+  const axis = axisOf(task);
+  const points = data.points.filter((point) => point.task === task.name && has(point, point));
+  const runs = data.runs.filter((run) => run.of.task === task.name && has(run, run.of) && onAxis(run.of, axis));
+  const xs = unique(points.filter((point) => onAxis(point, axis)).map((point) => point[axis.name])).sort((a, b) => a - b);
   const smallest = xs.find((x) => x > 0) ?? 1;
-  const at = (point) => place(point[state.axis], smallest);
+  const at = (point) => place(point[axis.name], smallest);
   const means = [];
   const flats = [];
   for (const point of points) {
     const [mean, low, high] = point[state.metric];
-    const line = lineName(point);
-    const kind = onAxis(point) ? "line" : "flat";
-    const entry = { mean, low, high, line, method: point.method, about: aboutMean(point), ...all.get(`${kind} ${line}`) };
-    if (kind === "line") means.push({ x: at(point), value: point[state.axis], seeds: point.seeds, ...entry });
+    const line = lineName(point, axis);
+    const isOn = onAxis(point, axis);
+    const entry = { mean, low, high, line, method: point.method, about: aboutMean(point, axis), ...(isOn ? axis.lines : axis.flat)[line] };
+    if (isOn) means.push({ x: at(point), value: point[axis.name], seeds: point.seeds, ...entry });
     else flats.push(entry);
   }
   means.sort((a, b) => a.line.localeCompare(b.line) || a.x - b.x);
@@ -152,14 +139,14 @@ function content(task) {
   const searched = tried(means).map((dots) => ({ line: `${dots[0].method}: ${dots.length} settings, one run each`, method: dots[0].method, color: dots[0].color, dash: [0, 99], shape: "circle", dots }));
   const many = new Set(means.filter((mean) => mean.seeds > 1).map((mean) => `${mean.line} ${mean.x}`));
   const single = runs
-    .filter((run) => many.has(`${lineName(run)} ${at(run)}`))
-    .map((run) => ({ x: at(run), value: run[state.metric][0], color: all.get(`line ${lineName(run)}`).color, about: aboutRun(run) }))
+    .filter((run) => many.has(`${lineName(run.of, axis)} ${at(run.of)}`))
+    .map((run) => ({ x: at(run.of), value: run[state.metric][0], color: axis.lines[lineName(run.of, axis)].color, about: aboutRun(run, axis) }))
     .concat(searched.flatMap(({ color, dots }) => dots.map(({ x, mean, about }) => ({ x, value: mean, color, about }))));
   const references = [["best possible", "best"], ["chance", "chance"]]
     .map(([line, kind]) => ({ line, mean: task[kind][state.metric], ...data.references[kind] }))
     .filter(({ mean }) => mean !== undefined)
     .map((reference) => ({ ...reference, about: `${reference.line}\n${words(state.metric)} ${shown3(reference.mean)}` }));
-  return { means, searched, flats, single, references, xs, smallest };
+  return { axis, means, searched, flats, single, references, xs, smallest };
 }
 
 /* ---- charts ---- */
@@ -168,8 +155,7 @@ function draw(task) {
   const chart = charts.get(task.name);
   chart.figure.hidden = !state.tasks.has(task.name);
   if (chart.figure.hidden) return;
-  const found = content(task);
-  const { means, searched, flats, single, references, xs, smallest } = found;
+  const { axis, means, searched, flats, single, references, xs, smallest } = content(task);
   chart.found = [...means, ...searched.flatMap(({ dots }) => dots), ...flats, ...references];
   const values = [...means, ...flats, ...references].flatMap((one) => [one.mean, one.low, one.high]).concat(single.map((one) => one.value));
   const known = values.filter((value) => value != null);
@@ -177,13 +163,15 @@ function draw(task) {
   const margin = 0.06 * Math.max(high - low, 0.02);
   const outer = chart.plot.clientWidth || 600;
   const isWide = outer >= 560;
-  const padding = { left: 58, right: isWide ? 205 : 22, top: 10, bottom: 46 };
+  const padding = { left: 64, right: isWide ? 218 : 22, top: 10, bottom: axis.empty ? 14 : 46 };
   const height = isWide ? 320 : 280;
   const ydomain = [low - margin, high + margin];
   const ends = new Map(means.map((mean) => [mean.line, mean])); // the last point of each line
-  const labels = [...ends.values(), ...flats, ...references].map((one) => ({ y: one.mean, text: shorter(`${shown3(one.mean)} ${one.line}`), color: one.color }));
+  const labelled = [...ends.values(), ...flats, ...references];
+  const short = shorter(labelled.map((one) => one.line), ROOM);
+  const labels = labelled.map((one, i) => ({ y: one.mean, text: `${shown3(one.mean)} ${short[i]}`, color: one.color }));
   const last = place(Math.max(...xs, smallest), smallest);
-  const ticks = unique([0, ...xs]).map((x) => place(x, smallest));
+  const ticks = axis.empty ? [] : unique([0, ...xs]).map((x) => place(x, smallest));
   const apart = ticks.length > 2 ? Math.ceil((ticks.length * 34) / (outer - padding.left - padding.right)) : 1;
   chart.view
     .padding(padding)
@@ -193,7 +181,7 @@ function draw(task) {
     .signal("ydomain", ydomain)
     .signal("xticks", ticks.filter((_, i) => i === 0 || (ticks.length - 1 - i) % apart === 0))
     .signal("smallest", smallest)
-    .signal("xtitle", data.axes.find((axis) => axis.name === state.axis).title)
+    .signal("xtitle", axis.empty ? "" : axis.title)
     .signal("ytitle", words(state.metric))
     .data("mean", means)
     .data("band", means.filter((mean) => mean.low !== null))
@@ -201,10 +189,26 @@ function draw(task) {
     .data("flat", [...flats, ...references])
     .data("label", isWide ? spread(labels, (15 / height) * (ydomain[1] - ydomain[0]), ...ydomain) : [])
     .run();
-  name(chart, [...ends.values(), ...searched], flats, references);
+  name(chart, axis, [...ends.values(), ...searched], flats, references);
 }
 
-const shorter = (text) => (text.length > 28 ? `${text.slice(0, 27)}…` : text);
+const ROOM = 26; // letters of a line's name to the right of a chart
+
+/** Names cut to `room` letters that still differ: what all long names share goes first, then their middle. */
+function shorter(names, room) {
+  const parts = (name) => name.replace(/\)$/, "").split(/, | \(/);
+  const long = names.filter((name) => name.length > room);
+  const shared = (part, i) => i > 0 && long.length > 1 && long.every((name) => parts(name).includes(part));
+  const cut = (text) => {
+    const head = Math.ceil((room - 1) / 3);
+    return text.length > room ? `${text.slice(0, head)}…${text.slice(head + 1 - room)}` : text;
+  };
+  const short = names.map((name) => (name.length > room ? cut(parts(name).filter((part, i) => !shared(part, i)).join(", ")) : name));
+  return short.map((name, i) => {
+    const before = short.slice(0, i).filter((other) => other === name).length;
+    return before ? `${name.slice(0, room - 4)} (${before + 1})` : name;
+  });
+}
 
 async function build(task) {
   const plot = make("div", { class: "plot", tabIndex: 0, role: "group", "aria-roledescription": "chart", "aria-label": `Curves of ${task.name}; the arrow keys move from point to point` });
@@ -258,7 +262,7 @@ function swatch({ color, dash, shape }) {
   return span;
 }
 
-function name(chart, ends, flats, references) {
+function name(chart, axis, ends, flats, references) {
   const entry = (one) => {
     const text = one.mean === undefined ? one.line : `${one.line} ${shown3(one.mean)}`;
     if (!one.method) return make("li", {}, make("button", { type: "button", disabled: true }, swatch(one), text));
@@ -267,11 +271,11 @@ function name(chart, ends, flats, references) {
     return make("li", {}, button);
   };
   chart.names.replaceChildren(...[...ends, ...flats, ...references].map(entry));
-  const title = words(data.axes.find((axis) => axis.name === state.axis).title);
-  const head = ["line", title, words(state.metric), "95 % from", "to"].map((text) => make("th", { scope: "col" }, text));
+  const budget = axis.empty ? [] : [words(axis.title)];
+  const head = ["line", ...budget, words(state.metric), "95 % from", "to"].map((text) => make("th", { scope: "col" }, text));
   const number = (value) => make("td", { class: "number" }, value == null ? "" : shown3(value));
   const rows = chart.found.map((one) =>
-    make("tr", {}, make("th", { scope: "row" }, one.line), make("td", { class: "number" }, one.value === undefined ? "any" : String(one.value)), number(one.mean), number(one.low), number(one.high)));
+    make("tr", {}, make("th", { scope: "row" }, one.line), ...budget.map(() => make("td", { class: "number" }, one.value === undefined ? "any" : one.value.toLocaleString("en"))), number(one.mean), number(one.low), number(one.high)));
   const table = make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
   chart.numbers.replaceChildren(chart.numbers.firstElementChild, make("div", { class: "scroll" }, table));
 }
@@ -318,11 +322,10 @@ function choose(id, entries) {
 const table = {
   step: 100,
   limit: 100,
-  body: $("table").tBodies[0],
-  rows: [...$("table").tBodies[0].rows],
+  rows: [...$("table").tBodies], // each of a run's figures and its command
 
   key(row, column) {
-    const cell = row.cells[column];
+    const cell = row.rows[0].cells[column];
     return cell.dataset.v === undefined ? cell.textContent : Number(cell.dataset.v);
   },
 
@@ -338,7 +341,7 @@ const table = {
       return down ? -order : order;
     });
     this.rows = keyed.map(([, row]) => row);
-    this.body.append(...this.rows);
+    $("table").append(...this.rows);
     this.show();
   },
 
@@ -363,8 +366,8 @@ const table = {
       this.limit = Infinity;
       this.show();
     });
-    for (const row of this.rows) row.cells[row.cells.length - 1].prepend(make("button", { type: "button", class: "copy", "aria-label": `Copy the command of run ${row.cells[0].textContent}` }, "copy"));
-    this.body.addEventListener("click", ({ target }) => {
+    for (const row of this.rows) row.querySelector(".command div").prepend(make("button", { type: "button", class: "copy", "aria-label": `Copy the command of run ${row.rows[0].cells[0].textContent}` }, "copy"));
+    $("table").addEventListener("click", ({ target }) => {
       if (!target.classList.contains("copy")) return;
       navigator.clipboard.writeText(target.parentElement.querySelector("code").textContent).then(
         () => (target.textContent = "copied"),

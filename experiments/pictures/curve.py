@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from experiments.pictures.style import (
     SPINE,
     TICKS,
     Label,
+    Look,
     baseline,
     fit_heights,
     frame,
@@ -84,18 +85,56 @@ def facts(frame: pd.DataFrame, metric: str) -> Facts:
     )
 
 
-def draw(table: pd.DataFrame, about: Facts, against: str = "prompt_tokens") -> Figure:
+@dataclass(frozen=True)
+class Looks:
+    """How lines and baselines are drawn, by their names (`line_name`).
+
+    Attributes:
+        lines: Of what is on the axis.
+        flat: Of what has no budget there.
+    """
+
+    lines: Mapping[str, Look]
+    flat: Mapping[str, Look]
+
+
+def looks(table: pd.DataFrame, against: str = "prompt_tokens") -> Looks:
+    """Return the looks of all lines of a folder, so that one name looks alike in every picture.
+
+    Args:
+        table: Runs of any number of tasks, as `experiments.common.points.prepared` returns them,
+            or their points.
+        against: The budget on the axis, one of AXES.
+    """
+    line_of = ["method", *(name for name in AXES if name != against), "variant"]
+    names: dict[bool, dict[str, None]] = {True: {}, False: {}}
+    distinct = table[[*line_of, against]].drop_duplicates().sort_values(line_of, kind="stable")
+    for _, row in distinct.iterrows():
+        names[pd.notna(row[against])].setdefault(line_name(row, against))
+    return Looks(
+        {name: look(number) for number, name in enumerate(names[True])},
+        {name: baseline(number) for number, name in enumerate(names[False])},
+    )
+
+
+def draw(
+    table: pd.DataFrame,
+    about: Facts,
+    against: str = "prompt_tokens",
+    styles: Looks | None = None,
+) -> Figure:
     """Draw one task's table as made by `experiments.common.points.aggregate`.
 
     A row with the budget is a point of a line, one line for each method, value of the other budgets
     and variant, with its interval as a band; a second axis counts the trainable parameters. A row
     without the budget is a horizontal line, with its interval as a whisker next to the axes. Every
-    line is labelled at its right end.
+    line is labelled at its right end. Without a row that has the budget, there is no such axis.
 
     Args:
         table: Rows of one task and one metric.
         about: Title and reference lines.
         against: The budget on the axis, one of AXES.
+        styles: Of all lines of a folder; by default those of the table's own.
     """
     from matplotlib.figure import Figure
 
@@ -104,18 +143,20 @@ def draw(table: pd.DataFrame, about: Facts, against: str = "prompt_tokens") -> F
     curves = table[table[against].notna()]
     flat = table[table[against].isna()].sort_values("mean", ascending=False)
     metric = str(table["metric"].iloc[0]).replace("_", " ")
-    frame(axes, AXES[against], f"{metric} on the {about.split} split")
+    styles = styles or looks(table, against)
+    frame(axes, AXES[against] if len(curves) else "", f"{metric} on the {about.split} split")
     # Labels are placed by these limits, which must not change from here on.
     _budget_axis(axes, curves[against].to_numpy(float))
     fit_heights(axes, _values(table, about))
     add_parameters(axes, curves, against)
     labels = [
         *_reference_lines(axes, about),
-        *_baselines(axes, flat, against),
-        *_curves(axes, curves, against),
+        *_baselines(axes, flat, against, styles),
+        *_curves(axes, curves, against, styles),
     ]
     write_labels(axes, labels)
-    title = f"{about.task}: {metric} against {against.replace('_', ' ')}"
+    budget = f" against {against.replace('_', ' ')}" if len(curves) else ""
+    title = f"{about.task}: {metric}{budget}"
     below = f"backbone {about.backbone} · {about.rows} {about.split} sequences · {_interval(table)}"
     write_title(figure, 0.09, title, below, top=0.985)
     return figure
@@ -128,9 +169,12 @@ def _values(table: pd.DataFrame, about: Facts) -> np.ndarray:
 
 
 def _budget_axis(axes: Axes, budgets: np.ndarray) -> None:
-    """Set scale, ticks and limits of the horizontal axis; 0 is always on it."""
+    """Set scale, ticks and limits of the horizontal axis; 0 is always on it if anything is."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
+    if not len(budgets):
+        axes.set_xticks([])
+        return
     ticks = np.unique(np.append(budgets, 0))
     positive = ticks[ticks > 0]
     smallest = _scale(axes, ticks)
@@ -160,22 +204,23 @@ def _reference_lines(axes: Axes, about: Facts) -> Iterator[Label]:
             yield Label(f"{name} {as_figure(value)}", (right, value), style.color)
 
 
-def _baselines(axes: Axes, flat: pd.DataFrame, against: str) -> Iterator[Label]:
+def _baselines(axes: Axes, flat: pd.DataFrame, against: str, styles: Looks) -> Iterator[Label]:
     """Draw horizontal lines, each with its interval as a whisker next to the axes."""
     right = axes.get_xlim()[1]
     for number, (_, row) in enumerate(flat.iterrows()):
-        style = baseline(number)
+        name = line_name(row, against)
+        style = styles.flat[name]
         mean = row["mean"]
         axes.axhline(mean, color=style.color, linestyle=style.linestyle, linewidth=1.1, zorder=2)
         write_whisker(axes, number, row["low"], row["high"], style.color)
-        yield Label(f"{line_name(row, against)} {as_figure(mean)}", (right, mean), style.color)
+        yield Label(f"{name} {as_figure(mean)}", (right, mean), style.color)
 
 
-def _curves(axes: Axes, curves: pd.DataFrame, against: str) -> Iterator[Label]:
+def _curves(axes: Axes, curves: pd.DataFrame, against: str, styles: Looks) -> Iterator[Label]:
     line_of = ["method", *(name for name in AXES if name != against), "variant"]
-    groups = curves.groupby(line_of, dropna=False, sort=True)
-    for number, (_, line) in enumerate(groups):
-        style = look(number)
+    for _, line in curves.groupby(line_of, dropna=False, sort=True):
+        named = line_name(line.iloc[0], against)
+        style = styles.lines[named]
         line = line.sort_values(against)
         budget = line[against].to_numpy(float)
         mean, low, high = (line[name].to_numpy(float) for name in ("mean", "low", "high"))
@@ -185,8 +230,7 @@ def _curves(axes: Axes, curves: pd.DataFrame, against: str) -> Iterator[Label]:
             budget, mean, **style.line, markersize=6, markeredgecolor="white", linewidth=2.0,
             zorder=4,
         )  # fmt: skip
-        name = f"{line_name(line.iloc[0], against)} {as_figure(mean[-1])}"
-        yield Label(name, (budget[-1], mean[-1]), style.color)
+        yield Label(f"{named} {as_figure(mean[-1])}", (budget[-1], mean[-1]), style.color)
 
 
 def line_name(row: pd.Series, against: str = "prompt_tokens") -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from backbone.common.errors import InputError
 from experiments.pictures.curve import line_name
-from experiments.pictures.style import FONT_SIZE, LINES, TICKS, Label, frame, look, write_labels
+from experiments.pictures.style import FONT_SIZE, TICKS, Label, frame, look, write_labels
 from tasks.metrics.bootstrap import as_figure
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ def draw_pareto(points: pd.DataFrame, cost: str = "seconds", title: str = "") ->
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.4g}"))
     for number, (method, rows) in enumerate(points.groupby("method", sort=True)):
-        color = look(number).color
-        marker = look(number + number // len(LINES)).marker  # a new pair for each method
+        color, marker = look(number).color, look(number).marker
         x, mean = rows[cost].to_numpy(float), rows["mean"].to_numpy(float)
         axes.vlines(x, rows["low"], rows["high"], color=color, alpha=0.4, linewidth=1.0)
         filled = np.where(rows["on_front"], color, "white")

@@ -81,13 +81,21 @@ INK, NOTE, TICKS, SPINE, GRID = "#202020", "#606060", "#404040", "#808080", "#E6
 
 
 def look(number: int) -> Look:
-    """Return the look of the line of a number; it repeats after `len(LINES)`."""
-    return LINES[number % len(LINES)]
+    """Return the look of the line of a number.
+
+    Colours repeat after `len(LINES)`, each time with another dash and marker.
+    """
+    return _numbered(LINES, number)
 
 
 def baseline(number: int) -> Look:
-    """Return the look of the baseline of a number; it repeats after `len(BASELINES)`."""
-    return BASELINES[number % len(BASELINES)]
+    """Return the look of the baseline of a number, as `look` does for lines."""
+    return _numbered(BASELINES, number)
+
+
+def _numbered(looks: Sequence[Look], number: int) -> Look:
+    other = looks[(number + number // len(looks)) % len(looks)]
+    return Look(looks[number % len(looks)].color, other.dash, other.marker)
 
 
 def frame(axes: Axes, x: str = "", y: str = "", grid: str = "y") -> None:

@@ -125,7 +125,7 @@ def control_lines(found: Sequence[Verdict]) -> list[str]:
 
 def _name(report: Report) -> str:
     asked = report.setup
-    return asked.method if asked.control is None else f"{asked.method}, {asked.control}"
+    return asked.method if asked.control is None else f"{asked.method} ({asked.control})"
 
 
 def _main_metric(report: Report) -> float:

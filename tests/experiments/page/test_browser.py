@@ -45,10 +45,16 @@ def address(tmp_path_factory):
             ("gc_only", None, 0.66),
         )
     ]
+    made.append(report("gc_only", accuracy=0.5, task="without_prompts"))
     for number, one in enumerate(made):
         place = folder / one.setup.task / one.setup.method / f"{number:012x}"
         place.mkdir(parents=True)
         write_report(place, one)
+    (folder / "audit_made_up.csv").write_text(
+        "task,question,rows,answer,finding\n"
+        "made_up,verdict,,No leak: no test row is a copy of a training row.,\n"
+        "made_up,near-duplicate,test rows in train,0 of 1000,\n"
+    )
     assert command.main([f"runs={folder}"]) == 0
     return f"file://{folder}/report.html"
 
@@ -101,17 +107,17 @@ def test_the_keyboard_moves_from_point_to_point(page):
 
 def test_filters_change_lines_tasks_and_table(page):
     assert names(page) == ["deep_prompt", "soft_prompt", "gc_only", "best possible", "chance"]
-    rows = page.locator("#table tbody tr:visible")
+    rows = page.locator("#table tbody:visible")
     lines = page.locator(".plot").first.locator(".mark-line path")
-    assert (rows.count(), lines.count()) == (24, 2)
+    assert (rows.count(), lines.count()) == (25, 2)
     page.get_by_role("checkbox", name="deep_prompt").uncheck()
     assert names(page) == ["soft_prompt", "gc_only", "best possible", "chance"]
-    assert (rows.count(), lines.count()) == (16, 1)
+    assert (rows.count(), lines.count()) == (17, 1)
     page.get_by_role("checkbox", name="other").uncheck()
-    assert page.locator("figure:visible").count() == 1 and rows.count() == 8
+    assert page.locator("figure:visible").count() == 2 and rows.count() == 9
     page.get_by_role("button", name="Show everything").click()
     page.locator(".names button", has_text="gc_only").first.click()
-    assert names(page) == ["gc_only", "best possible", "chance"] and rows.count() == 4
+    assert names(page) == ["gc_only", "best possible", "chance"] and rows.count() == 5
 
 
 def test_the_table_is_sorted_by_what_is_clicked(page):
@@ -120,7 +126,7 @@ def test_the_table_is_sorted_by_what_is_clicked(page):
     def values():
         return [
             float(v.split()[0])
-            for v in page.locator("#table tbody tr:visible td:nth-of-type(5)").all_inner_texts()
+            for v in page.locator("#table tbody:visible td:nth-of-type(5)").all_inner_texts()
         ]
 
     heading.get_by_role("button").click()
@@ -128,6 +134,54 @@ def test_the_table_is_sorted_by_what_is_clicked(page):
     heading.get_by_role("button").click()
     assert heading.get_attribute("aria-sort") == "descending"
     assert values() == sorted(values(), reverse=True) and values()[0] == 0.81
+
+
+def test_every_command_is_in_sight_below_its_figures(page):
+    width = page.viewport_size["width"]
+    for command_of_run in page.locator("#table .command code").all()[:3]:
+        box = command_of_run.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width
+        assert command_of_run.inner_text().startswith("python -m icl.run task=")
+    assert page.locator("#table .command button").count() == 25
+
+
+def test_a_task_without_prompts_has_no_axis_of_prompt_tokens(page):
+    pictures = page.locator(".plot")
+    assert "prompt tokens" in pictures.nth(0).locator("svg").text_content()
+    text = pictures.nth(2).locator("svg").text_content()
+    assert "accuracy" in text and "prompt tokens" not in text
+
+
+def test_cells_of_a_table_of_words_have_the_whole_width_of_a_phone(page):
+    answer = page.locator("table.stacked td", has_text="no test row is a copy").bounding_box()
+    assert answer["width"] >= 340 and answer["height"] <= 80
+    text = page.locator("section", has=page.locator("#audit")).inner_text()
+    assert text.count("task made_up") == 1  # in the heading, and not in every row
+    assert "finding" not in text  # the column is empty
+
+
+def test_the_page_is_dark_where_the_reader_s_system_is(browser, address):
+    opened = browser.new_page(color_scheme="dark")
+    opened.goto(address)
+    opened.wait_for_selector(".names li")
+    paper = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == "rgb(22, 24, 26)"
+    picture = opened.locator(".plot svg").first
+    assert "invert" in picture.evaluate("one => getComputedStyle(one).filter")
+    assert picture.evaluate("one => one.style.backgroundColor") in ("", "transparent")
+    opened.close()
+
+
+def test_names_of_lines_are_cut_so_that_they_differ(page):
+    names = [f"soft_prompt, 16 shots (a_long_option=the_same, other={n}_long)" for n in (1, 2)]
+    script = page.locator("script[type=module]").text_content()
+    start = script.index("function shorter")
+    function = script[start : script.index("\n}\n", start) + 2]
+    cut = page.evaluate(f"(names) => {{ {function} return shorter(names, 26); }}", names)
+    assert cut == ["soft_prompt, other=1_long", "soft_prompt, other=2_long"]
+    alike = ["a" * 40, "a" * 41, "a short one"]
+    cut = page.evaluate(f"(names) => {{ {function} return shorter(names, 26); }}", alike)
+    assert len(set(cut)) == 3 and max(map(len, cut)) <= 26
 
 
 def test_nothing_is_wider_than_the_window_and_it_prints(page):

@@ -10,7 +10,8 @@ from experiments import report as command
 from experiments.common.points import prepared
 from experiments.page import html as page_html
 from experiments.page.controls import controls_in_words
-from experiments.page.data import points, script_data
+from experiments.page.data import SHAPES, points, script_data
+from experiments.pictures.curve import looks
 from icl.reporting.report import PREDICTIONS, write_report
 from icl.results import load_results
 from tests.experiments.made_up import report
@@ -75,6 +76,74 @@ def test_controls_are_compared_with_plain_runs_of_the_same_settings(runs):
     assert "method.lr=0.5" in one.settings and "excludes 0" in one.verdict.words
 
 
+def test_settings_that_differ_have_a_column_and_the_others_are_said_once(runs, plain_library):
+    folder = runs(
+        report(tokens=4, options={"lr": 0.5, "epochs": 3}, batch_size=8),
+        report(tokens=16, options={"lr": 0.2, "epochs": 3}),
+    )
+    command.main([f"runs={folder}"])
+    text = (folder / "report.html").read_text()
+    table = text[text.index('id="runs"') :]
+    assert re.findall(r'<td class="settings">(.*?)</td>', table) == ["lr=0.5", "lr=0.2"]
+    (alike,) = re.findall(r'id="alike">(.*?)</p>', table)
+    assert alike == (
+        "All runs alike: task made_up, method soft_prompt, seed 0, split seed 0, method.epochs=3."
+    )
+    headings = re.findall(r'<th scope="col".*?>(.*?)</th>', table)
+    assert headings[:4] == ["Run", "Settings", "Prompt tokens", "Accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "title"),
+    [
+        (["a"], "Runs on a"),
+        (["a", "b", "c"], "Runs on a, b and c"),
+        (list("abcd"), "Runs on 4 tasks"),
+    ],
+)
+def test_the_title_names_the_tasks_and_not_the_folder(runs, plain_library, tasks, title):
+    folder = runs(*(report("gc_only", task=task) for task in tasks))
+    command.main([f"runs={folder}"])
+    text = (folder / "report.html").read_text()
+    assert f"<h1>{title}</h1>" in text and "Runs of runs" not in text
+    command.main([f"runs={folder}", "title=Mine"])
+    assert "<h1>Mine</h1>" in (folder / "report.html").read_text()
+
+
+def test_versions_that_all_runs_share_are_said_once(runs, plain_library):
+    folder = runs(
+        report(tokens=4, versions={"torch": "2.1", "results": "3.1"}, git_commit="a" * 40),
+        report("gc_only", versions={"torch": "2.1", "results": "3.2"}, git_commit="a" * 40),
+    )
+    command.main([f"runs={folder}"])
+    text = (folder / "report.html").read_text()
+    assert "All runs: commit aaaaaaaaaaaa, torch 2.1." in text
+    assert "<td>results 3.1</td>" in text and "<td>results 3.2</td>" in text
+
+
+def test_lines_look_as_in_the_pictures_of_the_same_folder(runs):
+    frame = load_results(
+        runs(
+            report(tokens=4),
+            report("deep_prompt", tokens=4, task="other"),
+            report("linear_probe"),
+            report("gc_only", task="other"),
+        )
+    )
+    (axis, *_) = json.loads(script_data(frame))["axes"]
+    styles = looks(prepared(frame), "prompt_tokens")
+    assert list(axis["lines"]) == list(styles.lines) == ["deep_prompt", "soft_prompt"]
+    assert list(axis["flat"]) == list(styles.flat) == ["gc_only", "linear_probe"]
+    for name, one in styles.lines.items():
+        assert axis["lines"][name]["color"] == one.color
+        assert axis["lines"][name]["shape"] == SHAPES[one.marker]
+
+
+def test_an_axis_is_offered_only_for_a_budget_that_a_run_had(runs):
+    frame = load_results(runs(report(tokens=4), report("gc_only")))
+    assert [axis["name"] for axis in json.loads(script_data(frame))["axes"]] == ["prompt_tokens"]
+
+
 def test_missing_predictions_are_named_and_nothing_else_is_lost(runs):
     folder = runs(report(tokens=4), report(tokens=4, control="words_swapped"))
     said, (problem,) = controls_in_words(load_results(folder))
@@ -98,7 +167,7 @@ def test_the_page_holds_every_run_with_its_command_and_names_the_damaged(
     assert said.out.strip() == str(folder / "report.html")
     assert "left out" in said.err and "broken" in said.err
     text = (folder / "report.html").read_text()
-    assert text.count("<tr data-task=") == 2
+    assert text.count("<tbody data-task=") == 2
     assert "python -m icl.run task=made_up method=soft_prompt" in text
     assert "Left out: 1 damaged" in text and "made_up/broken/report.json" in text
     assert str(folder) not in text

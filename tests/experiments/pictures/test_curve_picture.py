@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from experiments.pictures.curve import Facts, draw, line_name
-from experiments.pictures.style import spread
+from experiments.pictures.curve import Facts, draw, line_name, looks
+from experiments.pictures.style import BASELINES, LINES, spread
 
 
 def point(
@@ -141,9 +141,23 @@ def test_two_variants_are_two_lines():
     assert "soft_prompt (random:bundled) 0.500" in texts(axes)
 
 
-def test_a_table_of_baselines_alone_is_drawn():
-    axes = draw(table(point("gc_only", None, 0.66)), FACTS).axes[0]
+def test_a_table_of_baselines_alone_is_drawn_without_an_axis_of_budgets():
+    figure = draw(table(point("gc_only", None, 0.66)), FACTS)
+    (axes,) = figure.axes
     assert "gc_only 0.660" in texts(axes)
+    assert axes.get_xlabel() == "" and len(axes.get_xticks()) == 0
+    assert "prompt tokens" not in " ".join(texts(figure))
+
+
+def test_a_line_looks_alike_in_the_pictures_of_all_tasks():
+    other = table(point("deep_prompt", 4, 0.7), point("length_only", None, 0.6))
+    styles = looks(pd.concat([CURVE, other.assign(task="other")]))
+    assert list(styles.lines) == ["deep_prompt", "soft_prompt"]
+    assert list(styles.flat) == ["gc_only", "length_only", "majority"]
+    axes = draw(CURVE, FACTS, styles=styles).axes[0]
+    colors = {text.get_text().split()[0]: text.get_color() for text in axes.texts}
+    assert colors["soft_prompt"] == styles.lines["soft_prompt"].color == LINES[1].color
+    assert colors["majority"] == styles.flat["majority"].color == BASELINES[2].color
 
 
 def test_shots_stand_in_the_name_of_a_line():

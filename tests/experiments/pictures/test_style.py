@@ -8,7 +8,15 @@ from matplotlib.figure import Figure
 
 from backbone.common.errors import InputError
 from experiments.page.data import SHAPES
-from experiments.pictures.style import BASELINES, CHANCE, LINES, doubling_axis, save
+from experiments.pictures.style import (
+    BASELINES,
+    CHANCE,
+    LINES,
+    baseline,
+    doubling_axis,
+    look,
+    save,
+)
 
 
 def luminance(color: str) -> float:
@@ -27,6 +35,13 @@ def test_looks_differ_in_greyscale_by_dashes_and_by_markers(looks):
 @pytest.mark.parametrize("color", [one.color for one in (*LINES, *BASELINES, CHANCE)])
 def test_text_can_be_read_on_white(color):
     assert 1.05 / (luminance(color) + 0.05) >= 3
+
+
+@pytest.mark.parametrize(("of", "count"), [(look, len(LINES)), (baseline, len(BASELINES))])
+def test_a_colour_that_comes_again_has_another_dash_and_marker(of, count):
+    looks = [of(number) for number in range(count**2)]
+    assert len({(one.color, one.dash) for one in looks}) == count**2
+    assert len({(one.color, one.marker) for one in looks}) == count**2
 
 
 def test_the_page_has_a_shape_for_every_marker():

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from icl.reporting.report import find_reports, read_report
-from icl.reporting.summary import summary_table
+from icl.reporting.summary import summary_table, undefined_lines
+from tasks.metrics.bootstrap import Estimate
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -25,3 +26,14 @@ def test_no_name_and_no_number_is_cut_where_a_terminal_is_narrow(
     accuracy = report.outcome.metrics["accuracy"]
     shown = " ".join(row[3].strip() for row in rows).split()
     assert shown == f"{accuracy.value:.3f} [{accuracy.low:.3f}, {accuracy.high:.3f}]".split()
+
+
+def test_a_controlled_run_is_named_so_that_its_comma_is_not_one_of_a_list(call, tiny, tmp_path):
+    call("task=tiny_rows", "method=gc_only")
+    (path,) = find_reports(tmp_path)
+    plain = read_report(path)
+    figure = Estimate(0.5, float("nan"), float("nan"), reason="too few rows")
+    plain = replace(plain, outcome=replace(plain.outcome, gc_matched_accuracy=figure))
+    controlled = replace(plain, setup=replace(plain.setup, control="words_swapped"))
+    lines = undefined_lines([plain, controlled])
+    assert "GC-matched accuracy of gc_only, gc_only (words_swapped): too few rows" in lines
