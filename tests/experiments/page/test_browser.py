@@ -22,9 +22,18 @@ def browser():
         "playwright.sync_api", reason="pip install 'genomic-icl[browser]'"
     )
     with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        launched = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=0
+        )
         yield launched
         launched.close()
+
+
+def new_page(browser, **settings):
+    """A page without time limits: a busy machine is no failure."""
+    opened = browser.new_page(**settings)
+    opened.set_default_timeout(0)
+    return opened
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +71,7 @@ def address(tmp_path_factory):
 @pytest.fixture(params=[1400, 390])
 def page(browser, address, request):
     """The open page; it must not have complained, nor asked for anything but itself."""
-    opened = browser.new_page(viewport={"width": request.param, "height": 844})
+    opened = new_page(browser, viewport={"width": request.param, "height": 844})
     complaints, requests = [], []
     opened.on("console", lambda message: complaints.append(message.text))
     opened.on("pageerror", lambda error: complaints.append(str(error)))
@@ -161,7 +170,7 @@ def test_cells_of_a_table_of_words_have_the_whole_width_of_a_phone(page):
 
 
 def test_the_page_is_dark_where_the_reader_s_system_is(browser, address):
-    opened = browser.new_page(color_scheme="dark")
+    opened = new_page(browser, color_scheme="dark")
     opened.goto(address)
     opened.wait_for_selector(".names li")
     paper = opened.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -201,7 +210,7 @@ def test_what_a_search_tried_once_are_dots_of_one_name(browser, tmp_path):
         place.mkdir(parents=True)
         write_report(place, one)
     assert command.main([f"runs={tmp_path}"]) == 0
-    opened = browser.new_page(viewport={"width": 1400, "height": 844})
+    opened = new_page(browser, viewport={"width": 1400, "height": 844})
     opened.goto(f"file://{tmp_path}/report.html")
     opened.wait_for_selector(".names li")
     assert opened.locator(".names li").all_inner_texts() == [
