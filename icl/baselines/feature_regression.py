@@ -1,4 +1,4 @@
-"""The base of methods that are a linear model on features of the sequence."""
+"""The bases of methods that are a linear model on features of the sequence."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -51,3 +51,14 @@ class FeatureRegression(Method[ConfigT]):
         """Take over the regression's arrays."""
         model = MODELS[self.context.kind]
         self._model = model.from_state(state, len(self.context.labels))
+
+
+class BackboneRegression(FeatureRegression[ConfigT]):
+    """A regression on what the backbone makes of whole rows."""
+
+    def check(self, examples: Sequence[Example]) -> None:
+        """Refuse rows that the backbone cannot read whole."""
+        from icl.inference.batches import check_lengths
+
+        backbone = self.context.load_backbone()
+        check_lengths([e.sequence for e in examples], backbone.config.max_seq_len)

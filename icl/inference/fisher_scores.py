@@ -44,9 +44,9 @@ def fisher_scores(
 ) -> np.ndarray:
     """Return the Fisher scores of sequences, averaged over both strands, (N, F) float64.
 
-    F is 4 D for the embedding, the inputs of each feed-forward map, and 4 D for the head. As scores of the channel
-    readout they are divided by the square root of the number of counted bases, and the first base
-    does not count.
+    F is 4 D for the embedding, the inputs of each feed-forward map, and 4 D for the head. As scores
+    of the channel readout they are divided by the square root of the number of counted bases, and
+    the first base does not count.
 
     Args:
         model: Frozen backbone.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icl.baselines.feature_regression import FeatureRegression
+from icl.baselines.feature_regression import BackboneRegression
 from icl.method import KINDS, MethodConfig, method
 from tasks.task import Example
 
@@ -16,20 +16,13 @@ class FisherProbeConfig(MethodConfig):
 
 
 @method("fisher_probe", config=FisherProbeConfig, label_words=False, kinds=KINDS)
-class FisherProbe(FeatureRegression[FisherProbeConfig]):
+class FisherProbe(BackboneRegression[FisherProbeConfig]):
     """Logistic regression on how each sequence's likelihood changes with the backbone's parts.
 
     The limit of prompts under the channel readout that change hidden states only a little: the
     weights are, up to a factor, the difference between the changes that two classes make to how
     letters are embedded and predicted, and to the inputs of the feed-forward maps.
     """
-
-    def check(self, examples: Sequence[Example]) -> None:
-        """Refuse rows that the backbone cannot read whole."""
-        from icl.inference.batches import check_lengths
-
-        backbone = self.context.load_backbone()
-        check_lengths([e.sequence for e in examples], backbone.config.max_seq_len)
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
         """Return Fisher scores, (N, F)."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backbone.sequence.edits import Edit
-from icl.baselines.feature_regression import FeatureRegression
+from icl.baselines.feature_regression import BackboneRegression
 from icl.method import KINDS, MethodConfig, method
 from tasks.task import Example
 
@@ -21,15 +21,8 @@ class LinearProbeConfig(MethodConfig):
 
 
 @method("linear_probe", config=LinearProbeConfig, label_words=False, kinds=KINDS, version=2)
-class LinearProbe(FeatureRegression[LinearProbeConfig]):
+class LinearProbe(BackboneRegression[LinearProbeConfig]):
     """Logistic regression on the backbone's mean-pooled frozen states, both strands averaged."""
-
-    def check(self, examples: Sequence[Example]) -> None:
-        """Refuse rows that the backbone cannot read whole."""
-        from icl.inference.batches import check_lengths
-
-        backbone = self.context.load_backbone()
-        check_lengths([e.sequence for e in examples], backbone.config.max_seq_len)
 
     def scores_of_edits(
         self, sequences: Sequence[str], edits: Sequence[Edit]

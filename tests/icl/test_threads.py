@@ -11,6 +11,7 @@ from tasks.task import Example, make_splits
 
 METHODS = {
     "linear_probe": {},
+    "fisher_probe": {},
     "soft_prompt": {"k": 3, "method.epochs": 2},
     "soft_prompt, before": {"k": 3, "method.epochs": 2, "method.placement": "before"},
     "soft_prompt, channel": {"k": 3, "method.epochs": 1, "method.readout": "channel"},

@@ -42,10 +42,12 @@ OPTIONS = {
 BUDGETS = {"prompt_tokens": 4, "shots": 2}
 
 D_MODEL = 16
+D_INNER = 32
 PARAMETERS = {
     "deep_prompt": 2 * BUDGETS["prompt_tokens"] * D_MODEL + 2,
     "embedding_knn": 0,
     "few_shot": 2,
+    "fisher_probe": 8 * D_MODEL + 2 * D_INNER + 1,
     "gc_only": 3,
     "kmer_knn": 0,
     "length_only": 3,
@@ -68,7 +70,7 @@ UNTAUGHT = {"few_shot", "few_shot, channel", "length_only", "majority", "zero_sh
 
 UNDERIVED = {
     *("embedding_knn", "gc_only", "kmer_knn", "kmer_logreg", "length_only", "majority", "markov"),
-    *("fine_tune", "ia3", "instruction_tuning", "instruction_tuning, channel", "lora"),
+    *("fine_tune", "fisher_probe", "ia3", "instruction_tuning", "instruction_tuning, channel", "lora"),
     "lora, channel",
 }
 """Methods without derivatives by their input's letters."""

@@ -25,6 +25,7 @@ OPTIONS = {
     "embedding_knn": {},
     "few_shot": {},
     "fine_tune": SHORT,
+    "fisher_probe": {},
     "ia3": SHORT,
     "instruction_tuning": SHORT | dict(tuning_samples=8),
     "kmer_knn": {},

@@ -127,7 +127,7 @@ def test_one_control_and_a_list_of_them_exclude_each_other(call, tiny):
 
 
 def test_a_method_that_calibrates_has_both_errors_in_its_report(call, tiny, tmp_path, monkeypatch):
-    from icl.methods.gc_only import GCOnly
+    from icl.methods.covariates import GCOnly
 
     def before(self, examples):
         return np.log([[0.9, 0.1]] * len(examples))

@@ -1,13 +1,29 @@
-"""Baseline: the sequence length alone."""
+"""Baselines: what a single number of each sequence tells, its GC content or its length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from backbone.sequence.dna import gc_content
 from icl.baselines.feature_regression import FeatureRegression
 from icl.method import KINDS, MethodConfig, method
 from tasks.task import Example
+
+
+@dataclass
+class GCOnlyConfig(MethodConfig):
+    """No options."""
+
+
+@method("gc_only", config=GCOnlyConfig, uses_backbone=False, kinds=KINDS, version=2)
+class GCOnly(FeatureRegression[GCOnlyConfig]):
+    """Logistic regression on the GC content and its square."""
+
+    def features(self, examples: Sequence[Example]) -> np.ndarray:
+        """Return GC content and its square, (N, 2)."""
+        gc = np.array([gc_content(e.sequence) for e in examples])
+        return np.stack([gc, gc**2], axis=1)
 
 
 @dataclass
