@@ -30,6 +30,7 @@ from backbone.sequence.dna import reverse_complement
 from backbone.state_store import StateStore
 from icl.inference.batches import EncodedSequences, check_lengths
 from icl.inference.channel_scorer import ChannelScorer
+from icl.inference.embedding import Precision
 from icl.inference.likelihood import BUCKET
 from icl.inference.state_cache import cached_states
 
@@ -39,7 +40,7 @@ def fisher_scores(
     sequences: Sequence[str],
     *,
     device: str = "cpu",
-    precision: str = "float32",
+    precision: Precision = "float32",
     store: StateStore | None = None,
 ) -> np.ndarray:
     """Return the Fisher scores of sequences, averaged over both strands, (N, F) float64.
@@ -69,7 +70,7 @@ def fisher_scores(
 class _Derivative:
     """The Fisher score of one sequence; threads may share it."""
 
-    def __init__(self, model: LanguageModel, device: str, precision: str) -> None:
+    def __init__(self, model: LanguageModel, device: str, precision: Precision) -> None:
         self._device, self._precision = device, precision
         # A copy that shares the weights: the model itself stays without hooks.
         shared = {id(t): t for t in (*model.parameters(), *model.buffers())}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backbone.common.options import option
 from icl.baselines.feature_regression import BackboneRegression
 from icl.method import KINDS, MethodConfig, method
 from tasks.task import Example
@@ -12,7 +13,14 @@ from tasks.task import Example
 
 @dataclass
 class FisherProbeConfig(MethodConfig):
-    """No options."""
+    """What is read of the backbone."""
+
+    readout: str = option(
+        "channel",
+        "channel: how the sequence's likelihood would change; both: the mean-pooled states too, "
+        "which linear_probe reads",
+        choices=("channel", "both"),
+    )
 
 
 @method("fisher_probe", config=FisherProbeConfig, label_words=False, kinds=KINDS)
@@ -25,13 +33,20 @@ class FisherProbe(BackboneRegression[FisherProbeConfig]):
     """
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """Return Fisher scores, (N, F)."""
+        """Return Fisher scores, and after them mean states if they are read too, (N, F)."""
+        from icl.inference.embedding import embed_sequences
         from icl.inference.fisher_scores import fisher_scores
 
-        return fisher_scores(
-            self.context.load_backbone(),
-            [e.sequence for e in examples],
-            device=self.context.device,
-            precision=self.context.precision,
-            store=self.context.store,
-        )
+        context = self.context
+        read = [fisher_scores, *([embed_sequences] if self.config.readout == "both" else [])]
+        found = [
+            features(
+                context.load_backbone(),
+                [e.sequence for e in examples],
+                device=context.device,
+                precision=context.precision,
+                store=context.store,
+            )
+            for features in read
+        ]
+        return np.concatenate(found, axis=1)

@@ -34,6 +34,7 @@ OPTIONS = {
     "instruction_tuning, channel": dict(
         readout="channel", lr=0.01, epochs=4, rows=8, tuning_samples=48
     ),
+    "fisher_probe, both": dict(readout="both"),
     "lora, channel": dict(readout="channel", lr=0.02, epochs=4, rows=8, class_vectors=4),
     "state_prompt, direct": dict(readout="direct", lr=0.05, epochs=12, rows=16),
 }
@@ -48,6 +49,7 @@ PARAMETERS = {
     "embedding_knn": 0,
     "few_shot": 2,
     "fisher_probe": 8 * D_MODEL + 2 * D_INNER + 1,
+    "fisher_probe, both": 9 * D_MODEL + 2 * D_INNER + 1,
     "gc_only": 3,
     "kmer_knn": 0,
     "length_only": 3,
@@ -70,7 +72,15 @@ UNTAUGHT = {"few_shot", "few_shot, channel", "length_only", "majority", "zero_sh
 
 UNDERIVED = {
     *("embedding_knn", "gc_only", "kmer_knn", "kmer_logreg", "length_only", "majority", "markov"),
-    *("fine_tune", "fisher_probe", "ia3", "instruction_tuning", "instruction_tuning, channel", "lora"),
+    *(
+        "fine_tune",
+        "fisher_probe",
+        "fisher_probe, both",
+        "ia3",
+        "instruction_tuning",
+        "instruction_tuning, channel",
+        "lora",
+    ),
     "lora, channel",
 }
 """Methods without derivatives by their input's letters."""
