@@ -72,16 +72,8 @@ UNTAUGHT = {"few_shot", "few_shot, channel", "length_only", "majority", "zero_sh
 
 UNDERIVED = {
     *("embedding_knn", "gc_only", "kmer_knn", "kmer_logreg", "length_only", "majority", "markov"),
-    *(
-        "fine_tune",
-        "fisher_probe",
-        "fisher_probe, both",
-        "ia3",
-        "instruction_tuning",
-        "instruction_tuning, channel",
-        "lora",
-    ),
-    "lora, channel",
+    *("fine_tune", "fisher_probe", "fisher_probe, both", "ia3", "instruction_tuning"),
+    *("instruction_tuning, channel", "lora", "lora, channel"),
 }
 """Methods without derivatives by their input's letters."""
 
