@@ -24,6 +24,7 @@ from backbone.pretraining.data import GenomeSource, MixedSource, Source
 from backbone.pretraining.progress import Status, View
 from backbone.pretraining.related.contrast import Contrast, ContrastSource
 from backbone.pretraining.related.genomes import read_genomes
+from backbone.pretraining.related.label_words import LabelWords, LabelWordSource
 from backbone.pretraining.related.source import RelatedSource
 from backbone.pretraining.related.stream import read_mixture
 from backbone.pretraining.windows import divide
@@ -94,6 +95,14 @@ def _contrast(config: PretrainConfig, source: Source) -> Contrast | None:
     return Contrast(questions, config.contrast, config.contrast_tokens or config.batch_tokens)
 
 
+def _label_words(config: PretrainConfig, source: Source) -> LabelWords | None:
+    """Return the rows with label words of a run, from the same genomes as its other rows."""
+    if not config.words or not isinstance(source, RelatedSource):
+        return None
+    rows = LabelWordSource(source.genomes, read_mixture(config.contrast_streams))
+    return LabelWords(rows, config.words, config.words_tokens or config.batch_tokens)
+
+
 def _genome(files: Sources, config: PretrainConfig) -> GenomeSource:
     alphabet = ALPHABETS[config.alphabet]
     division = divide(files.fasta, files.valid_fasta, files.holdout, files.bed, alphabet)
@@ -127,7 +136,13 @@ def pretrain(config: PretrainConfig, show: Callable[[Status], None] = show_nothi
     keep_freed_memory()
     torch.set_num_threads(config.threads)
     measure = partial(watched_gains, source) if isinstance(source, RelatedSource) else None
-    trainer = Trainer(config, source, measure=measure, contrast=_contrast(config, source))
+    trainer = Trainer(
+        config,
+        source,
+        measure=measure,
+        contrast=_contrast(config, source),
+        words=_label_words(config, source),
+    )
     warn_of_few_steps(trainer)
     _run(trainer, show)
     if isinstance(source, MixedSource):

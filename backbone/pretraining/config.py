@@ -178,11 +178,24 @@ class PretrainConfig(TrainerConfig, Sources):
         least=0,
     )
     contrast_streams: list[str] = option(
-        list(CONTRAST_MIXTURE), "with contrast=, NAME:WEIGHT of each stream that gives two classes"
+        list(CONTRAST_MIXTURE),
+        "with contrast= or words=, NAME:WEIGHT of each stream that gives two classes",
     )
     contrast_tokens: int | None = option(
         None,
         "with contrast=, tokens a step for it, beside batch_tokens and not counted in tokens=; by "
+        "default as many as batch_tokens",
+        above=0,
+    )
+    words: float = option(
+        0.0,
+        "with source=related, weight of the loss that asks for the label word of a window behind "
+        "windows of two classes with random words; 0 leaves it out",
+        least=0,
+    )
+    words_tokens: int | None = option(
+        None,
+        "with words=, tokens a step for it, beside batch_tokens and not counted in tokens=; by "
         "default as many as batch_tokens",
         above=0,
     )
@@ -316,8 +329,9 @@ def check_pretraining(config: PretrainConfig) -> None:
         raise InputError(
             f"architecture={config.architecture} is trained on source=windows of alphabet=dna"
         )
-    if config.contrast and config.source != "related":
-        raise InputError("contrast= needs source=related")
+    for name, weight in (("contrast", config.contrast), ("words", config.words)):
+        if weight and config.source != "related":
+            raise InputError(f"{name}= needs source=related")
     if config.source == "related" and config.alphabet != "dna":
         raise InputError(f"source=related needs alphabet=dna, not {config.alphabet}")
     if config.genomes:

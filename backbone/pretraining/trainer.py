@@ -40,10 +40,34 @@ from backbone.pretraining.optimization import (
 from backbone.pretraining.progress import Status, perplexity_of
 from backbone.pretraining.related.contrast import Contrast, Questions
 from backbone.pretraining.related.contrast_loss import contrast_loss
+from backbone.pretraining.related.label_word_loss import label_word_loss
+from backbone.pretraining.related.label_words import LabelledRows, LabelWords
 from backbone.pretraining.workers import Draw, Workers
 
 RECENT = 50
 """Steps from which the time left is estimated."""
+
+
+class Answers:
+    """What a model answered since the last line of metrics."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Start with nothing asked."""
+        self.sums, self.asked = torch.zeros(2, device=device, dtype=torch.float32), 0
+
+    def add(self, loss: Tensor, right: Tensor, asked: int) -> None:
+        """Add a summed loss and right answers."""
+        self.sums += torch.stack([loss.detach(), right.float()])
+        self.asked += asked
+
+    def take(self, name: str) -> dict[str, float]:
+        """Return NAME_loss and NAME_accuracy if anything was asked, and start again."""
+        if not self.asked:
+            return {}
+        loss, right = (self.sums / self.asked).tolist()
+        self.sums.zero_()
+        self.asked = 0
+        return {f"{name}_loss": loss, f"{name}_accuracy": right}
 
 
 class Trainer:
@@ -56,6 +80,7 @@ class Trainer:
         clock: Callable[[], float] = time.monotonic,
         measure: Callable[[HyenaDNA], Mapping[str, float]] | None = None,
         contrast: Contrast | None = None,
+        words: LabelWords | None = None,
     ) -> None:
         """Build everything, and resume from the newest checkpoint under `config.out`, if any.
 
@@ -65,13 +90,14 @@ class Trainer:
             clock: Seconds, for the budget in minutes and for rates.
             measure: Further figures of the model, by name, to log beside the held-out perplexity.
             contrast: Questions about classes, asked in every step beside the rows.
+            words: Label words, asked for in every step beside the rows.
 
         Raises:
             InputError: If the source has no rows of these lengths, the output folder cannot be
                 written, or a checkpoint belongs to a run with other options.
         """
         self.config, self.source, self.clock = config, source, clock
-        self.measure, self.contrast = measure, contrast
+        self.measure, self.contrast, self.words = measure, contrast, words
         self.out = Path(config.out)
         self.folder = self.out / "checkpoints"
         if config.tensorboard:
@@ -93,7 +119,7 @@ class Trainer:
         self._build()
         self.step = self.tokens = 0
         self.losses: list[float] = []
-        self.answers, self.asked = torch.zeros(2, device=self.device, dtype=torch.float32), 0
+        self.answers = {"class": Answers(self.device), "word": Answers(self.device)}
         self._scored = (-1, math.nan)  # the step last scored on held-out rows, and its perplexity
         self.final_perplexity = math.nan  # of the exported model, on all held-out rows if any
         self.seconds_before = self.cpu_before = 0.0
@@ -107,6 +133,10 @@ class Trainer:
             if self.processes.count > 1:
                 raise InputError("contrast= trains in one process; start one")
             draws["questions"] = contrast.source.questions
+        if words is not None:
+            if self.processes.count > 1:
+                raise InputError("words= trains in one process; start one")
+            draws["label words"] = words.source.rows
         self.workers = Workers(draws, config.workers)
         self.journal = (
             Journal(self.out, self.step, config.tensorboard) if self.processes.is_first else None
@@ -227,6 +257,8 @@ class Trainer:
             summed += total.detach()
         if self.contrast is not None:
             self._ask(self.contrast)
+        if self.words is not None:
+            self._ask_for_words(self.words)
         norm = self.processes.clip(self.wrapped, self.config.clip)
         loss = self.processes.total(summed.item()) / counted
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -258,17 +290,39 @@ class Trainer:
                 found = contrast_loss(self.model, contexts, queries, classes)
             share = found.classes * (contrast.weight / drawn.classes.size)
             (share + found.bases / drawn.bases).backward()
-            self.answers += torch.stack([found.classes.detach(), found.right.float()])
-        self.asked += drawn.classes.size
+            self.answers["class"].add(found.classes, found.right, some.classes.size)
+
+    def _ask_for_words(self, words: LabelWords) -> None:
+        """Add the gradients of the step's rows with label words."""
+        assert isinstance(self.model, HyenaDNA)
+        drawn: LabelledRows = self.workers.draw(
+            "label words",
+            self.step,
+            tokens=words.tokens,
+            most=self.config.max_seq_len,
+            seed=self.config.seed,
+        )
+        at_once = max(1, (self.config.micro_tokens or words.tokens) // drawn.ids.shape[1])
+        for start in range(0, len(drawn), at_once):
+            some = drawn[start : start + at_once]
+            ids, label_words, classes = (
+                torch.from_numpy(part).to(self.device, torch.int64, non_blocking=True)
+                for part in (some.ids, some.words, some.classes)
+            )
+            for dropout in self.dropouts:
+                dropout.set_rows(self.config.seed, self.step, start, len(some))
+            with self._autocast():
+                found = label_word_loss(self.model, ids, label_words, classes)
+            share = found.words * (words.weight / drawn.asked)
+            (share + found.bases / drawn.bases).backward()
+            self.answers["word"].add(found.words, found.right, some.asked)
 
     def _answers(self) -> dict[str, float]:
-        """Return the mean loss and the accuracy of the questions since the last call."""
-        if not self.asked:
-            return {}
-        loss, right = (self.answers / self.asked).tolist()
-        self.answers.zero_()
-        self.asked = 0
-        return {"class_loss": loss, "class_accuracy": right}
+        """Return the mean loss and the accuracy of what was asked since the last call."""
+        found: dict[str, float] = {}
+        for name, answers in self.answers.items():
+            found |= answers.take(name)
+        return found
 
     @torch.no_grad()
     def evaluate(self, held_out: Batch) -> float:

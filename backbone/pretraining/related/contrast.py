@@ -61,8 +61,8 @@ class Questions:
         return max(1, int(counted))
 
 
-class ContrastSource:
-    """Draws questions from a mixture of streams."""
+class PseudoClasses:
+    """Pairs of classes from a mixture of streams."""
 
     def __init__(self, genomes: Genomes, mixture: Mapping[str, float]) -> None:
         """Build the streams.
@@ -78,6 +78,35 @@ class ContrastSource:
             raise InputError("contrast_streams: windows of plain share nothing; leave it out")
         self.streams: dict[str, Stream] = {name: STREAMS[name](genomes) for name in mixture}
         self._edges = np.cumsum(list(mixture.values()))[:-1]
+
+    def pair(
+        self, random: np.random.Generator, bases: int, one: int, other: int
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Draw a stream and windows of two classes of it.
+
+        Args:
+            random: Draws everything.
+            bases: Length of every window.
+            one: Windows of the first class.
+            other: Windows of the second.
+
+        Raises:
+            InputError: If the regions are too short for the windows of a stream.
+        """
+        name = list(self.streams)[int(np.searchsorted(self._edges, random.random(), side="right"))]
+        for _ in range(ATTEMPTS):
+            pair = self.streams[name].pair(random, [bases] * one, [bases] * other)
+            if all(len(window) == bases for side in pair for window in side):
+                return pair
+        # Regions are shorter, or mutated copies were.
+        raise InputError(
+            f"contrast_streams: {name} gives no windows of {bases} bases; leave it out, or "
+            f"train on longer regions"
+        )
+
+
+class ContrastSource(PseudoClasses):
+    """Draws questions from a mixture of streams."""
 
     def questions(self, tokens: int, most: int, seed: int, step: int) -> Questions:
         """Draw the questions of one step, as a function of the arguments alone.
@@ -110,18 +139,8 @@ class ContrastSource:
     def _question(
         self, random: np.random.Generator, bases: int, shots: int, asked: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a stream and two classes of it: contexts (2, k (M+1)) and queries (2 asked, M)."""
-        name = list(self.streams)[int(np.searchsorted(self._edges, random.random(), side="right"))]
-        chosen, lengths = self.streams[name], [bases] * (shots + asked)
-        for _ in range(ATTEMPTS):
-            pair = chosen.pair(random, lengths, lengths)
-            if all(len(window) == bases for side in pair for window in side):
-                break
-        else:  # regions are shorter, or mutated copies were
-            raise InputError(
-                f"contrast_streams: {name} gives no windows of {bases} bases; leave it out, or "
-                f"train on longer regions"
-            )
+        """Draw two classes: contexts (2, k (M+1)) and queries (2 asked, M)."""
+        pair = self.pair(random, bases, shots + asked, shots + asked)
         contexts = np.stack([_context(side[:shots]) for side in pair])
         queries = np.stack([join([window])[0] for side in pair for window in side[shots:]])
         return contexts, queries
