@@ -1,9 +1,11 @@
-"""Figures of the HyenaDNA paper beside ours, set by set.
+"""Figures of the HyenaDNA paper beside ours, set by set: a table and a picture.
 
 `python -m experiments.paper "tables=[runs/summary.csv]"` reads the tables that `icl.run` and
 `experiments.benchmark` write and puts each of their figures beside those of Nguyen et al. 2023 on
-the same set, which are in recipes/paper.csv with their source and table. The rows differ: see
-docs/how-to/paper.md. Sets of the paper that no table has are listed without a figure of ours.
+the same set, which are in recipes/paper.csv with their source and table. Without `tables` it takes
+the results in the repository, so that it needs neither data nor a network. The rows differ: see
+docs/how-to/paper.md. The picture shows the sets with a figure of ours; the others are named, and
+stand in the table without one.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backbone.common.command import entry_point
+from backbone.common.command import emit, entry_point
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from experiments.common.cells import write_tables
 from experiments.common.command import run_command
 from experiments.common.recipe import RECIPES
+from experiments.pictures.paper import MODEL, SET, draw, set_names
+from experiments.pictures.style import save_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,17 +33,24 @@ PAPER = RECIPES / "paper.csv"
 OURS = {"f1": "macro_f1"}
 """Our metric for one of the paper, where the names differ."""
 
+KEPT = tuple(
+    RECIPES / "results" / name for name in ("benchmark/benchmark.csv", "paper/state_prompt.csv")
+)
+"""Results on the bundled backbone; a wheel does not have them."""
+
+STEM = "paper_beside_ours"
 NEEDED = ("task", "method", "metric", "value", "low", "high", "n_train")
-MODEL = "HyenaDNA"
-"""The paper's model that ours stands beside; paper.csv has its baselines too."""
 
 
 @dataclass
 class Options:
     """Options of the command."""
 
-    tables: list[str] = option([], "summary.csv or benchmark.csv files of our runs")
-    out: str = option("runs", "folder of paper_beside_ours.csv and .md")
+    tables: list[str] = option(
+        [],
+        "summary.csv or benchmark.csv files of our runs; by default the repository's results",
+    )
+    out: str = option("runs", "folder of the table (CSV, Markdown) and its picture (PNG, SVG)")
 
 
 def beside(paper: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
@@ -89,8 +100,22 @@ def _percent(row: Any) -> str:
     return f"{row.ours:.1f}{ends}"
 
 
+def without_ours(table: pd.DataFrame) -> str:
+    """Return the sets of the paper's own model that have no figure of ours, a line each table."""
+    own = table[table["model"] == MODEL]
+    missing = own[own["ours"].isna()]
+    if missing.empty:
+        return "Every set of the paper has a figure of ours."
+    named = missing.assign(name=set_names(missing)).groupby("table", sort=False)["name"]
+    listed = [f"  {source}: {'; '.join(names)}" for source, names in named]
+    return "\n".join([f"Not run: {len(missing)} of {len(own.drop_duplicates(SET))} sets", *listed])
+
+
 def compare(options: Options) -> list[Path]:
-    """Write the table and its Markdown, and return their paths.
+    """Write the table, its Markdown and, where there is a figure of ours, the picture.
+
+    Returns:
+        Their paths.
 
     Raises:
         InputError: If a table cannot be read or has other columns.
@@ -98,7 +123,7 @@ def compare(options: Options) -> list[Path]:
     import pandas as pd
 
     found = []
-    for name in options.tables:
+    for name in options.tables or [str(file) for file in KEPT if file.is_file()]:
         path = Path(name).expanduser()
         if not path.is_file():
             raise InputError(f"tables={name}: there is no such file")
@@ -110,16 +135,23 @@ def compare(options: Options) -> list[Path]:
     ours = pd.concat(found) if found else pd.DataFrame(columns=list(NEEDED))
     table = beside(pd.read_csv(PAPER), ours)
     contents = {
-        "paper_beside_ours.csv": table.to_csv(index=False),
-        "paper_beside_ours.md": markdown(table),
+        f"{STEM}.csv": table.to_csv(index=False),
+        f"{STEM}.md": markdown(table),
     }
-    return write_tables(Path(options.out).expanduser(), contents)
+    out = Path(options.out).expanduser()
+    written = write_tables(out, contents)
+    emit(without_ours(table))
+    if table["ours"].notna().any():
+        written += save_figure(draw(table), STEM, out)
+    return written
 
 
 @entry_point
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; return 0, or 2 after one line about a mistake."""
-    return run_command("python -m experiments.paper", Options, compare, arguments)
+    return run_command(
+        "python -m experiments.paper", Options, compare, arguments, without_arguments="work"
+    )
 
 
 if __name__ == "__main__":

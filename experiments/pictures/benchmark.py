@@ -72,7 +72,7 @@ def draw(table: pd.DataFrame, backbone: str) -> Figure:
     return figure
 
 
-def _looks(methods: list[str]) -> dict[str, tuple[Look, bool]]:
+def method_looks(methods: list[str]) -> dict[str, tuple[Look, bool]]:
     """Return for each method its look, and whether it uses a backbone."""
     found: dict[str, tuple[Look, bool]] = {}
     counts = {True: 0, False: 0}
@@ -90,7 +90,7 @@ def _panel(axes: Axes, table: pd.DataFrame, tasks: list[str], column: str, title
     place = {task: number for number, task in enumerate(tasks)}
     methods = list(dict.fromkeys(table["method"]))
     prefix = column.removesuffix("value")
-    for number, (method, (style, is_model)) in enumerate(_looks(methods).items()):
+    for number, (method, (style, is_model)) in enumerate(method_looks(methods).items()):
         line = table[(table["method"] == method) & table[column].notna()]
         height = line["task"].map(place).astype(float) + SHIFT * ((len(methods) - 1) / 2 - number)
         value = line[column]

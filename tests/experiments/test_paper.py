@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from experiments.paper import PAPER, main
+from experiments.paper import PAPER, beside, main
+from experiments.pictures.paper import draw
 from tasks.catalog import TASKS
 
 
@@ -39,9 +40,13 @@ def ours(tmp_path):
 
 def test_ours_stand_beside_the_same_set_and_metric(ours, tmp_path, capsys):
     assert main([f"tables=[{ours}]", f"out={tmp_path}"]) == 0
-    assert capsys.readouterr().out.split() == [
-        str(tmp_path / f"paper_beside_ours.{suffix}") for suffix in ("csv", "md")
+    said = capsys.readouterr().out.splitlines()
+    assert said[-4:] == [
+        str(tmp_path / f"paper_beside_ours.{suffix}") for suffix in ("csv", "md", "png", "svg")
     ]
+    assert said[0] == "Not run: 36 of 38 sets"
+    assert said[1].startswith("  Table 4.1: Mouse Enhancers; Coding vs Intergenomic; ")
+    assert not any("Cohn" in line for line in said)
     table = pd.read_csv(tmp_path / "paper_beside_ours.csv")
     cohn = table[(table["task"] == "enhancer_cohn") & (table["model"] == "HyenaDNA")]
     assert cohn[["percent", "method", "ours", "low", "high"]].round(6).values.tolist() == [
@@ -52,6 +57,30 @@ def test_ours_stand_beside_the_same_set_and_metric(ours, tmp_path, capsys):
     assert "| Human Enhancers Cohn | accuracy | 74.2 | 72.6 [69.5, 75.7] |  | 1,000 |" in text
     assert "| Promoter all | macro_f1 | 96.5 |  | 80.0 | 1,000 |" in text
     assert "| Mouse Enhancers | accuracy | 85.1 |  |  |  |" in text
+
+
+def test_the_picture_has_every_set_with_a_figure_of_ours_and_all_models_of_the_paper(ours):
+    table = beside(pd.read_csv(PAPER), pd.read_csv(ours))
+    (axes,) = draw(table).axes
+    sets = ["Human Enhancers Cohn", "Promoter all"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == sets
+    assert axes.get_xlabel() == "accuracy or macro F1 (%)"
+    _, labels = axes.get_legend_handles_labels()
+    of_paper = {name.removeprefix("paper: ") for name in labels if name.startswith("paper")}
+    assert of_paper == set(table.loc[table["name"].isin(sets), "model"])
+    assert {"ours: linear_probe", "ours: kmer_logreg"} <= set(labels)
+    (theirs,) = [line for line in axes.lines if line.get_label() == "paper: HyenaDNA"]
+    assert theirs.get_xdata().tolist() == [74.2, 96.5]
+    markers = [line.get_marker() for line in axes.lines if line.get_label().startswith("paper")]
+    assert len(markers) == len(set(markers))  # told apart without colours
+
+
+def test_without_tables_the_results_of_the_repository_are_taken(tmp_path, capsys):
+    assert main([f"out={tmp_path}"]) == 0
+    table = pd.read_csv(tmp_path / "paper_beside_ours.csv")
+    own = table[(table["model"] == "HyenaDNA") & table["ours"].notna()]
+    assert set(own["name"]) >= {"Human Enhancers Cohn", "Human OCR Ensembl"}
+    assert "Not run: 34 of 38 sets" in capsys.readouterr().out
 
 
 def test_a_table_that_is_none_is_one_line(tmp_path, capsys):
