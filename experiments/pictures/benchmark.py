@@ -65,11 +65,17 @@ def draw(table: pd.DataFrame, backbone: str) -> Figure:
         figure,
         0.19,
         f"{len(best)} sets, at most {table['n_train'].max():,} training rows",
-        f"backbone {backbone} · mean of {table['seeds'].max()} seeds · lines: 95 % over seeds and "
-        "test rows · hollow: no backbone",
+        f"backbone {backbone} · mean of {_seeds(table)} · lines: 95 % over seeds and test rows · "
+        "hollow: no backbone",
         top=1 - 0.19 / height,
     )
     return figure
+
+
+def _seeds(table: pd.DataFrame) -> str:
+    """Return how many seeds there are, as text."""
+    least, most = table["seeds"].min(), table["seeds"].max()
+    return f"{most} seeds" if least == most else f"{least} to {most} seeds"
 
 
 def method_looks(methods: list[str]) -> dict[str, tuple[Look, bool]]:
