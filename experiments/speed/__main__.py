@@ -9,6 +9,7 @@ Usage:
     python -m experiments.speed pretrain [key=value ...]
     python -m experiments.speed variants [key=value ...]
     python -m experiments.speed commits old=FOLDER data=FOLDER [key=value ...]
+    python -m experiments.speed scale [key=value ...]
 
 `prompt` measures the cost of a shared prompt: a training step and the evaluation of a batch, on the
 plain path (prompt and query concatenated, the whole sequence through all layers, as published) and
@@ -22,6 +23,8 @@ as published and a Transformer. A length that is in the table is not measured ag
 `variants` measures the scores of variants on both strands, next to whole passes over both alleles.
 `commits` measures runs and steps of two checkouts in turns, with page faults, also beside a busy
 loop.
+`scale` measures what a large study costs its database and file system, with workers that only
+sleep, and what is made of many reports.
 """
 
 import sys
@@ -37,6 +40,7 @@ from experiments.speed.options import (
     MutagenesisOptions,
     PretrainOptions,
     PromptOptions,
+    ScaleOptions,
     VariantsOptions,
 )
 
@@ -54,6 +58,7 @@ COMMANDS: dict[str, tuple[type, Work]] = {
     "pretrain": (PretrainOptions, work_of("pretrain")),
     "variants": (VariantsOptions, work_of("variants")),
     "commits": (CommitsOptions, work_of("commits")),
+    "scale": (ScaleOptions, work_of("scale")),
 }
 """Options and work of each subcommand."""
 

@@ -106,3 +106,19 @@ class VariantsOptions(MachineOptions):
     count: int = option(1000, "variants", least=1)
     window: int = option(1000, "bases of a window", least=2)
     seed: int = option(0, "seed of windows and alleles", least=0)
+
+
+@dataclass
+class ScaleOptions:
+    """Options of `scale`."""
+
+    out: str = option("runs-speed", "folder of the table")
+    cells: list[int] = option([100, 1000], "cells of the studies that are measured", least=1)
+    reports: list[int] = option([200, 2000], "reports of the folders that are read", least=1)
+    workers: int = option(2, "processes that only sleep", least=1)
+    takes: int = option(20, "cells that each of them takes", least=1)
+    epochs: int = option(5, "epochs that a cell reports; only searches with a pruner do", least=0)
+    sleep: float = option(0.0, "seconds that a cell takes here", least=0)
+    storage: str | None = option(None, "database URL; a file of SQLite if not given")
+    study: int = option(10_000, "cells of the study that is extrapolated to", least=1)
+    minutes: float = option(5.0, "minutes that a cell of it takes", above=0)

@@ -18,7 +18,18 @@ from typing import Any
 from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import Engine, NullPool, create_engine, func, make_url, select
+from sqlalchemy import (
+    Engine,
+    NullPool,
+    String,
+    cast,
+    column,
+    create_engine,
+    func,
+    make_url,
+    select,
+    table,
+)
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backbone.common.errors import InputError
@@ -51,6 +62,22 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
         except RuntimeError as error:  # the schema of another version of Optuna
             reason = " ".join(str(error).split())
             raise InputError(f"storage={without_password(url)}: {reason}") from error
+
+
+def first_waiting(storage: RDBStorage, study: int) -> int | None:
+    """Return the id of a study's first trial that waits; None if none does.
+
+    Optuna would read all of them, with their values.
+
+    Args:
+        storage: The database.
+        study: The study's id there.
+    """
+    trials = table("trials", column("trial_id"), column("study_id"), column("state"))
+    waits = cast(trials.c.state, String) == "WAITING"
+    query = select(func.min(trials.c.trial_id)).where(trials.c.study_id == study, waits)
+    with storage.engine.connect() as connection:
+        return connection.execute(query).scalar()
 
 
 @contextmanager

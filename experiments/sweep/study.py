@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from backbone.common.errors import InputError
 from experiments.sweep.plan import OBJECTIVES, Plan, Settings
-from experiments.sweep.storage import Claim
+from experiments.sweep.storage import Claim, first_waiting
 from icl.config.hydra_cli import one_line
 
 CELL, TRIES, WHY, PLAN = "cell", "tries", "why", "plan"
@@ -82,11 +82,12 @@ class Attempt:
 class Cells:
     """The cells of a study, which any number of processes work on."""
 
-    def __init__(self, study: optuna.Study, claim: Claim) -> None:
+    def __init__(self, study: optuna.Study, storage: RDBStorage, claim: Claim) -> None:
         """Read the study's plan.
 
         Args:
             study: One that `create` has made.
+            storage: Where it is.
             claim: The claims of all who take part.
 
         Raises:
@@ -101,7 +102,8 @@ class Cells:
                 "study=ANOTHER_NAME"
             ) from error
         study.pruner = self.plan.make_pruner()
-        self._study, self._claim = study, claim
+        self._study, self._storage, self._claim = study, storage, claim
+        self._id = storage.get_study_id_from_name(self.name)
 
     def last(self) -> dict[int, FrozenTrial]:
         """Return every cell's last trial, by cell."""
@@ -132,23 +134,36 @@ class Cells:
     def take(self) -> Attempt | None:
         """Take the first trial that waits; None if none does."""
         with self._claim(_key(self.name)), ExitStack() as held:
-            waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            if not waiting:
+            waiting = first_waiting(self._storage, self._id)
+            if waiting is None:
                 return None
-            first = waiting[0]
+            first = self._storage.get_trial(waiting)
             held.enter_context(self._claim(_key(self.name, first)))
             self._study.sampler = self.plan.make_sampler(first.number)
-            trial = self._study.ask(dict(self.plan.space))
+            trial = self._begin(waiting, first)
             cell = {name: trial.params[name] for name in self.plan.space}
             reported = {*first.intermediate_values}
             return Attempt(self._study, trial, cell, reported, held.pop_all())
+
+    def _begin(self, waiting: int, first: FrozenTrial) -> Trial:
+        """Set the first trial that waits running, and draw what it has no value for.
+
+        Optuna reads all trials that wait to find the first, which takes seconds where there are
+        thousands; a trial whose values are given needs nothing else of it.
+        """
+        if not set(self.plan.space) <= set(first.params):
+            return self._study.ask(dict(self.plan.space))
+        self._storage.set_trial_state_values(waiting, TrialState.RUNNING)
+        return Trial(self._study, waiting)
 
     def revive(self) -> None:
         """Let the cells of dead workers wait again, unless another process does so now.
 
         What is done depends on the trials alone, not on who noticed the death: if this process
-        dies too, the next one does the rest.
+        dies too, the next one does the rest. Nobody waits while the trials are looked through.
         """
+        if not any(map(self._seems_lost, self.last().values())):
+            return
         with self._claim(_key(self.name), wait=False) as is_ours:
             for cell, trial in self.last().items() if is_ours else ():
                 if trial.state == TrialState.RUNNING:
@@ -167,6 +182,12 @@ class Cells:
                             intermediate_values=trial.intermediate_values,
                         )
                     )
+
+    def _seems_lost(self, trial: FrozenTrial) -> bool:
+        if trial.state != TrialState.RUNNING:
+            return is_lost(trial)
+        with self._claim(_key(self.name, trial), wait=False) as is_dead:
+            return is_dead
 
 
 def _key(study: str, trial: FrozenTrial | None = None) -> str:
@@ -228,7 +249,7 @@ def create(name: str, storage: RDBStorage, plan: Plan, claim: Claim) -> Cells:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 study.set_metric_names(list(plan.objectives))  # for Optuna's dashboard
-    cells = Cells(study, claim)
+    cells = Cells(study, storage, claim)
     if cells.plan != plan:
         what = "another search space" if cells.plan.space != plan.space else "other options"
         said = "; ".join(cells.plan.differences(plan))
@@ -246,4 +267,4 @@ def join(name: str, storage: RDBStorage, claim: Claim) -> Cells:
         study = optuna.load_study(study_name=name, storage=storage)
     except KeyError as error:
         raise InputError(f"study={name} is not in the storage; start the sweep first") from error
-    return Cells(study, claim)
+    return Cells(study, storage, claim)

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -227,18 +228,21 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+_origin, _arguments = cache(get_origin), cache(get_args)
+
+
 def _is_of(value: Any, kind: Any) -> bool:
     """Whether a value from JSON is of a field's type; what containers hold is not checked."""
-    if get_origin(kind) is UnionType:
-        return any(_is_of(value, one) for one in get_args(kind))
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
+    if _origin(kind) is UnionType:
+        return any(_is_of(value, one) for one in _arguments(kind))
+    if _origin(kind) is Literal:
+        return value in _arguments(kind)
     if isinstance(value, Estimate):
         ends = (value.value, value.low, value.high)
         return kind is Estimate and all(_is_of(end, float) for end in ends)
     if isinstance(value, bool):
         return False  # no field is a boolean, and Python counts it as a number
-    return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind)
+    return isinstance(value, (int, float) if kind is float else _origin(kind) or kind)
 
 
 def _estimate(value: Any) -> Estimate:

@@ -5,6 +5,7 @@ import time
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from backbone.common.errors import InputError
@@ -52,6 +53,25 @@ def test_a_waiting_cell_is_taken_by_one_process(url, tmp_path):
     assert [other.wait() for other in others] == [0] * 4
     taken = " ".join(file.read_text() for file in tmp_path.glob("taken-*")).split()
     assert sorted(map(int, taken)) == list(range(40))
+
+
+def test_taking_a_cell_of_a_grid_reads_no_other_that_waits(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'x.sqlite'}"
+    waiting_cells(url, tmp_path, 3)
+    study = joined(url, tmp_path)
+
+    def fail(*_, **__):
+        raise AssertionError("all trials are read")
+
+    with monkeypatch.context() as patched:
+        for storage in (RDBStorage, type(study._study._storage)):
+            patched.setattr(storage, "get_all_trials", fail)
+        for seed in range(3):
+            with study.take() as attempt:
+                assert attempt.cell == {"seed": seed}
+                attempt.values.append(0.5)
+        assert study.take() is None
+    assert is_done(study.last())
 
 
 def test_a_cell_waits_again_when_its_worker_dies_and_not_before(url, tmp_path):
