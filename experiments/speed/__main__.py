@@ -10,6 +10,7 @@ Usage:
     python -m experiments.speed variants [key=value ...]
     python -m experiments.speed commits old=FOLDER data=FOLDER [key=value ...]
     python -m experiments.speed scale [key=value ...]
+    python -m experiments.speed peers python=INTERPRETER [key=value ...]
 
 `prompt` measures the cost of a shared prompt: a training step and the evaluation of a batch, on the
 plain path (prompt and query concatenated, the whole sequence through all layers, as published) and
@@ -25,6 +26,8 @@ as published and a Transformer. A length that is in the table is not measured ag
 loop.
 `scale` measures what a large study costs its database and file system, with workers that only
 sleep, and what is made of many reports.
+`peers` measures MultiMolecule's HyenaDNA, where it is installed, and the published operator next to
+ours, with the same weights.
 """
 
 import sys
@@ -38,6 +41,7 @@ from experiments.speed.options import (
     CommitsOptions,
     KShotOptions,
     MutagenesisOptions,
+    PeersOptions,
     PretrainOptions,
     PromptOptions,
     ScaleOptions,
@@ -59,6 +63,7 @@ COMMANDS: dict[str, tuple[type, Work]] = {
     "variants": (VariantsOptions, work_of("variants")),
     "commits": (CommitsOptions, work_of("commits")),
     "scale": (ScaleOptions, work_of("scale")),
+    "peers": (PeersOptions, work_of("peers")),
 }
 """Options and work of each subcommand."""
 

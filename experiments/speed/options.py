@@ -122,3 +122,16 @@ class ScaleOptions:
     storage: str | None = option(None, "database URL; a file of SQLite if not given")
     study: int = option(10_000, "cells of the study that is extrapolated to", least=1)
     minutes: float = option(5.0, "minutes that a cell of it takes", above=0)
+
+
+@dataclass
+class PeersOptions:
+    """Options of `peers`."""
+
+    out: str = option("runs-speed", "folder of the table")
+    python: str | None = option(None, "interpreter that has MultiMolecule; this one if not given")
+    backbone: str = option("bundled", "a HyenaDNA: a checkpoint's name, or a folder")
+    lengths: list[int] = option([500, 8192], "bases of a row", least=2)
+    bases: int = option(16_000, "bases of a step, in one row at least", least=1)
+    threads: int = option(1, "CPU threads", least=1)
+    rounds: int = option(5, "turns that each path takes after a warm-up; medians", least=1)
