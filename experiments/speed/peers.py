@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -195,9 +196,9 @@ def _rows(model: HyenaDNA, peer: Peer, options: PeersOptions, place: Path) -> It
         for phase in PHASES:
             model.requires_grad_(phase == "train")
             ways: dict[str, Callable[[], Taken]] = {
-                OURS: lambda ids=ids: _step(lambda: model(ids).logits, model, ids),
-                PUBLISHED: lambda ids=ids: _step(lambda: reference.logits(model, ids), model, ids),
-                PEER: lambda phase=phase: _seconds(peer.ask(what=phase, rows=file)),
+                OURS: partial(_step, OURS, model, ids),
+                PUBLISHED: partial(_step, PUBLISHED, model, ids),
+                PEER: partial(_asked, peer, phase, file),
             }
             turns = [{name: way() for name, way in ways.items()} for _ in range(options.rounds + 1)]
             taken = {
@@ -226,17 +227,18 @@ def _differences(model: HyenaDNA, ids: Tensor, theirs: Tensor) -> dict[str, floa
     return differences
 
 
-def _step(logits: Callable[[], Tensor], model: HyenaDNA, ids: Tensor) -> Taken:
+def _step(path: str, model: HyenaDNA, ids: Tensor) -> Taken:
     """Time a forward pass, or a training step where weights are trained."""
     training = model.lm_head.weight.requires_grad
     start, used = time.perf_counter(), time.process_time()
     with inside_operations(), torch.set_grad_enabled(training):
-        found = logits()
+        logits = model(ids).logits if path == OURS else reference.logits(model, ids)
         if training:
-            F.cross_entropy(found[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+            F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
             model.zero_grad()
     return time.perf_counter() - start, time.process_time() - used
 
 
-def _seconds(answer: dict[str, Any]) -> Taken:
+def _asked(peer: Peer, phase: str, file: str) -> Taken:
+    answer = peer.ask(what=phase, rows=file)
     return answer["seconds"], answer["cpu_seconds"]

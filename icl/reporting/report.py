@@ -228,7 +228,14 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-_origin, _arguments = cache(get_origin), cache(get_args)
+@cache
+def _origin(kind: Any) -> Any:
+    return get_origin(kind)
+
+
+@cache
+def _arguments(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind)
 
 
 def _is_of(value: Any, kind: Any) -> bool:
