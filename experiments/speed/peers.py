@@ -187,9 +187,11 @@ def _rows(model: HyenaDNA, peer: Peer, options: PeersOptions, place: Path) -> It
     file, into = str(place / "rows.safetensors"), str(place / "logits.safetensors")
     for length in options.lengths:
         batch = max(1, options.bases // length)
-        generator = torch.Generator().manual_seed(length)
-        letters = torch.tensor(NUCLEOTIDES)
-        ids = letters[torch.randint(len(letters), (batch, length), generator=generator)]
+        generator = torch.Generator("cpu").manual_seed(length)
+        letters = torch.tensor(NUCLEOTIDES, device="cpu")
+        shape = batch, length
+        index = torch.randint(len(letters), shape, generator=generator, device="cpu")
+        ids = letters[index]
         save_file({"ids": ids}, file)
         peer.ask(what="logits", rows=file, into=into)
         differences = _differences(model, ids, load_file(into)["logits"])
