@@ -18,7 +18,7 @@ settings.register_profile("untimed", deadline=None)  # a busy machine is no fail
 settings.load_profile("untimed")
 settings.register_profile("few", deadline=None, max_examples=5)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait take no CPU
-LIMIT = 0.3
+LIMIT = 0.2
 SLOW = Path(__file__).with_name("slow.txt")
 SPENT = pytest.StashKey[dict[str, float]]()
 SHARED = Path(os.environ.get("ICL_SHARED", Path(__file__).resolve().parents[2] / "shared"))
