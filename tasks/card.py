@@ -16,11 +16,12 @@ WIDTH = 100
 SUITING: dict[Kind, str] = {
     "classes": "every method",
     "multi_label": (
-        "fine_tune, fisher_probe, gc_only, ia3, kmer_logreg, length_only, linear_probe, lora, majority; prompts "
-        "take one label at a time, where the task has the option task.label=NAME"
+        "fine_tune, fisher_probe, gc_only, ia3, kmer_logreg, length_only, linear_probe, lora, "
+        "majority; prompts take one label at a time, where the task has the option task.label=NAME"
     ),
     "regression": (
-        "fine_tune, fisher_probe, gc_only, ia3, kmer_logreg, length_only, linear_probe, lora, majority"
+        "fine_tune, fisher_probe, gc_only, ia3, kmer_logreg, length_only, linear_probe, lora, "
+        "majority"
     ),
 }
 """Methods that suit a kind of task, as `python -m icl.run` lists them."""
