@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.library import Library, fallthrough_kernel
+from torch import Tensor, library, nn
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
@@ -198,14 +197,14 @@ class _Module:
         return [torch.bfloat16]
 
 
-_library: list[Library] = []
+_registered: list[library.Library] = []
 
 
 def _register() -> None:
-    if not _library:
+    if not _registered:
         _setup_privateuseone_for_python_backend(PRETEND, backend_module=_Module())
-        _library.append(Library("_", "IMPL"))
-        _library[0].fallback(lambda operation, *x, **y: _compute(operation, x, y), "PrivateUse1")
-        _library[0].fallback(fallthrough_kernel, "AutocastPrivateUse1")
+        _registered.append(library.Library("_", "IMPL"))
+        _registered[0].fallback(lambda operation, *x, **y: _compute(operation, x, y), "PrivateUse1")
+        _registered[0].fallback(library.fallthrough_kernel, "AutocastPrivateUse1")
         torch._C._set_only_lift_cpu_tensors(True)  # or torch.tensor would lose its values
         torch.__future__.set_swap_module_params_on_conversion(True)  # so that tied weights stay so

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -271,21 +272,12 @@ class Trainer:
     def _ask(self, contrast: Contrast) -> None:
         """Add the gradients of the step's questions."""
         assert isinstance(self.model, HyenaDNA)
-        drawn: Questions = self.workers.draw(
-            "questions",
-            self.step,
-            tokens=contrast.tokens,
-            most=self.config.max_seq_len,
-            seed=self.config.seed,
-        )
+        drawn: Questions = self._drawn("questions", contrast.tokens)
         most = self.config.micro_tokens or drawn.tokens
         at_once = max(1, most * len(drawn) // drawn.tokens)
         for start in range(0, len(drawn), at_once):
             some = drawn[start : start + at_once]
-            contexts, queries, classes = (
-                torch.from_numpy(ids).to(self.device, torch.int64, non_blocking=True)
-                for ids in (some.contexts, some.queries, some.classes)
-            )
+            contexts, queries, classes = self._ids(some.contexts, some.queries, some.classes)
             with self._autocast():
                 found = contrast_loss(self.model, contexts, queries, classes)
             share = found.classes * (contrast.weight / drawn.classes.size)
@@ -295,20 +287,11 @@ class Trainer:
     def _ask_for_words(self, words: LabelWords) -> None:
         """Add the gradients of the step's rows with label words."""
         assert isinstance(self.model, HyenaDNA)
-        drawn: LabelledRows = self.workers.draw(
-            "label words",
-            self.step,
-            tokens=words.tokens,
-            most=self.config.max_seq_len,
-            seed=self.config.seed,
-        )
+        drawn: LabelledRows = self._drawn("label words", words.tokens)
         at_once = max(1, (self.config.micro_tokens or words.tokens) // drawn.ids.shape[1])
         for start in range(0, len(drawn), at_once):
             some = drawn[start : start + at_once]
-            ids, label_words, classes = (
-                torch.from_numpy(part).to(self.device, torch.int64, non_blocking=True)
-                for part in (some.ids, some.words, some.classes)
-            )
+            ids, label_words, classes = self._ids(some.ids, some.words, some.classes)
             for dropout in self.dropouts:
                 dropout.set_rows(self.config.seed, self.step, start, len(some))
             with self._autocast():
@@ -316,6 +299,16 @@ class Trainer:
             share = found.words * (words.weight / drawn.asked)
             (share + found.bases / drawn.bases).backward()
             self.answers["word"].add(found.words, found.right, some.asked)
+
+    def _drawn(self, what: str, tokens: int) -> Any:
+        """Return what is asked in this step besides rows."""
+        most, seed = self.config.max_seq_len, self.config.seed
+        return self.workers.draw(what, self.step, tokens=tokens, most=most, seed=seed)
+
+    def _ids(self, *arrays: np.ndarray) -> Iterator[Tensor]:
+        """Yield arrays as int64 tensors on the device."""
+        for array in arrays:
+            yield torch.from_numpy(array).to(self.device, torch.int64, non_blocking=True)
 
     def _answers(self) -> dict[str, float]:
         """Return the mean loss and the accuracy of what was asked since the last call."""

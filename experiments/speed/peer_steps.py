@@ -8,6 +8,7 @@ or {"error": ...}, and then answers each line of standard input, a JSON object, 
 import json
 import sys
 import time
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,16 +20,14 @@ def main(weights: str, shape: str, threads: str) -> None:
         return
     try:
         import torch
-        from multimolecule.models.hyenadna import (  # type: ignore[import-not-found]
-            HyenaDnaConfig,
-            HyenaDnaForCausalLM,
-        )
         from safetensors.torch import load_file, save_file
+
+        peer = import_module("multimolecule.models.hyenadna")
     except ImportError as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return
     torch.set_num_threads(int(threads))
-    model = HyenaDnaForCausalLM(HyenaDnaConfig(**json.loads(shape)))
+    model = peer.HyenaDnaForCausalLM(peer.HyenaDnaConfig(**json.loads(shape)))
     model.load_state_dict(load_file(weights))
     model.eval()
     print("{}", flush=True)

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -134,7 +135,7 @@ def _one(
         return
     attempt.__enter__()
     for epoch in range(1, options.epochs + 1):
-        timed(REPORTED, lambda epoch=epoch: attempt.trial.report(0.5, epoch))  # type: ignore[misc]
+        timed(REPORTED, partial(attempt.trial.report, 0.5, epoch))
     time.sleep(options.sleep)
     attempt.values.append(0.5)
     timed(TELL, lambda: attempt.__exit__(None, None, None))

@@ -6,6 +6,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -51,6 +52,23 @@ def tiny(folder: Path, **options: object) -> PretrainConfig:
         "device": device(),
     }
     return PretrainConfig(**{**given, **options})  # type: ignore[arg-type]
+
+
+def pretrain_killed_once(config: PretrainConfig, step: int = 6) -> Path:
+    """Trains until a step, as if the process had been killed there, then goes on to the end."""
+
+    class Killed(Exception):
+        pass
+
+    steps = iter(range(step + 1))
+
+    def kill(status: object) -> None:
+        if next(steps) == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        pretrain(config, kill)
+    return pretrain(config)
 
 
 def lines(out: str, key: str) -> list[float]:

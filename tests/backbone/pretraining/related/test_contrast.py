@@ -16,7 +16,7 @@ from backbone.pretraining.related.contrast_loss import contrast_loss, read_behin
 from backbone.pretraining.related.genomes import Genomes, Runs, Stretch
 from backbone.pretraining.related.source import STREAMS
 from backbone.tokens import NUCLEOTIDES, SEP
-from tests.backbone.pretraining.pretraining import lines, tiny
+from tests.backbone.pretraining.pretraining import lines, pretrain_killed_once, tiny
 
 PAIRED = [name for name in STREAMS if name != "plain"]
 
@@ -164,18 +164,7 @@ def related(folder, **options) -> PretrainConfig:
 def test_training_with_questions_is_resumed_exactly_and_workers_change_nothing(tmp_path):
     whole = pretrain(related(tmp_path, out=str(tmp_path / "whole")))
     half = related(tmp_path, out=str(tmp_path / "half"), workers=2)
-    steps = iter(range(100))
-
-    class Killed(Exception):
-        pass
-
-    def kill(status: object) -> None:
-        if next(steps) == 6:
-            raise Killed
-
-    with pytest.raises(Killed):
-        pretrain(half, kill)
-    again = pretrain(half)
+    again = pretrain_killed_once(half)
     one, other = (path / "model.safetensors" for path in (whole, again))
     assert one.read_bytes() == other.read_bytes()
     assert len(lines(str(tmp_path / "whole"), "class_loss")) == 12

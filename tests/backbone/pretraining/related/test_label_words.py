@@ -18,7 +18,7 @@ from backbone.tokens import NUCLEOTIDES, SEP, TOKEN_ID, N
 from prompts.demonstrations import Demonstration
 from prompts.template import Template
 from prompts.verbalizer import Verbalizer
-from tests.backbone.pretraining.pretraining import lines, tiny
+from tests.backbone.pretraining.pretraining import lines, pretrain_killed_once, tiny
 
 
 def codes(seed: int, length: int, letters: str) -> np.ndarray:
@@ -108,18 +108,7 @@ def related(folder, **options) -> PretrainConfig:
 def test_training_on_label_words_is_resumed_exactly(tmp_path):
     whole = pretrain(related(tmp_path, out=str(tmp_path / "whole")))
     half = related(tmp_path, out=str(tmp_path / "half"))
-    steps = iter(range(100))
-
-    class Killed(Exception):
-        pass
-
-    def kill(status: object) -> None:
-        if next(steps) == 6:
-            raise Killed
-
-    with pytest.raises(Killed):
-        pretrain(half, kill)
-    again = pretrain(half)
+    again = pretrain_killed_once(half)
     one, other = (path / "model.safetensors" for path in (whole, again))
     assert one.read_bytes() == other.read_bytes()
     assert len(lines(str(tmp_path / "whole"), "word_loss")) == 12
