@@ -13,7 +13,7 @@ from backbone.sequence.dna import reverse_complement
 from backbone.tokens import encode_dna
 from icl.inference.channel_scorer import ChannelScorer
 from icl.inference.fisher_scores import fisher_scores
-from tests.devices import put
+from tests.devices import device, put
 from tests.icl.methods.test_methods import drawn, tiny_backbone
 
 SEQUENCE = "ACGGTNACCATTGAACGCGT"
@@ -78,7 +78,7 @@ def test_a_score_is_the_slope_of_the_likelihood_on_both_strands(part):
 
     step = 1e-6
     slope = (changed(step) - changed(-step)) / (2 * step)
-    (score,) = fisher_scores(model, [SEQUENCE])
+    (score,) = fisher_scores(model, [SEQUENCE], device=device())
     ours = parts(model, score)
     found = (ours[0] * reading.cpu().numpy()).sum() + (ours[2] * predicting.cpu().numpy()).sum()
     found += sum(
@@ -100,10 +100,11 @@ def test_the_unchanged_likelihood_is_that_of_the_channel_readout():
 def test_a_score_does_not_depend_on_the_strand_or_on_other_rows():
     model = tiny_backbone()
     sequences = [example.sequence for example in drawn(5)]
-    together = fisher_scores(model, [*sequences, SEQUENCE])
+    together = fisher_scores(model, [*sequences, SEQUENCE], device=device())
     for row, sequence in enumerate(sequences):
-        np.testing.assert_array_equal(fisher_scores(tiny_backbone(), [sequence])[0], together[row])
-        turned = fisher_scores(model, [reverse_complement(sequence)])[0]
+        alone = fisher_scores(tiny_backbone(), [sequence], device=device())[0]
+        np.testing.assert_array_equal(alone, together[row])
+        turned = fisher_scores(model, [reverse_complement(sequence)], device=device())[0]
         scale = np.abs(together[row]).max()
         np.testing.assert_allclose(turned, together[row], atol=1e-5 * scale)
 
@@ -111,7 +112,7 @@ def test_a_score_does_not_depend_on_the_strand_or_on_other_rows():
 def test_the_model_keeps_its_weights_and_has_no_hooks():
     model = tiny_backbone()
     before = weights_sha256(model)
-    fisher_scores(model, [SEQUENCE])
+    fisher_scores(model, [SEQUENCE], device=device())
     assert weights_sha256(model) == before
     assert not any(map(has_hooks, model.modules()))
     assert all(parameter.grad is None for parameter in model.parameters())
