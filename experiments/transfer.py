@@ -3,14 +3,15 @@
 Every run's method scores the test rows of every run's task. The classes of two tasks have nothing
 in common but their order, so the figure is the area under the ROC curve, 0.5 by chance and below
 where the classes are reversed; the accuracy is given too, with offsets fitted on validation rows of
-the other task. Tasks whose prompts serve each other stand together.
+the other task. Tasks whose prompts serve each other stand together. Two tasks may share sequences,
+so the same figure is given on the rows that have no relative among those that the prompt has seen.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from icl.method import Method
 from icl.predict import load_method
 from icl.reporting.report import Report
 from prompts.calibration import calibrate, fit_offset
+from tasks.audit.kinship import NONE, find_kinship
+from tasks.metrics.bootstrap import Estimate
 from tasks.metrics.classification import evaluate
 from tasks.task import Example, subset, truth
 
@@ -48,11 +51,21 @@ class Options:
 
 @dataclass(frozen=True)
 class Learned:
-    """A finished run with rows of its task."""
+    """A finished run with rows of its task.
+
+    Attributes:
+        name: The task, and more where a task comes twice.
+        method: The fitted method.
+        report: Of the run.
+        seen: All rows of training and validation.
+        val: Validation rows that fit the offsets of other prompts.
+        test: Test rows that are scored.
+    """
 
     name: str
     method: Method
     report: Report
+    seen: Sequence[Example]
     val: Sequence[Example]
     test: Sequence[Example]
 
@@ -69,7 +82,7 @@ def transfer(options: Options) -> list[Path]:
         )
     prepare_arithmetic(options.threads, options.device)
     learned = _named([_load(folder, options) for folder in options.runs])
-    table = pd.DataFrame([_cell(source, target) for source in learned for target in learned])
+    table = pd.DataFrame([cell for source in learned for cell in _cells(source, learned)])
     order = similarity_order(table)
     figure = draw_transfer(table, order, _facts(learned))
     return save(figure, table, "transfer", Path(options.out).expanduser())
@@ -79,9 +92,9 @@ def _load(folder: str, options: Options) -> Learned:
     method, report = load_method(Path(folder).expanduser(), device=options.device)
     if report.setup.kind != "classes":
         raise InputError(f"{folder}: is of {report.setup.kind}; give runs of classification tasks")
-    _, *parts = splits_of(report, options.data)
+    train, *parts = splits_of(report, options.data)
     val, test = (subset(part, min(options.rows, len(part)), options.seed) for part in parts)
-    return Learned(report.setup.task, method, report, val, test)
+    return Learned(report.setup.task, method, report, [*train, *parts[0]], val, test)
 
 
 def _named(learned: Sequence[Learned]) -> list[Learned]:
@@ -93,27 +106,53 @@ def _named(learned: Sequence[Learned]) -> list[Learned]:
         if names.count(name) > 1:
             setup = one.report.setup
             name = f"{name}, {setup.method}, seed {setup.seed} ({number})"
-        found.append(Learned(name, one.method, one.report, one.val, one.test))
+        found.append(replace(one, name=name))
     return found
 
 
-def _cell(source: Learned, target: Learned) -> dict[str, object]:
+def _cells(source: Learned, targets: Sequence[Learned]) -> Iterator[dict[str, object]]:
+    """Yield the figures of a run on the rows of every run's task."""
+    rows = [row for target in targets for row in target.test]
+    relation = find_kinship(source.seen, [], rows).test_in_train
+    ends = np.cumsum([len(target.test) for target in targets])
+    for target, related in zip(targets, np.split(relation, ends[:-1]), strict=True):
+        yield _cell(source, target, related == NONE)
+
+
+def _cell(source: Learned, target: Learned, is_clean: np.ndarray) -> dict[str, object]:
     """Return the figures of a run on the rows of another run's task.
 
     They are missing where the tasks have different numbers of classes.
+
+    Args:
+        source: The run.
+        target: The run whose task gives the rows.
+        is_clean: (N,) which of the target's test rows have no relative among those that the source
+            has seen.
     """
-    cell: dict[str, object] = {"prompt": source.name, "task": target.name, "n": len(target.test)}
-    names = ("auroc", "accuracy")
+    counts = {"n": len(target.test), "n_clean": int(is_clean.sum())}
+    cell: dict[str, object] = {"prompt": source.name, "task": target.name, **counts}
     if len(source.report.setup.labels) != len(target.report.setup.labels):
-        return cell | {f"{name}{end}": np.nan for name in names for end in ("", "_low", "_high")}
+        missing = Estimate.undefined("the tasks have different numbers of classes")
+        return cell | _columns({"auroc": missing, "accuracy": missing, "clean_auroc": missing})
     source.method.check([*target.val, *target.test])
     offset = fit_offset(source.method.scores(target.val), truth(target.val))
     scores = calibrate(source.method.scores(target.test), offset)
-    metrics = evaluate(truth(target.test), scores)
-    for name in names:
-        one = metrics[name]
-        cell |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
-    return cell
+    labels = truth(target.test)
+    metrics = evaluate(labels, scores)
+    clean = Estimate.undefined("no clean rows")
+    if is_clean.any():
+        clean = evaluate(labels[is_clean], scores[is_clean])["auroc"]
+    shown = {"auroc": metrics["auroc"], "accuracy": metrics["accuracy"], "clean_auroc": clean}
+    return cell | _columns(shown)
+
+
+def _columns(metrics: Mapping[str, Estimate]) -> dict[str, object]:
+    return {
+        f"{name}{end}": value
+        for name, one in metrics.items()
+        for end, value in (("", one.value), ("_low", one.low), ("_high", one.high))
+    }
 
 
 def similarity_order(table: pd.DataFrame) -> list[str]:

@@ -33,6 +33,29 @@ def test_every_prompt_on_every_task(runs, tmp_path):
     assert own["auroc"] > 0.85 and own["auroc_low"] <= own["auroc"] <= own["auroc_high"]
     other = table.loc[("synthetic_easy", "synthetic_hard")]
     assert 0.3 < other["auroc"] < 0.7
+    whole = table[table["n_clean"] == 100]  # chance may make one row alike
+    assert (table["n_clean"] >= 95).all() and len(whole) >= 2
+    assert (whole["clean_auroc"] == whole["auroc"]).all()
+
+
+def test_rows_that_the_prompt_has_seen_in_another_task_are_not_clean(tmp_path):
+    """Two runs of one task on other divisions: what one tests, the other has partly trained on."""
+    for split_seed in (0, 1):
+        words = ["task=synthetic_easy", "method=kmer_logreg", "method.kmer=2", "audit=none"]
+        words += [
+            "split=random",
+            f"split_seed={split_seed}",
+            "threads=1",
+            f"out={tmp_path / 'runs'}",
+        ]
+        assert run.main(words) == 0
+    folders = [path.parent for path in find_reports(tmp_path / "runs")]
+    words = [f"runs=[{folders[0]},{folders[1]}]", "rows=50", "threads=1", f"out={tmp_path / 'out'}"]
+    assert main(words) == 0
+    table = pd.read_csv(tmp_path / "out" / "transfer.csv")
+    own = table["prompt"] == table["task"]
+    assert set(table.loc[own, "n_clean"]) == {50}
+    assert (table.loc[~own, "n_clean"] < 40).all() and (table.loc[~own, "n_clean"] > 0).all()
 
 
 def test_tasks_that_serve_each_other_are_neighbours():
