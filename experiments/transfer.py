@@ -10,6 +10,7 @@ so the same figure is given on the rows that have no relative among those that t
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from backbone.common.command import entry_point
 from backbone.common.errors import InputError
 from backbone.common.options import option
 from backbone.devices import device_option
+from experiments.common.cells import Forecast
 from experiments.common.command import run_command
 from experiments.pictures.style import save
 from experiments.pictures.transfer import draw_transfer
@@ -82,7 +84,12 @@ def transfer(options: Options) -> list[Path]:
         )
     prepare_arithmetic(options.threads, options.device)
     learned = _named([_load(folder, options) for folder in options.runs])
-    table = pd.DataFrame([cell for source in learned for cell in _cells(source, learned)])
+    forecast = Forecast((target.name,) for _ in learned for target in learned)
+    rows: list[dict[str, object]] = []
+    for number, source in enumerate(learned, start=1):
+        print(f"[{number}/{len(learned)}] prompt of {source.name}{forecast}", file=sys.stderr)
+        rows += _cells(source, learned, forecast)
+    table = pd.DataFrame(rows)
     order = similarity_order(table)
     figure = draw_transfer(table, order, _facts(learned))
     return save(figure, table, "transfer", Path(options.out).expanduser())
@@ -110,13 +117,17 @@ def _named(learned: Sequence[Learned]) -> list[Learned]:
     return found
 
 
-def _cells(source: Learned, targets: Sequence[Learned]) -> Iterator[dict[str, object]]:
-    """Yield the figures of a run on the rows of every run's task."""
+def _cells(
+    source: Learned, targets: Sequence[Learned], forecast: Forecast
+) -> Iterator[dict[str, object]]:
+    """Yield the figures of a run on the rows of every run's task; the forecast learns the time."""
     rows = [row for target in targets for row in target.test]
     relation = find_kinship(source.seen, [], rows).test_in_train
     ends = np.cumsum([len(target.test) for target in targets])
     for target, related in zip(targets, np.split(relation, ends[:-1]), strict=True):
+        begin = time.monotonic()
         yield _cell(source, target, related == NONE)
+        forecast.ran((target.name,), time.monotonic() - begin)
 
 
 def _cell(source: Learned, target: Learned, is_clean: np.ndarray) -> dict[str, object]:

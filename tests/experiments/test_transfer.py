@@ -20,9 +20,12 @@ def runs(tmp_path_factory):
     return [path.parent for path in find_reports(root)]
 
 
-def test_every_prompt_on_every_task(runs, tmp_path):
+def test_every_prompt_on_every_task(runs, tmp_path, capsys):
     words = [f"runs=[{runs[0]},{runs[1]}]", "rows=100", "threads=1", f"out={tmp_path}"]
     assert main(words) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "[1/2] prompt of synthetic_easy"
+    assert second == "[2/2] prompt of synthetic_hard; at most about 0 min left"
     assert {path.name for path in tmp_path.iterdir()} == {
         "transfer.png",
         "transfer.svg",
