@@ -67,11 +67,11 @@ class Options:
     context: int | None = option(None, "tokens read at a time; by default max_seq_len", least=2)
     overlap: int | None = option(
         None,
-        "bases before a stretch of a long sequence; by default a quarter of the context",
+        "bases of context before each segment of a long sequence; by default a quarter of context=",
         least=1,
     )
     batch_size: int = option(
-        8, "stretches at a time on an accelerator; a CPU reads one at a time", least=1
+        8, "segments per batch on an accelerator; a CPU reads one at a time", least=1
     )
     device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)

@@ -57,10 +57,10 @@ class Options(CellOptions):
     shots: int = option(2, "demonstrations per class, for methods with that budget", least=0)
     truncate: str = option(
         "none",
-        "which end of a row too long for the backbone is cut",
+        "which end to cut if a row is too long for the backbone",
         choices=("none", "left", "right", "center"),
     )
-    max_bases: int | None = option(None, "with truncate: longest row in bases", least=1)
+    max_bases: int | None = option(None, "with truncate: maximum length of a row in bases", least=1)
 
 
 def cells(options: Options, words: MethodOptions) -> list[Cell]:

@@ -62,7 +62,7 @@ class Options:
     backbone: str = option("bundled", "a bundled or published name, a folder, or hf:FOLDER_OR_ID")
     fasta: list[str] = option([], "files, folders or globs whose bases are scored (required)")
     markov_fasta: list[str] = option([], "FASTA files for Markov models, without the scored files")
-    out: str = option("runs-context", "folder of the table and the picture")
+    out: str = option("runs-context", "folder of the table and the figure")
     windows: int = option(200, "number of windows, evenly spaced", least=1)
     scored: int = option(128, "bases scored at the end of each window", least=1)
     device: str = device_option()

@@ -44,13 +44,15 @@ class Options(Sources):
     streams: list[str] = option(
         ["neighbourhood", "enriched", "genome", "markov"], "what related windows share"
     )
-    counts: list[int] = option(list(COUNTS), "numbers of windows in front", least=0)
-    queries: int = option(64, "windows that are read behind others", least=2)
+    counts: list[int] = option(list(COUNTS), "numbers of preceding windows", least=0)
+    queries: int = option(
+        64, "number of query windows, which are read after the preceding ones", least=2
+    )
     bases: int = option(100, "length of every window", least=10)
     seed: int = option(0, "random seed of the windows", least=0)
     device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
-    out: str = option("runs-context-gain", "folder of the table and the picture")
+    out: str = option("runs-context-gain", "folder of the table and the figure")
 
 
 def measure(options: Options) -> pd.DataFrame:

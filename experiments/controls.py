@@ -58,11 +58,13 @@ class Options(CellOptions):
         ["few_shot", "soft_prompt", "instruction_tuning"], "names of methods"
     )
     seeds: int = option(5, "runs with seed=0, 1, ... of demonstrations and training", least=1)
-    split_seed: int = option(0, "seed of the division of the rows", least=0)
-    n_train: int | None = option(None, "learn from a subset of this many rows", least=1)
+    split_seed: int = option(0, "seed of the random split of the rows", least=0)
+    n_train: int | None = option(None, "train on a subset of this many rows", least=1)
     shots: int = option(2, "demonstrations per class, for methods with that budget", least=0)
     prompt_tokens: int = option(16, "learned vectors, for methods with that budget", least=0)
-    prompt_shots: int = option(0, "demonstrations per class besides learned vectors", least=0)
+    prompt_shots: int = option(
+        0, "demonstrations per class in addition to learned vectors", least=0
+    )
     other_task: str = option("synthetic_easy", "task whose rows demos_other_task uses")
     verbalizer: VerbalizerConfig = option(VerbalizerConfig, "")
 

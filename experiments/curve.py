@@ -36,14 +36,14 @@ class Options:
     """Options of the command."""
 
     runs: str = option("runs", "folder of the runs, as out= of python -m icl.run")
-    out: str | None = option(None, "folder of the pictures; by default that of the runs")
+    out: str | None = option(None, "folder of the figures; by default that of the runs")
     metric: str = option("accuracy", "any metric of the reports")
     task: str | None = option(None, "draw only this task")
     against: str = option("prompt_tokens", "budget on the horizontal axis", choices=tuple(AXES))
     pictures: list[str] = option(
-        ["curve"], "pictures to draw", choices=("curve", "heat", "pareto", "importance", "all")
+        ["curve"], "figures to draw", choices=("curve", "heat", "pareto", "importance", "all")
     )
-    cost: str = option("seconds", "horizontal axis of the Pareto picture", choices=tuple(COSTS))
+    cost: str = option("seconds", "horizontal axis of the Pareto figure", choices=tuple(COSTS))
 
 
 def draw_curve(

@@ -42,13 +42,17 @@ WORDS = "words.csv"
 class Options:
     """Options of the command."""
 
-    explained: list[str] = option([], "folders that icl.explain has written, for the same rows")
-    names: list[str] = option([], "names of the runs in the pictures; by default their methods")
+    explained: list[str] = option([], "output folders of icl.explain, for the same rows")
+    names: list[str] = option([], "names of the runs in the figures; by default their methods")
     rows: list[int] = option([0], "numbers of the rows to draw, as in rows.tsv", least=0)
-    words: list[str] = option([], "words whose importance is tabled, as TATAWA (IUPAC), CG")
-    origin: int = option(0, "position that the pictures count as 0, as a transcription start")
-    bases: int = option(160, "most bases of a logo: the most important stretch of the row", least=1)
-    out: str = option("runs-explain", "folder of the pictures")
+    words: list[str] = option(
+        [], "words whose importance is tabulated, such as TATAWA (IUPAC codes) or CG"
+    )
+    origin: int = option(0, "position numbered 0 in the figures, such as a transcription start")
+    bases: int = option(
+        160, "maximum bases of a logo, which shows the most important segment of the row", least=1
+    )
+    out: str = option("runs-explain", "folder of the figures")
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,12 @@ class Options:
     bases: int | None = option(
         None, "bases of each; by default the median of the test rows", least=1
     )
-    judges: list[str] = option(["kmer_logreg", "cnn"], "methods that judge, without a backbone")
-    n_train: int = option(2000, "most training rows that judges and Markov chains see", least=2)
+    judges: list[str] = option(
+        ["kmer_logreg", "cnn"], "methods that judge the sequences; they must need no backbone"
+    )
+    n_train: int = option(
+        2000, "maximum number of training rows for the judges and the Markov chains", least=2
+    )
     orders: list[int] = option([3, 5], "orders of the Markov chains", least=0, most=8)
     temperature: float = option(1.0, "0 takes the most probable base at every position")
     seed: int = option(0, "seed of all draws", least=0)

@@ -60,7 +60,7 @@ class Options(CellOptions):
 
     folder: ClassVar[str] = "runs-headline"
     task: str = option("enhancer_cohn", "name of the task")
-    split_seeds: int = option(5, "divisions of the rows, with split_seed=0, 1, ...", least=1)
+    split_seeds: int = option(5, "number of random splits, with split_seed=0, 1, ...", least=1)
     k: int = option(16, "prompt tokens", least=1)
     method: str = option(
         "soft_prompt",

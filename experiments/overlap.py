@@ -32,11 +32,12 @@ from tasks.sources.tables import read_columns
 class Options(Sources):
     """Options of the command."""
 
-    tables: list[str] = option([], "labelled tables: files or globs, below data (required)")
-    data: str = option(".", "folder of the tables, whose names are relative to it")
-    out: str = option("overlap.csv", "file that receives the counts")
+    tables: list[str] = option([], "labelled tables: files or globs, relative to data (required)")
+    data: str = option(".", "folder that tables= is relative to")
+    out: str = option("overlap.csv", "file to which the counts are written")
     intervals: str | None = option(
-        None, "BED file that receives where rows of 32 bases or more lie (for exclude=)"
+        None,
+        "BED file to which the positions of rows of 32 bases or more are written (for exclude=)",
     )
 
 

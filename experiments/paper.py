@@ -50,7 +50,7 @@ class Options:
         [],
         "summary.csv or benchmark.csv files of our runs; by default the repository's results",
     )
-    out: str = option("runs", "folder of the table (CSV, Markdown) and its picture (PNG, SVG)")
+    out: str = option("runs", "folder of the table (CSV, Markdown) and its figure (PNG, SVG)")
 
 
 def beside(paper: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:

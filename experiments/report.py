@@ -25,7 +25,7 @@ class Options:
 
     runs: str = option("runs", "folder of the runs, as out= of python -m icl.run")
     out: str | None = option(None, "HTML file to write; by default report.html in runs")
-    title: str | None = option(None, "heading of the page; by default it names the tasks")
+    title: str | None = option(None, "heading of the report; by default it names the tasks")
 
 
 def report(options: Options) -> list[Path]:

@@ -44,9 +44,11 @@ class Options:
 
     runs: list[str] = option([], "folders of finished runs, one for each task")
     data: str | None = option(None, "folder of tables; by default each run's own")
-    rows: int = option(300, "most validation rows, and most test rows, of a task", least=2)
+    rows: int = option(
+        300, "maximum number of validation rows, and of test rows, per task", least=2
+    )
     seed: int = option(0, "seed of the choice of rows", least=0)
-    out: str = option("runs-transfer", "folder of the table and the picture")
+    out: str = option("runs-transfer", "folder of the table and the figure")
     device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
 

@@ -41,7 +41,7 @@ class Options:
     """Options of the command."""
 
     run: str = option(MISSING, "folder of a finished run with method.readout=channel")
-    class_: str = option(MISSING, "class whose prompt or demonstrations stand in front")
+    class_: str = option(MISSING, "class whose prompt or demonstrations precede the sequence")
     prompt: str = option("", "bases to continue; if empty, the first base is drawn uniformly")
     bases: int = option(500, "bases to generate", least=1)
     count: int = option(1, "sequences to generate", least=1)

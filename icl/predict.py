@@ -51,12 +51,14 @@ class PredictConfig:
     bed: str | None = option(None, "intervals to score; by default all records")
     out: str = option("scores.tsv", "table to write")
     strands: str = option("both", "strands to average", choices=("both", "forward"))
-    columns: list[str] = option([], "further columns of the table", choices=("sequence",))
+    columns: list[str] = option([], "additional columns of the table", choices=("sequence",))
     window: int | None = option(None, "scan in windows of this many bases", least=1)
-    step: int | None = option(None, "bases from window to window; by default half", least=1)
+    step: int | None = option(
+        None, "bases between the starts of windows; by default half a window", least=1
+    )
     class_: str | None = option(None, "class or label in the track; by default the last")
     track: str | None = option(
-        None, "track of a scan, .bedgraph or .bw; by default beside the table"
+        None, "track of a scan, .bedgraph or .bw; by default next to the table"
     )
     device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)

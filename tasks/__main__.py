@@ -31,7 +31,7 @@ class Show:
     """Options of `show`; a task's own options are given as task.OPTION=VALUE."""
 
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
-    split_seed: int = option(0, "seed of the division of the rows, if the task has none")
+    split_seed: int = option(0, "seed of the random split, if the task has no split of its own")
 
 
 def show_list(words: Sequence[str]) -> list[str]:

@@ -37,7 +37,7 @@ class TrainerConfig:
 
     architecture: str = option(
         "hyena",
-        "hyena; or an architecture of transformers, read by backbone=hf:OUT/model",
+        "hyena, or an architecture of transformers, which backbone=hf:OUT/model then loads",
         choices=("hyena", "llama", "mamba"),
     )
     d_model: int = option(128, "model width", above=0)
@@ -52,21 +52,21 @@ class TrainerConfig:
     activation_freq: float = option(10.0, "initial frequency of the filter's sines")
     tie_word_embeddings: bool = option(True, "whether head and embedding share weights")
     embed_dropout: float = option(
-        0.1, "dropout after the embedding, of architecture=hyena alone", least=0, below=1
+        0.1, "dropout after the embedding; architecture=hyena only", least=0, below=1
     )
     resid_dropout: float = option(
         0.0,
-        "dropout before additions to the residual stream, of architecture=hyena alone",
+        "dropout before additions to the residual stream; architecture=hyena only",
         least=0,
         below=1,
     )
 
     init: str | None = option(
-        None, "checkpoint whose weights the run starts from; its shape must be the one given"
+        None, "checkpoint with the starting weights; its shape must match the options"
     )
     tokens: int | None = option(None, "budget in tokens", above=0)
     minutes: float | None = option(
-        None, "budget in minutes; with tokens=, the first reached", above=0
+        None, "budget in minutes; with tokens= too, whichever is reached first", above=0
     )
     batch_tokens: int = option(16384, "tokens per step, the same in every stage", above=0)
     micro_tokens: int | None = option(
@@ -115,7 +115,7 @@ class TrainerConfig:
     )
     threads: int = option(2, "CPU threads", above=0)
     workers: int = option(
-        0, "processes that draw batches ahead of the step; worth it beside a GPU", least=0
+        0, "processes that prepare batches in advance; useful with a GPU", least=0
     )
 
     def model_config(self) -> "HyenaDNAConfig":
@@ -159,7 +159,8 @@ class PretrainConfig(TrainerConfig, Sources):
 
     source: str = option(
         "windows",
-        "rows: single windows of the genomes, or several related windows with [SEP] between them",
+        "what a row contains: one window of a genome, or several related windows separated by "
+        "[SEP]",
         choices=("windows", "related"),
     )
     streams: list[str] = option(
@@ -169,37 +170,37 @@ class PretrainConfig(TrainerConfig, Sources):
         [], "with source=related, BED files of intervals to leave out, such as labelled rows"
     )
     separator_targets: bool = option(
-        False, "with source=related, whether [SEP] between two windows is predicted too"
+        False, "with source=related, whether the [SEP] between two windows is also predicted"
     )
     contrast: float = option(
         0.0,
-        "with source=related, weight of the loss that asks which of two classes of windows makes a "
-        "query likelier; 0 leaves it out",
+        "with source=related, weight of the loss that asks after which of two classes of "
+        "windows a query is more likely; 0 turns it off",
         least=0,
     )
     contrast_streams: list[str] = option(
         list(CONTRAST_MIXTURE),
-        "with contrast= or words=, NAME:WEIGHT of each stream that gives two classes",
+        "with contrast= or words=, NAME:WEIGHT of each stream from which two classes are drawn",
     )
     contrast_tokens: int | None = option(
         None,
-        "with contrast=, tokens a step for it, beside batch_tokens and not counted in tokens=; by "
-        "default as many as batch_tokens",
+        "with contrast=, tokens per step for its loss, in addition to batch_tokens and not "
+        "counted in tokens=; by default as many as batch_tokens",
         above=0,
     )
     words: float = option(
         0.0,
-        "with source=related, weight of the loss that asks for the label word of a window behind "
-        "windows of two classes with random words; 0 leaves it out",
+        "with source=related, weight of the loss that asks for the label word of a window "
+        "after windows of two classes with random words; 0 turns it off",
         least=0,
     )
     words_tokens: int | None = option(
         None,
-        "with words=, tokens a step for it, beside batch_tokens and not counted in tokens=; by "
-        "default as many as batch_tokens",
+        "with words=, tokens per step for its loss, in addition to batch_tokens and not "
+        "counted in tokens=; by default as many as batch_tokens",
         above=0,
     )
-    genomes: dict[str, GenomeOptions] = option({}, "several genomes, in place of fasta=, each with")
+    genomes: dict[str, GenomeOptions] = option({}, "several genomes instead of fasta=, each with")
     alphabet: str = option("dna", "alphabet of the sequences", choices=tuple(ALPHABETS))
     max_unknown: float = option(
         0.1, "skip windows with a larger share of N; 1 keeps all", least=0, most=1

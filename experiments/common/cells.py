@@ -46,7 +46,7 @@ class RunOptions:
     recipe: str | None = option(None, "command line saved in a file, such as benchmark")
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     runs: str | None = option(None, "folder of the runs; by default the folder of out=")
-    out: str | None = option(None, "folder of tables and pictures; by default the folder of runs=")
+    out: str | None = option(None, "folder of tables and figures; by default the folder of runs=")
     device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
     minutes: float | None = option(None, "stop starting new runs after this many minutes", above=0)

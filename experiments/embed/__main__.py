@@ -51,20 +51,28 @@ class Options:
     """Options of the command."""
 
     task: str = option("biotype", "name of the task")
-    fasta: list[str] = option([], "in place of a task, FASTA files whose records are embedded")
-    bed: str | None = option(None, "with fasta=, intervals to embed in place of all records")
+    fasta: list[str] = option([], "instead of a task: FASTA files whose records are embedded")
+    bed: str | None = option(None, "with fasta=, intervals to embed instead of whole records")
     pool: str = option(
-        "mean", "with fasta=, a vector a sequence, or (none) a base", choices=("mean", "none")
+        "mean",
+        "with fasta=, one vector per sequence (mean) or per base (none)",
+        choices=("mean", "none"),
     )
     format: str = option(
-        "safetensors", "with fasta=, form of the embeddings", choices=("safetensors", "parquet")
+        "safetensors",
+        "with fasta=, file format of the embeddings",
+        choices=("safetensors", "parquet"),
     )
     backbone: str = option("bundled", "a checkpoint's name, a folder, or random:NAME")
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs-embed", "output folder")
-    divisions: int = option(5, "divisions to fit on, with split_seed=0, 1, ...", least=1)
+    divisions: int = option(
+        5, "number of random splits to fit on, with split_seed=0, 1, ...", least=1
+    )
     layers: list[str] = option(
-        [], "some of embedding, block_1, ..., final_norm; [] for all, with fasta= for the last"
+        [],
+        "layers to embed, of embedding, block_1, ..., final_norm; [] for all, or the last "
+        "with fasta=",
     )
     strands: str = option("both", "strands to average", choices=("both", "forward"))
     classifiers: list[str] = option(

@@ -37,20 +37,26 @@ class Options(RunOptions):
     folder: ClassVar[str] = "runs-shots"
     tasks: list[str] = option(["synthetic_easy"], "names of tasks")
     backbones: list[str] = option(
-        ["bundled"], "checkpoints, as names, folders or random:NAME; the first also for baselines"
+        ["bundled"], "checkpoints, as names, folders or random:NAME; baselines use the first"
     )
     lines: list[str] = option(list(LINES), "lines of the curve", choices=LINES)
     controls: list[str] = option(
         [SWAPPED], "controls of the channel and the memory; [] for none", choices=tuple(CONTROLS)
     )
     shots: list[int] = option([1, 2, 4, 8, 16, 32, 64], "demonstrations per class", least=1)
-    control_shots: list[int] = option([], "shots at which controls are run; [] for all", least=1)
-    draws: int = option(3, "runs with seed=0, 1, ... of demonstrations and test rows", least=1)
-    test_rows: int | None = option(300, "most test rows that are scored, drawn by seed", least=1)
-    val_rows: int | None = option(
-        50, "most validation rows, without labels models of null queries", least=1
+    control_shots: list[int] = option(
+        [], "numbers of shots at which controls are run; [] for all", least=1
     )
-    n_train: int | None = option(None, "most training rows that demonstrations come from", least=1)
+    draws: int = option(3, "runs with seed=0, 1, ... of demonstrations and test rows", least=1)
+    test_rows: int | None = option(
+        300, "maximum number of scored test rows, drawn by seed", least=1
+    )
+    val_rows: int | None = option(
+        50, "maximum number of validation rows, used without labels to model null queries", least=1
+    )
+    n_train: int | None = option(
+        None, "maximum number of training rows from which demonstrations are drawn", least=1
+    )
 
     @property
     def methods(self) -> Sequence[str]:

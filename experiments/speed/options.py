@@ -24,7 +24,7 @@ class MachineOptions:
 class PromptOptions(MachineOptions):
     """Options of `prompt`."""
 
-    out: str = option("runs-speed", "folder of the table and the picture")
+    out: str = option("runs-speed", "folder of the table and the figure")
     prompt_tokens: list[int] = option([16, 128, 512, 4096, 32768], "prompt lengths", least=1)
     widths: list[int] = option([128, 256], "128 (2 layers) and 256 (8 layers)")
     batch: int = option(32, "rows per step; halved until the plain path fits in memory", least=1)
@@ -36,12 +36,12 @@ class PromptOptions(MachineOptions):
 class CommitsOptions:
     """Options of `commits`."""
 
-    old: str = option("", "folder of the earlier checkout, as git worktree add makes it")
-    new: str = option(".", "folder of the later one")
+    old: str = option("", "folder of the earlier checkout, such as one made by git worktree add")
+    new: str = option(".", "folder of the later checkout")
     data: str = option("", "folder of tables, for the runs that are timed")
     out: str = option("runs-speed", "folder of the two tables")
     threads: int = option(2, "CPU threads", least=1)
-    rounds: int = option(3, "how often both checkouts take their turn", least=1)
+    rounds: int = option(3, "how often to alternate between the two checkouts", least=1)
 
 
 @dataclass
@@ -59,7 +59,7 @@ class KShotOptions(MachineOptions):
 class PretrainOptions(MachineOptions):
     """Options of `pretrain`."""
 
-    out: str = option("runs-speed", "folder of tables and picture; finished rows are kept")
+    out: str = option("runs-speed", "folder of tables and figure; finished rows are kept")
     lengths: list[int] = option(
         [1 << i for i in range(10, 21, 2)], "row lengths in tokens", least=2
     )
@@ -92,10 +92,10 @@ class MutagenesisOptions(MachineOptions):
     length: int = option(500, "bases of a row", least=1)
     prompt_tokens: int = option(16, "vectors after the query", least=0)
     passes: int | None = option(
-        600, "mutants that are passed whole, drawn at random; null for all", least=1
+        600, "mutants that are scored as whole rows, drawn at random; null for all", least=1
     )
     batch: int = option(32, "whole mutants per forward pass", least=1)
-    rounds: int = option(4, "turns that each way takes; medians are reported", least=1)
+    rounds: int = option(4, "repetitions of each way; the median is reported", least=1)
 
 
 @dataclass
@@ -113,15 +113,17 @@ class ScaleOptions:
     """Options of `scale`."""
 
     out: str = option("runs-speed", "folder of the table")
-    cells: list[int] = option([100, 1000], "cells of the studies that are measured", least=1)
-    reports: list[int] = option([200, 2000], "reports of the folders that are read", least=1)
-    workers: int = option(2, "processes that only sleep", least=1)
-    takes: int = option(20, "cells that each of them takes", least=1)
-    epochs: int = option(5, "epochs that a cell reports; only searches with a pruner do", least=0)
-    sleep: float = option(0.0, "seconds that a cell takes here", least=0)
-    storage: str | None = option(None, "database URL; a file of SQLite if not given")
-    study: int = option(10_000, "cells of the study that is extrapolated to", least=1)
-    minutes: float = option(5.0, "minutes that a cell of it takes", above=0)
+    cells: list[int] = option([100, 1000], "numbers of cells in the measured studies", least=1)
+    reports: list[int] = option([200, 2000], "numbers of reports in the measured folders", least=1)
+    workers: int = option(2, "number of workers, which only sleep", least=1)
+    takes: int = option(20, "cells that each worker claims", least=1)
+    epochs: int = option(
+        5, "epochs reported per cell; only searches with a pruner report epochs", least=0
+    )
+    sleep: float = option(0.0, "seconds that a worker sleeps per cell", least=0)
+    storage: str | None = option(None, "database URL; by default a SQLite file")
+    study: int = option(10_000, "number of cells in the extrapolated study", least=1)
+    minutes: float = option(5.0, "minutes per cell in the extrapolated study", above=0)
 
 
 @dataclass
@@ -129,9 +131,13 @@ class PeersOptions:
     """Options of `peers`."""
 
     out: str = option("runs-speed", "folder of the table")
-    python: str | None = option(None, "interpreter that has MultiMolecule; this one if not given")
+    python: str | None = option(
+        None, "Python interpreter with MultiMolecule; by default the running one"
+    )
     backbone: str = option("bundled", "a HyenaDNA: a checkpoint's name, or a folder")
     lengths: list[int] = option([500, 8192], "bases of a row", least=2)
-    bases: int = option(16_000, "bases of a step, in one row at least", least=1)
+    bases: int = option(16_000, "bases per step, at least one row", least=1)
     threads: int = option(1, "CPU threads", least=1)
-    rounds: int = option(5, "turns that each path takes after a warm-up; medians", least=1)
+    rounds: int = option(
+        5, "repetitions of each path after a warm-up; the median is reported", least=1
+    )

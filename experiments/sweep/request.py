@@ -58,11 +58,11 @@ class Options:
     against: str | None = option(None, "second objective, for a Pareto front", choices=COSTS)
     pruner: str | None = option(
         None,
-        "how poor trials are stopped early; median in a search for one objective",
+        "how poor trials are stopped early; by default median, if there is one objective",
         choices=PRUNERS,
     )
     test_seeds: int = option(
-        3, "seeds with which the chosen settings are run on test rows", least=0
+        3, "number of seeds with which the chosen settings are run on test rows", least=0
     )
     search_seed: int = option(0, "random seed of the search", least=0)
 

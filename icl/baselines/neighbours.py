@@ -32,12 +32,13 @@ class NeighboursConfig(MethodConfig, DemonstrationConfig):
 
     readout: str = option(
         "direct",
-        "as in few_shot: all demonstrations must fit into one prompt, or those of one class",
+        "as in few_shot: the demonstrations of all classes (direct) or of one class (channel) "
+        "must fit into a prompt",
         choices=("direct", "channel"),
     )
     temperature: str = option(
         "validation",
-        "chosen by validation rows, or by the demonstrations, one of each class left out at a time",
+        "how it is chosen: on validation rows, or by leave-one-out on the demonstrations",
         choices=("validation", "demonstrations"),
     )
 

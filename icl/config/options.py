@@ -77,10 +77,12 @@ class RunConfig:
     shots: int | None = option(None, "demonstrations per class (k of few_shot)", least=0)
     seed: int = option(0, "seed of training and of everything drawn at random", least=0)
     seeds: int = option(1, "number of runs, with seed, seed+1, ...", least=1)
-    split_seed: int = option(0, "seed of the division of the rows, if the task has none", least=0)
+    split_seed: int = option(
+        0, "seed of the random split, if the task has no split of its own", least=0
+    )
     split: str = option(
         "official",
-        "division of the rows; clean drops test rows related to training rows",
+        "how the rows are split; clean drops test rows related to training rows",
         choices=DIVISIONS,
     )
     strict: bool = option(False, "refuse to run if test rows are copies of training rows")
@@ -89,7 +91,7 @@ class RunConfig:
         "search for evaluated rows related to training rows; none skips it",
         choices=("relatives", "none"),
     )
-    n_train: int | None = option(None, "learn from a stratified subset of this many rows", least=1)
+    n_train: int | None = option(None, "train on a stratified subset of this many rows", least=1)
     val_rows: int | None = option(
         None, "use at most this many validation rows, drawn by class under the seed", least=1
     )
@@ -98,11 +100,11 @@ class RunConfig:
     )
     truncate: str = option(
         "none",
-        "which end of a row too long for the backbone is cut",
+        "which end to cut if a row is too long for the backbone",
         choices=("none", "left", "right", "center"),
     )
     max_bases: int | None = option(
-        None, "with truncate: longest row in bases; by default as many as fit", least=1
+        None, "with truncate: maximum length of a row in bases; by default as many as fit", least=1
     )
     controls: list[str] = option([], "also run these controls, as [a,b], or [all] that apply")
     control: str | None = option(None, "run only this control, without the plain run")
@@ -113,9 +115,7 @@ class RunConfig:
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option("runs", "folder in which runs are kept")
     evaluate: str = option("test", "split that is scored at the end", choices=("test", "val"))
-    columns: list[str] = option(
-        [], "further columns of predictions.tsv, besides row and name", choices=("sequence",)
-    )
+    columns: list[str] = option([], "additional columns of predictions.tsv", choices=("sequence",))
     device: str = device_option()
     threads: int = option(2, "CPU threads; no result depends on them", least=1)
     precision: str = option("float32", "arithmetic of the backbone", choices=("float32", "bf16"))

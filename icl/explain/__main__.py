@@ -53,20 +53,26 @@ class Options:
     fasta: str | None = option(None, "explain these sequences instead: FASTA file or folder")
     bed: str | None = option(None, "with fasta: intervals; by default all records")
     class_: str | None = option(
-        None, "class or label to explain; by default the second of two, else each row's likeliest"
+        None,
+        "class or label to explain; by default the second of two classes, else the most "
+        "likely class of each row",
     )
     out: str = option("explained", "folder of the tables")
-    kmer: int = option(6, "length of words that may recur", least=2, most=12)
+    kmer: int = option(6, "length of the words that are counted", least=2, most=12)
     control: str = option(
         "shuffled",
-        "explain shuffled rows too, to which words and planted motifs are compared",
+        "also explain shuffled rows, as a control for words and planted motifs",
         choices=("shuffled", "none"),
     )
-    others: list[str] = option([], "with vectors: runs to compare to, as of other seeds")
-    passes: int = option(3, "with dna: rounds of the search; 0 leaves it out", least=0)
-    starts: int = option(1, "with dna: searches, all but the first from random DNA", least=1)
-    search_rows: int = option(200, "with dna: training rows that a search looks at", least=2)
-    seed: int = option(0, "seed of the choice of rows, of shuffles and of searches", least=0)
+    others: list[str] = option(
+        [], "with vectors: runs to compare with, such as runs with other seeds"
+    )
+    passes: int = option(3, "with dna: rounds of the search; 0 skips the search", least=0)
+    starts: int = option(
+        1, "with dna: number of searches; all but the first start from random DNA", least=1
+    )
+    search_rows: int = option(200, "with dna: training rows used by a search", least=2)
+    seed: int = option(0, "seed of the choice of rows, the shuffles and the searches", least=0)
     device: str = device_option()
     threads: int = option(2, "CPU threads", least=1)
     batch_size: int = option(64, "rows per forward pass, where whole rows are scored", least=1)

@@ -44,7 +44,7 @@ class DemonstrationConfig:
     )
     policy: str = option(
         "refuse",
-        "if not all fit: refuse, drop rounds, or trim all to one length",
+        "if not all demonstrations fit: refuse, drop rounds, or trim all to one length",
         choices=get_args(Policy),
     )
 

@@ -8,8 +8,8 @@ NORMALISATIONS = ("sqrt", "base", "sum")
 """Divisors of a log-likelihood: the square root of the number of counted bases, that number, 1."""
 
 NORMALISATION = (
-    "with readout=channel, divide the log-likelihood by the bases' square root, count, or 1; auto: "
-    "what fits the validation rows best"
+    "with readout=channel, divide the log-likelihood by the square root of the number of bases, by "
+    "that number, or by 1; auto: whichever fits the validation rows best"
 )
 """Help of the option."""
 
@@ -20,7 +20,8 @@ class ReadoutConfig:
 
     readout: str = option(
         "direct",
-        "direct: the label words after the query; channel: the query behind each class's prompt",
+        "direct: likelihood of the label words after the query; channel: likelihood of the "
+        "query after the prompt of each class",
         choices=("direct", "channel"),
     )
     normalisation: str = option("sqrt", NORMALISATION, choices=(*NORMALISATIONS, "auto"))

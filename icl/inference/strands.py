@@ -22,7 +22,7 @@ class StrandConfig(MethodConfig):
 
     strands: str = option(
         "both",
-        "average the scores of both strands, or read the forward strand alone",
+        "average the scores of both strands, or read only the forward strand",
         choices=("both", "forward"),
     )
 

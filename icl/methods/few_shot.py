@@ -31,16 +31,20 @@ class FewShotConfig(ZeroShotConfig, DemonstrationConfig, ReadoutConfig):
 
     readout: str = option(
         "direct",
-        "direct: the label words after the query; channel: the query behind each class's "
-        "demonstrations, best with backbone=bundled-icl; memory: the query under each class's "
-        "memory of demonstrations, best with backbone=bundled",
+        "direct: likelihood of the label words after the query; channel: likelihood of the "
+        "query after each class's demonstrations, best with backbone=bundled-icl; memory: "
+        "likelihood of the query given the states of each class's demonstrations, best with "
+        "backbone=bundled",
         choices=("direct", "channel", "memory"),
     )
     bandwidth: float = option(
-        0.1, "readout=memory: how unlike states may be that still count, at the narrowest", above=0
+        0.1,
+        "readout=memory: the narrowest bandwidth, which sets how dissimilar a state may be "
+        "and still count",
+        above=0,
     )
     levels: int = option(
-        3, "readout=memory: bandwidths that are interpolated, each twice the one before", least=1
+        3, "readout=memory: number of interpolated bandwidths, each twice the one before", least=1
     )
     prior: float = option(
         10.0, "readout=memory: weight of the prediction of a wider bandwidth, in states", above=0

@@ -17,8 +17,8 @@ class FisherProbeConfig(MethodConfig):
 
     readout: str = option(
         "channel",
-        "channel: how the sequence's likelihood would change; both: the mean-pooled states too, "
-        "which linear_probe reads",
+        "channel: gradients of the sequence's log-likelihood; both: also the mean-pooled "
+        "states, which linear_probe reads",
         choices=("channel", "both"),
     )
 

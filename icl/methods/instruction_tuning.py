@@ -43,7 +43,7 @@ class InstructionTuningConfig(TunedConfig, DemonstrationConfig, ReadoutConfig):
     )
     adapter: str = option("none", "tune all weights (none) or an adapter", choices=("none", "lora"))
     rank: int = option(8, "rank of each update, with adapter=lora", least=1)
-    alpha: float = option(16.0, "an update is scaled by alpha / rank", above=0)
+    alpha: float = option(16.0, "updates are scaled by alpha / rank", above=0)
 
 
 @method(

@@ -17,7 +17,7 @@ class LoraOptions(AdapterConfig):
 
     lr: float = option(3e-3, "peak learning rate", above=0)
     rank: int = option(8, "rank of each update", least=1)
-    alpha: float = option(16.0, "an update is scaled by alpha / rank", above=0)
+    alpha: float = option(16.0, "updates are scaled by alpha / rank", above=0)
 
 
 @method("lora", config=LoraOptions, kinds=KINDS, version=2)

@@ -41,17 +41,18 @@ class MarkovConfig(ZeroShotConfig):
 
     order: str = option(
         "auto",
-        "bases of context; auto: by leaving out one demonstration of each class at a time",
+        "bases of context; auto chooses by leave-one-out on the demonstrations",
         choices=("auto", *map(str, ORDERS)),
     )
     policy: str = option(
         "refuse",
-        "as in few_shot: what a prompt of these demonstrations would do where not all fit",
+        "as in few_shot: what a prompt would do if not all of these demonstrations fit",
         choices=get_args(Policy),
     )
     normalisation: str = option(
         "sqrt",
-        "divide the log-likelihood by the square root of the bases, their count, or 1",
+        "divide the log-likelihood by the square root of the number of bases, by that number, "
+        "or by 1",
         choices=NORMALISATIONS,
     )
 

@@ -40,14 +40,14 @@ class SoftPromptConfig(StrandConfig, DemonstrationConfig, TuningConfig):
     epochs: int = option(20, "maximum number of epochs", least=1)
     placement: str = option(
         "after",
-        "vectors before the query (PEFT's form, saved as adapter/), after it, or split; with "
-        "readout=channel always before",
+        "vectors before the query (then also saved for PEFT, as adapter/), after it, or "
+        "split; always before with readout=channel",
         choices=("before", "after", "split"),
     )
     readout: str = option(
         "direct",
-        "label words at the last position (direct, or last), or mean over the query; or channel: "
-        "the query behind a prompt of each class",
+        "direct, or last: label words at the last position; mean: label words from the mean "
+        "state of the query; channel: likelihood of the query after a prompt of each class",
         choices=("direct", "last", "mean", "channel"),
     )
     normalisation: str = option("sqrt", NORMALISATION, choices=(*NORMALISATIONS, "auto"))
@@ -57,7 +57,9 @@ class SoftPromptConfig(StrandConfig, DemonstrationConfig, TuningConfig):
         choices=("nucleotides", "normal", "demonstrations"),
     )
     validation_samples: int = option(
-        256, "with readout=channel, most validation rows that choose the epoch", least=1
+        256,
+        "with readout=channel, maximum number of validation rows that choose the epoch",
+        least=1,
     )
 
 

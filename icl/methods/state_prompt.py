@@ -17,8 +17,8 @@ class StatePromptConfig(SoftPromptConfig):
 
     readout: str = option(
         "channel",
-        "channel: the query behind the offsets of each class; direct, last or mean: one set of "
-        "offsets, and label words",
+        "channel: likelihood of the query with the offsets of each class; direct, last or "
+        "mean: label words, with one set of offsets",
         choices=("channel", "direct", "last", "mean"),
     )
 

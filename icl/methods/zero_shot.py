@@ -55,13 +55,14 @@ class ZeroShotConfig(StrandConfig):
 
     calibration: str = option(
         "contextual",
-        "contextual: by null queries; offset or prior: by validation rows; or none",
+        "remove the prior of the label words by null queries (contextual), by validation rows "
+        "(offset, prior), or not at all",
         choices=CALIBRATIONS,
     )
     nulls: str = option("dinucleotide", "null queries: dinucleotide, n_run or empty", choices=NULLS)
     words_used: str = option(
         "given",
-        "label words as given; averaged over permutations; or the best searched",
+        "label words as given, averaged over permutations, or chosen by a search",
         choices=("given", "averaged", "searched"),
     )
 

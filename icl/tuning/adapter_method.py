@@ -40,7 +40,9 @@ class AdapterConfig(TunedConfig, ReadoutConfig):
         16, "with readout=channel, learned vectors of each class before the query", least=1
     )
     validation_samples: int = option(
-        256, "with readout=channel, most validation rows that choose the epoch", least=1
+        256,
+        "with readout=channel, maximum number of validation rows that choose the epoch",
+        least=1,
     )
 
 

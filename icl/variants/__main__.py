@@ -80,15 +80,20 @@ class Options:
     """Options of the command."""
 
     vcf: str | None = option(None, "VCF file: plain, gzip or bgzip")
-    table: str | None = option(None, "instead of vcf=, a table with two sequences a row: ref, alt")
+    table: str | None = option(
+        None, "instead of vcf=, a table with two sequences per row: ref, alt"
+    )
     fasta: str | None = option(None, "genome of the VCF file: FASTA file or folder")
     region: str | None = option(None, "part of an indexed VCF file, as chr1:1000-2000 from 1")
     window: int = option(1000, "bases of the genome around each variant", least=1)
     after: int | None = option(
-        None, "bases read behind a variant for its likelihood; by default the window's", least=1
+        None,
+        "bases read after a variant for likelihoods; by default up to the end of the window",
+        least=1,
     )
     backbone: str | None = option(
-        None, "backbone of likelihood and states; by default the run's, or bundled; none for none"
+        None,
+        "backbone for likelihoods and states; by default the run's, else bundled; none skips them",
     )
     run: str | None = option(None, "folder of a finished run whose log-odds are compared")
     class_: str | None = option(None, "class or label of the run; by default its last")

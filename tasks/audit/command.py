@@ -41,12 +41,14 @@ class Options:
     """What the command line can set; a task's own options are given as task.OPTION=VALUE."""
 
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
-    out: str = option("runs", "folder that receives audit_NAME.json, .csv and clean_NAME.tsv")
+    out: str = option(
+        "runs", "folder to which audit_NAME.json, audit_NAME.csv and clean_NAME.tsv are written"
+    )
     pretraining: str | None = option(
         None, "BED file of pretraining regions; by default the bundled one"
     )
     corpus: list[str] = option([], "pretraining data to search: FASTA files, folders or globs")
-    split_seed: int = option(0, "seed of the division of the rows, if the task has none")
+    split_seed: int = option(0, "seed of the random split, if the task has no split of its own")
 
 
 def audit_task(

@@ -28,7 +28,9 @@ class IntervalsConfig(TaskConfig):
 
     genome: str | None = path_option("FASTA file (plain, gzip or bgzip), a folder or a glob")
     bed: str | None = path_option("BED file of labelled intervals, plain or gzip")
-    label: int = option(4, "column of the labels, from 1; by default BED's name", least=1)
+    label: int = option(
+        4, "column of the labels, counted from 1; by default the name column of BED", least=1
+    )
     flank: int = option(0, "bases to add on either side", least=0)
     kind: str = option("classes", "kind of label", choices=get_args(Kind))
     val_chromosomes: list[str] = option([], "records for validation, as [chr8]; by default 10 %")

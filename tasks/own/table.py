@@ -43,7 +43,9 @@ class TableConfig(TaskConfig):
     sequence: str = option("sequence", "column of the sequences")
     label: str = option("label", "column of the labels")
     kind: str = option("classes", "kind of label", choices=get_args(Kind))
-    labels: list[str] = option([], "names in order; numbers in a table are then positions, from 0")
+    labels: list[str] = option(
+        [], "names of the classes in order; numbers in a table are then positions, from 0"
+    )
     group: str = group_option()
     missing: str = option(
         "error", "what to do with rows without label or sequence", choices=get_args(Missing)

@@ -300,7 +300,7 @@ class BiotypeConfig(TaskConfig):
     )
     lengths: str = option(
         "whole",
-        "matched crops them to the lengths of the shortest biotype",
+        "matched crops transcripts to the lengths of the shortest biotype",
         choices=("whole", "matched"),
     )
 

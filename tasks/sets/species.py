@@ -455,7 +455,7 @@ class SpeciesConfig(TaskConfig):
     test_rows: int = option(1000, "test windows")
     val_records: list[str] = option([], "records or files held out for validation, * and ? allowed")
     test_records: list[str] = option(
-        [], "the same for test; a genome without any is divided by split_seed"
+        [], "the same for test; a genome with neither is split by split_seed"
     )
     step: int | None = option(
         None, "bases between window starts; null: windows do not overlap", least=1
