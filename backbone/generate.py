@@ -1,6 +1,6 @@
 """Generate DNA with a backbone: `python -m backbone.generate key=value ...`.
 
-A token costs much less than a pass over the whole sequence (`backbone.models.online`), and is
+Each token costs much less than a pass over the whole sequence (`backbone.models.online`), yet is
 drawn from exactly the distribution of the full pass: the softmax of the logits over the allowed
 tokens, at a temperature, restricted to its nucleus (Holtzman et al. 2020, arXiv 1904.09751, section
 3.1).

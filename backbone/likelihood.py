@@ -1,14 +1,14 @@
 """The likelihood of sequences: `python -m backbone.likelihood fasta=x.fa key=value ...`.
 
-Every record of the FASTA files, or every interval of a BED file, is a row of a table: its
-log-likelihood (natural logarithm) and bits a base, on both strands, and if wanted a track with the
-bits of every base. Probabilities are over A, C, G and T; N is no target, and neither is the first
-base of a strand, before which nothing stands.
+The table has one row per record of the FASTA files, or per interval of a BED file: the
+log-likelihood (natural logarithm) and bits per base, over both strands. A track with the bits of
+every base is optional. Probabilities are over A, C, G and T. N is not predicted, and neither is the
+first base of a strand, which has no context.
 
-Sequences longer than the context are read in stretches. Each is scored behind `overlap` bases of
-its own strand's past, so that every base counts once on either strand. A stretch is read by itself,
-so neither other rows nor an interruption change a digit: finished stretches are kept in a journal
-beside the table, from which the same command goes on.
+Sequences longer than the context are read in segments. Each segment follows `overlap` preceding
+bases of its strand, so that every base is scored once per strand. Segments are read independently,
+so the results depend neither on other rows nor on interruptions. Finished segments are kept in a
+journal next to the table, from which the same command resumes.
 """
 
 import hashlib

@@ -1,7 +1,8 @@
 """Pretrain a HyenaDNA model on FASTA files: `python -m backbone.pretrain key=value ...`.
 
-Several processes, on one machine or many: `accelerate launch -m backbone.pretrain device=cuda ...`;
-on CPUs `torchrun --nproc-per-node=2 -m backbone.pretrain ...`: accelerate launch starts one there.
+To use several processes, on one machine or many: `accelerate launch -m backbone.pretrain
+device=cuda ...`. On CPUs, use `torchrun --nproc-per-node=2 -m backbone.pretrain ...`, because
+accelerate launch starts only one process there.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""Many tasks side by side: every method on every task, on all and on clean test rows.
+"""A benchmark: every method on every task, on all and on clean test rows.
 
 `python -m experiments.benchmark recipe=benchmark data=DIR` runs the methods on one task after the
-other, each with the same budget of labelled rows, and writes benchmark.csv and a picture. The clean
-figures leave out test rows that have a relative in train. Finished runs are not repeated; with
-`minutes` no run starts later, and the next call continues.
+other, each with the same number of labelled rows, and writes benchmark.csv and a figure. The clean
+metrics leave out test rows that have a relative in train. Finished runs are not repeated. `minutes`
+sets the time after which no new run starts; call the command again to continue.
 """
 
 from __future__ import annotations

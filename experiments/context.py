@@ -1,10 +1,10 @@
-"""Perplexity by context length: the same bases, scored with little and with much context.
+"""Perplexity by context length: the same bases, scored with short and with long contexts.
 
 `python -m experiments.context backbone=bundled fasta=held_out.fa out=DIR` cuts the FASTA files into
 windows that do not overlap, each as long as the checkpoint's context. The last bases of every
-window are scored with 256, 1,024, 4,096 ... bases of context, up to the checkpoint's longest, and
-by Markov models of other bases. Intervals are bootstrapped over windows; the gain over the shortest
-context is paired on the same windows.
+window are scored with 256, 1,024, 4,096 ... bases of context, up to the checkpoint's maximum, and
+by Markov models fitted to other sequences. Intervals are bootstrapped over windows; the gain over
+the shortest context is paired on the same windows.
 """
 
 from __future__ import annotations

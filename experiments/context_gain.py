@@ -1,8 +1,8 @@
-"""Context gain: bits a base that related windows in front save, against their number.
+"""Context gain: the bits per base that preceding related windows save, against their number.
 
 `python -m experiments.context_gain backbones=[bundled,bundled-icl] fasta=GENOMES holdout=[...]`
-reads windows of the held-out regions behind 0, 1, 2, 4 ... windows that are related to them, and
-behind as many that are not, and writes a table and a picture.
+reads windows of the held-out regions after 0, 1, 2, 4 ... related windows, and after the same
+number of unrelated ones, and writes a table and a figure.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Does a method learn, or only appear to? All controls that apply, over several seeds.
 
 `python -m experiments.controls data=DIR` runs few_shot, soft_prompt and instruction_tuning on one
-task, each plainly and under every control that can change it, and writes controls_TASK.csv and
-controls_TASK.md. Finished runs are not repeated.
+task, each without a control and under every control that can change it. It writes controls_TASK.csv
+and controls_TASK.md. Finished runs are not repeated.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Curves of a folder of runs: how a metric grows with a budget, and what that costs.
+"""Curves of a folder of runs: a metric against a budget, and what the budget costs.
 
 `python -m experiments.curve runs=DIR` writes three files for each task: curve_TASK_METRIC.png,
-.svg and .csv. `pictures=[all]` adds, where the runs allow them, heat maps over two budgets, the
-Pareto front and the importance of options. `draw_curve` does the same for a table in Python.
+.svg and .csv. `pictures=[all]` adds, if the runs allow it, heat maps over two budgets, the Pareto
+front and the importance of options. In Python, `draw_curve` draws the curve of a table.
 """
 
 from __future__ import annotations

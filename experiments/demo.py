@@ -1,7 +1,7 @@
 """`make demo`: soft prompts of four lengths and the baselines on a synthetic task, then the curve.
 
-All runs are done as by `python -m icl.run`, but in one process, which imports the libraries once.
-A second call finds the finished runs and only draws the picture.
+The runs are those of `python -m icl.run`, but in one process, which imports the libraries only
+once. A second call finds the finished runs and only draws the figure.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Pictures of what runs read: `python -m experiments.explain explained=[DIR,DIR] out=PICTURES`.
+"""Figures of what runs read: `python -m experiments.explain explained=[DIR,DIR] out=PICTURES`.
 
-Each folder is one that `icl.explain` has written, all for the same rows: what a prompt sees stands
-above what a probe, counts and a network see. Drawn are, for some rows, the importance of each base
-as a logo and the effect of every replacement as a heat map, and for rows of one length the mean
-importance at each position, class by class. `words=` tables how important words are that one would
-look for.
+Each folder was written by `icl.explain`, all for the same rows, so that the figures show what a
+prompt reads above what a probe, k-mer counts and a network read. For some rows they show the
+importance of each base as a logo and the effect of every replacement as a heat map; for rows of one
+length, also the mean importance at each position by class. `words=` tabulates the importance of
+known words.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Generation judged: is DNA drawn under a class's prompt taken for that class?
+"""Evaluation of generated DNA: do classifiers assign it to the class of its prompt?
 
-`python -m experiments.generation run=RUN_DIR` draws sequences under the prompt or demonstrations of
-every class of a run with `method.readout=channel`, and has them judged by classifiers of another
-kind (k-mers, a convolutional network) that have learned from real training rows. Beside them stand
-real test rows, sequences of the backbone without a prompt, and of Markov chains of each class's
-training rows. For all of them GC content, the distance of their 4-mers from those of the class's
-test rows, and stretches copied from training rows are given.
+`python -m experiments.generation run=RUN_DIR` samples sequences after the prompt or demonstrations
+of every class of a run with `method.readout=channel`. Classifiers of another kind (k-mers, a
+convolutional network), trained on real training rows, judge them. For comparison they also judge
+real test rows, sequences of the backbone without a prompt, and sequences of Markov chains of each
+class's training rows. The table also gives GC content, the distance of 4-mer frequencies from those
+of the class's test rows, and the number of segments copied from training rows.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What prompting achieves on one task, compared with baselines and controls on the same rows.
 
-`python -m experiments.headline data=DIR` fits every competitor on several divisions of the rows and
-writes two tables, headline_TASK_METHOD.csv (a row for each competitor) and
-headline_TASK_METHOD_paired.csv (prompting minus each of the others), and both as text,
-headline_TASK_METHOD.md. Finished runs are not repeated.
+`python -m experiments.headline data=DIR` fits every method on several random splits and writes two
+tables, headline_TASK_METHOD.csv (a row for each method) and headline_TASK_METHOD_paired.csv (the
+prompt minus each other method), and both as text, headline_TASK_METHOD.md. Finished runs are not
+repeated.
 """
 
 from __future__ import annotations

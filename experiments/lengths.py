@@ -1,8 +1,8 @@
 """Accuracy against the length of the sequence: methods on windows of growing length.
 
-`python -m experiments.lengths recipe=species data=DIR` runs every method on every length and
-division (`seed` and `split_seed` move together) and draws what there is. Finished runs are not
-repeated; with `minutes` no run starts later, and the next call continues.
+`python -m experiments.lengths recipe=species data=DIR` runs every method on every length and random
+split (`seed` and `split_seed` change together) and plots the finished runs. Finished runs are not
+repeated. `minutes` sets the time after which no new run starts; call the command again to continue.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Labelled rows that lie within a model's pretraining data.
 
 `python -m experiments.overlap fasta=[...] tables=[...]` counts, for each table, the rows that occur
-exactly in the training regions and in the held-out ones, on either strand. A row can occur in both:
-repeats do, and very short rows occur everywhere. Regions are given as to
+exactly in the training regions and in the held-out regions, on either strand. A row can occur in
+both, as repeats do; very short rows occur everywhere. Specify regions as for
 `python -m backbone.pretrain`.
 """
 

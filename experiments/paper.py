@@ -1,11 +1,11 @@
-"""Figures of the HyenaDNA paper beside ours, set by set: a table and a picture.
+"""Results of the HyenaDNA paper compared with ours, set by set: a table and a figure.
 
-`python -m experiments.paper "tables=[runs/summary.csv]"` reads the tables that `icl.run` and
-`experiments.benchmark` write and puts each of their figures beside those of Nguyen et al. 2023 on
-the same set, which are in recipes/paper.csv with their source and table. Without `tables` it takes
-the results in the repository, so that it needs neither data nor a network. The rows differ: see
-docs/how-to/paper.md. The picture shows the sets with a figure of ours; the others are named, and
-stand in the table without one.
+`python -m experiments.paper "tables=[runs/summary.csv]"` reads the tables written by `icl.run` and
+`experiments.benchmark`, and compares their results with those of Nguyen et al. 2023 on the same
+sets, which are in recipes/paper.csv with their source and table. Without `tables` it uses the
+results in the repository, so it needs neither data nor a network. The rows differ: see
+docs/how-to/paper.md. The figure shows the sets for which we have a result. The command lists the
+other sets, and the table contains them without a result of ours.
 """
 
 from __future__ import annotations

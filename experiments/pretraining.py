@@ -1,4 +1,4 @@
-"""Pretraining runs side by side.
+"""Comparison of pretraining runs.
 
 Usage:
 
@@ -6,8 +6,8 @@ Usage:
     python -m experiments.pretraining genomes models=[NAME=DIR,...] held_out=[NAME=FASTA,...]
 
 `curves` reads metrics.jsonl of finished or running runs and writes perplexity on held-out regions
-against time and tokens, as a table and a picture. `genomes` scores models on held-out FASTA files,
-a row for each model.
+against time and tokens, as a table and a figure. `genomes` scores models on held-out FASTA files,
+with a row for each model.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What a backbone uses from its context: accuracy of probes, plainly and under controls.
+"""What a backbone uses from its context: accuracy on probes, with and without controls.
 
-`python -m experiments.probe backbone=bundled probe=[recall,copy] shots=[1,4]` draws episodes, asks
-the frozen model each one's query after its demonstrations, in the template of all few-shot runs,
-and prints a line for each probe and number of shots. An answer is decoded greedily among the
-letters that answers consist of, and counts as right if all its letters are; for words of one letter
-this is the best label word.
+`python -m experiments.probe backbone=bundled probe=[recall,copy] shots=[1,4]` draws episodes and
+prints a line for each probe and number of shots. An episode is a query after its demonstrations, in
+the template of all few-shot runs, to which the frozen model gives an answer. The answer is decoded
+greedily among the letters that answers consist of, and is correct if all its letters are; for words
+of one letter this is the most likely label word.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Train a small model to learn in context: the positive control of the measurements.
+"""Train a small model to learn in context, as a positive control for the probes.
 
 `python -m experiments.probe_training probe=recall shots=4 out=DIR ...` runs the trainer of
-`backbone.pretraining.trainer` on episodes in place of genomes. A row is made of demonstrations, in
-the template of all few-shot runs, and of queries until it is full; only the answers of queries
-count in the loss, because no other token can be predicted.
+`backbone.pretraining.trainer` on episodes instead of genomes. A row consists of demonstrations, in
+the template of all few-shot runs, followed by as many queries as fit. Only the answers of the
+queries count in the loss, because no other token can be predicted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page of a folder of runs: curves, controls, every run with its command, in one HTML file.
+"""The HTML report of a folder of runs: curves, controls, every run with its command, in one file.
 
 `python -m experiments.report runs=DIR` writes DIR/report.html. It needs the extra `page`.
 """

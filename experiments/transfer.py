@@ -1,10 +1,11 @@
-"""What a prompt of one task is worth on another: `python -m experiments.transfer runs=[DIR,DIR]`.
+"""How well a prompt of one task works on another: `python -m experiments.transfer runs=[DIR,DIR]`.
 
-Every run's method scores the test rows of every run's task. The classes of two tasks have nothing
-in common but their order, so the figure is the area under the ROC curve, 0.5 by chance and below
-where the classes are reversed; the accuracy is given too, with offsets fitted on validation rows of
-the other task. Tasks whose prompts serve each other stand together. Two tasks may share sequences,
-so the same figure is given on the rows that have no relative among those that the prompt has seen.
+The method of every run scores the test rows of every run's task. The classes of two tasks
+correspond only by their order, so the metric is the area under the ROC curve: 0.5 at chance, and
+less if the classes are reversed. The accuracy is also given, with offsets fitted on validation rows
+of the other task. The heat map groups tasks whose prompts work for each other. Two tasks may share
+sequences, so the AUROC is also given on the rows that have no relative among the rows used to tune
+the prompt.
 """
 
 from __future__ import annotations

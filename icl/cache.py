@@ -1,7 +1,7 @@
-"""What is kept in the user's cache folder: `python -m icl.cache list | clear [KIND ...]`.
+"""The files in the user's cache folder: `python -m icl.cache list | clear [KIND ...]`.
 
-`list` prints the folder of each kind of file with its size. `clear` removes the files of some
-kinds, or of all. Nothing there is needed: it is computed again, at the cost of time.
+`list` prints the folder of each kind of file with its size. `clear` removes the files of the named
+kinds, or of all kinds. The cache can be removed at any time; its contents are then computed again.
 
     states   rows that a frozen backbone has encoded (`disk_gb=` of a run limits them)
     kinship  which rows of a task are relatives of each other

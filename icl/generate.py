@@ -1,9 +1,8 @@
-"""DNA under what a finished run has learned: `python -m icl.generate run=RUN_DIR class=NAME`.
+"""Generate DNA of a class with a finished run: `python -m icl.generate run=RUN_DIR class=NAME`.
 
-A run that reads queries behind each class's prompt (`method.readout=channel`: learned vectors,
-state offsets or demonstrations) has learned P(sequence | class), from which is drawn here, token by
-token, as `backbone.generate` draws from the backbone alone. It lives here because the backbone
-knows no runs.
+A run with `method.readout=channel` (learned vectors, state offsets or demonstrations of each class)
+models P(sequence | class). This command samples from it, token by token, as `backbone.generate`
+samples from the backbone alone.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """The contract of a method: learn from labelled DNA, then score rows.
 
-A method is a class decorated with `method`, which registers `method=NAME` and its options with the
-command line. The built-in ones are the modules of `icl.methods`, one per method; other packages can
-register their own (see `icl.methods.catalog`).
+A method is a class with the decorator `method`, which registers `method=NAME` and its options with
+the command line. The built-in methods are the modules of `icl.methods`; other packages can register
+their own (see `icl.methods.catalog`).
 """
 
 from abc import ABC, abstractmethod

@@ -1,7 +1,7 @@
 """Apply a finished run to unlabelled DNA: `python -m icl.predict run=RUN_DIR fasta=x.fa`.
 
-Every record of the FASTA files, or every interval of a BED file (`bed=x.bed`), becomes a row of a
-table; with `window=` every window along them, and a track besides (see `icl.scan`).
+The table has one row per record of the FASTA files, or per interval of a BED file (`bed=x.bed`).
+With `window=`, it has one row per window along them, and a track is written too (see `icl.scan`).
 """
 
 import sys

@@ -1,7 +1,7 @@
 """python -m icl.run task=TASK method=METHOD k=16: fit one method on one task and report.
 
 Stages of a run: rows -> method -> check -> identity -> fit -> scores -> metrics -> files.
-Nothing is written before everything that can be checked has been.
+Nothing is written before all checks have passed.
 """
 
 import functools

@@ -1,11 +1,12 @@
-"""The backbone as a featurizer: embeddings of every layer, a map, and classifiers on them.
+"""Embeddings of DNA from every layer of a backbone, a map, and classifiers on them.
 
-`python -m experiments.embed task=biotype backbone=bundled data=DIR` writes into `out` the files
-embeddings.safetensors (an array (N, D) for each layer) and rows.tsv (the rows), and two pictures
-with their tables: f1_by_layer, the macro-F1 of classifiers on every layer and on baselines without
-a backbone, and a 2-D map.
+`python -m experiments.embed task=biotype backbone=bundled data=DIR` writes to the folder `out`:
+embeddings.safetensors (an array (N, D) for each layer), rows.tsv (the rows), and two figures with
+their tables, a 2-D map and f1_by_layer, the macro-F1 of classifiers on every layer and of baselines
+without a backbone.
 
-`python -m experiments.embed fasta=x.fa` embeds DNA without labels: embeddings and rows alone.
+`python -m experiments.embed fasta=x.fa` embeds DNA without labels and writes only embeddings and
+rows.
 """
 
 from __future__ import annotations

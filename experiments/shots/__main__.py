@@ -1,13 +1,13 @@
-"""The few-shot curve: what is learned in context, against shots, over many sets.
+"""The few-shot curve: performance against the number of shots, over many sets.
 
-`python -m experiments.shots recipe=shots data=DIR` scores test rows by few-shot prompting with
-either readout, by Markov chains and nearest neighbours of exactly the same demonstrations, and with
-demonstrations swapped between the classes. Every draw takes demonstrations and test rows anew. It
+`python -m experiments.shots recipe=shots data=DIR` scores test rows with each readout of few-shot
+prompting, with Markov chains and nearest neighbours on exactly the same demonstrations, and with
+demonstrations swapped between the classes as a control. Demonstrations and test rows are drawn
+again for every draw, and no labels other than those of the demonstrations are used. The command
 writes shots.csv (a row for each run), shots_mean.csv (means over the sets), shots_pairs.csv (paired
-differences), shots.md and pictures. No label but those of the demonstrations is used. Where
-demonstrations do not fit a backbone's context, or a class has too few rows, the run is left out and
-named in shots.csv. Finished runs are not repeated; with `minutes` no run starts later, and the next
-call continues.
+differences), shots.md and figures. If the demonstrations do not fit a backbone's context, or a
+class has too few rows, the run is left out and listed in shots.csv. Finished runs are not repeated.
+`minutes` sets the time after which no new run starts; call the command again to continue.
 """
 
 from __future__ import annotations

@@ -12,22 +12,25 @@ Usage:
     python -m experiments.speed scale [key=value ...]
     python -m experiments.speed peers python=INTERPRETER [key=value ...]
 
-`prompt` measures the cost of a shared prompt: a training step and the evaluation of a batch, on the
-plain path (prompt and query concatenated, the whole sequence through all layers, as published) and
-with the prefix engine, and the peak memory of each. Table and picture grow row by row.
-`k_shot` measures the evaluation of queries behind fixed demonstrations in the same two ways.
-`channel` measures queries behind the context of every class: the evaluation behind demonstrations,
-and a training step of learned vectors, next to that of vectors that are read directly.
-`mutagenesis` measures the scores of all mutants of some rows under a prompt, whole and shared.
-`pretrain` measures a training step against its length, up to a million tokens, next to the operator
-as published and a Transformer. A length that is in the table is not measured again.
-`variants` measures the scores of variants on both strands, next to whole passes over both alleles.
-`commits` measures runs and steps of two checkouts in turns, with page faults, also beside a busy
-loop.
-`scale` measures what a large study costs its database and file system, with workers that only
-sleep, and what is made of many reports.
-`peers` measures MultiMolecule's HyenaDNA, where it is installed, and the published operator next to
-ours, with the same weights.
+`prompt` measures the cost of a shared prompt: time and peak memory of a training step and of the
+evaluation of a batch, on the plain path (prompt and query concatenated, the whole sequence through
+all layers, as published) and with the prefix engine. Table and figure grow row by row.
+`k_shot` measures the evaluation of queries after fixed demonstrations in the same two ways.
+`channel` measures queries after the context of every class: the evaluation after demonstrations,
+and a training step of learned vectors, compared with a step of vectors for the direct readout.
+`mutagenesis` measures the scoring of all mutants of some rows under a prompt, as whole rows and
+with shared states.
+`pretrain` measures a training step against the length of the sequence, up to a million tokens,
+compared with the published operator and a Transformer. A length that is already in the table is not
+measured again.
+`variants` measures the scoring of variants on both strands, compared with whole passes over both
+alleles.
+`commits` alternates between runs and steps of two checkouts, counts their page faults, and repeats
+the comparison while a busy loop runs.
+`scale` measures the load of a large study on its database and file system, with workers that only
+sleep, and the cost of reading many reports.
+`peers` compares MultiMolecule's HyenaDNA, if installed, and the published operator with ours, with
+the same weights.
 """
 
 import sys

@@ -2,10 +2,11 @@
 
 `python -m experiments.sweep recipe=NAME task=TASK` takes the options of `python -m icl.run`, and
 `space.OPTION=VALUES` for each option that differs between the runs. The sweep creates a study in
-Optuna's storage and starts workers, which take one cell after the other; finished runs are not
-repeated, whatever they were made for. A sweep that was stopped or killed resumes when it is started
-again. A search sees validation rows only; what it chose is then run on test rows at seeds it has
-not seen. The table is in the folder of runs, next to the workers' output.
+Optuna's storage and starts workers, each of which runs one cell after another. Finished runs are
+not repeated, even if another command made them. A sweep that was stopped or killed resumes when it
+is started again. A search uses validation rows only; the settings it chooses are then run on test
+rows with seeds that the search did not use. The table is in the folder of runs, next to the output
+of the workers.
 """
 
 import sys

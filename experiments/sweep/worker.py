@@ -1,16 +1,16 @@
 """A worker of a sweep: takes waiting cells one at a time until none is left.
 
-Any number of workers take part in a study. `python -m experiments.sweep` starts some on its own
-machine. On others, give them the same database (storage=, or the variable ICL_STORAGE, which keeps
-a password out of sight), by hand or by one of Hydra's launchers:
+Any number of workers can take part in a study. `python -m experiments.sweep` starts some on its own
+machine. Start others on other machines, by hand or with one of Hydra's launchers, and give them the
+same database (storage=, or the variable ICL_STORAGE, which keeps a password out of sight):
 
     python -m experiments.sweep_worker study=NAME storage=URL
     python -m experiments.sweep_worker -m study=NAME storage=URL number=1,2,3 \
         hydra/launcher=submitit_slurm hydra.sweep.dir=DIR
 
 submitit_slurm (or submitit_local, to try it) comes with `pip install 'genomic-icl[slurm]'`, ray
-with Hydra's plugin hydra-ray-launcher. DIR receives what the launcher hands to its jobs; like the
-folder of runs (out=) it must be shared by all machines. `python -m experiments.sweep` with
+with Hydra's plugin hydra-ray-launcher. The launcher writes the files for its jobs to DIR, which,
+like the folder of runs (out=), must be shared by all machines. `python -m experiments.sweep` with
 workers=0 creates the study, waits for its end and writes the table.
 """
 

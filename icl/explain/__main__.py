@@ -1,11 +1,11 @@
 """What a finished run reads: `python -m icl.explain run=RUN_DIR [rows=20 | fasta=x.fa]`.
 
-`bases`: every base of some rows is replaced by the other three, and the change of the answer is
-written as tables, as bedGraph where coordinates are known, and as input for TF-MoDISco; words that
-recur among the most important stretches are listed. On tasks with a planted motif the explanation
-is scored. `vectors`: what the vectors of a learned prompt are near, what each is worth, and how
-alike those of other runs are. `dna`: the prompt written as nucleotides, and the best such prompt
-that a search finds.
+`bases`: replaces every base of some rows by the three others and writes the changes of the answer
+as tables, as bedGraph if coordinates are known, and as input for TF-MoDISco. It lists words that
+recur in the most important segments and, on tasks with a planted motif, scores the explanation.
+`vectors`: what the vectors of a learned prompt are near, what each contributes, and how similar
+those of other runs are. `dna`: the prompt translated into nucleotides, and the best such prompt
+found by a search.
 """
 
 import sys

@@ -1,7 +1,8 @@
 """Score variants: `python -m icl.variants vcf=x.vcf fasta=genome.fa window=1000`.
 
-Writes into `out` the files variants.tsv and, for a VCF file, variants.vcf with one row an allele;
-left_out.tsv with the alleles that were not scored, and why; and with `label=` metrics.tsv.
+Writes to the folder `out`: variants.tsv and, for a VCF file, variants.vcf, with one row per allele;
+left_out.tsv, with the alleles that were not scored and the reasons; and, with `label=`,
+metrics.tsv.
 """
 
 import sys

@@ -1,8 +1,8 @@
-"""python -m tasks check NAME data=DIR: audit a task, before any claim.
+"""python -m tasks check NAME data=DIR: audit a task before you claim anything.
 
-Print the findings and a verdict, and write into the folder `out`: `audit_NAME.json` with all
-numbers, `audit_NAME.csv` with a line for each question (the page of `experiments.report` shows it),
-and `clean_NAME.tsv` with the rows of the clean split, numbered from 0 in the order of each split.
+Prints the findings and a summary, and writes to the folder `out`: `audit_NAME.json` with all
+numbers, `audit_NAME.csv` with a line for each question (shown by `experiments.report`), and
+`clean_NAME.tsv` with the rows of the clean split, numbered from 0 in the order of each split.
 """
 
 import csv
