@@ -23,7 +23,7 @@ class EditGroup:
     Attributes:
         rows: (B,) which of all sequences.
         ids: (B, L) their token ids.
-        branches: For edits at one position with one length behind it, their numbers among all
+        branches: For edits at one position with one length after it, their numbers among all
             edits, and the edited sequences from there on; rows count within the group.
         room: The most positions by which an edit makes a sequence longer.
     """

@@ -18,7 +18,7 @@ def log_probabilities(model: LanguageModel, hidden: Tensor, following: Tensor) -
     Args:
         model: The backbone.
         hidden: (B, L, D) final hidden states.
-        following: (B, L) the token ids behind these positions.
+        following: (B, L) the token ids after these positions.
     """
     letters = LETTERS.to(following.device)
     matches = following[..., None] == letters

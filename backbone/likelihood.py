@@ -220,7 +220,7 @@ class Scan:
 
 
 class Journal:
-    """Finished stretches, a line each, and the unfinished track beside it.
+    """Finished stretches, one per line, and the unfinished track next to it.
 
     A track is cut to what the journal knows of when a command goes on.
     """
@@ -229,7 +229,7 @@ class Journal:
         """Read the journal of the same command, if there is one.
 
         Args:
-            out: The table; the journal lies beside it.
+            out: The table; the journal is next to it.
             identity: A hash of all that changes a number.
             track: The track; None for none.
         """
@@ -381,7 +381,7 @@ def table(intervals: Sequence[Interval], sums: Sequence[Sums]) -> str:
 
 
 def _bits(sums: Sums) -> str:
-    """Return the bits a base of both strands; empty without any base."""
+    """Return the bits per base of both strands; empty without any base."""
     count = sums.forward_bases + sums.reverse_bases
     return f"{-(sums.forward + sums.reverse) / count / math.log(2):.6f}" if count else ""
 

@@ -4,7 +4,7 @@ A backbone is a causal language model that reads DNA one nucleotide at a time. I
 model stand the token ids of `backbone.tokens`; a model maps them to rows of its own embedding, and
 sets in front of a row what its pretraining always had there (`LanguageModel.start`).
 
-What is shared by many rows is encoded once, as a context, behind which rows are continued with
+What is shared by many rows is encoded once, as a context, after which rows are continued with
 values and gradients: `ContextEngine`. `BranchEngine` does so for edited sequences. Which engine is
 whose is decided by `backbone.models`.
 """
@@ -207,13 +207,13 @@ class ContextEngine(Protocol):
         """Return the final hidden state (B, D) at each row's last position."""
 
     def log_likelihood(self, states: Sequence[Any], ids: Tensor, targets: Targets) -> Tensor:
-        """Return summed log-likelihoods (B, C) of the same ids (B, L) behind each of C contexts."""
+        """Return summed log-likelihoods (B, C) of the same ids (B, L) after each of C contexts."""
 
     def layer_states(self, ids: Tensor) -> Iterator[Tensor]:
         """Yield states (B, L, D) of every layer without a context, as the model's own."""
 
     def offset_state(self, offsets: Tensor, room: int) -> ContextState:
-        """Return an empty context that adds (n_layer, D) to what is behind it: `inner_offsets`."""
+        """Return an empty context that adds (n_layer, D) to what is after it: `inner_offsets`."""
 
     def kept_bytes(self, length: int, room: int) -> int | None:
         """Return the bytes of a row's state to keep; None where a kept state saves nothing."""

@@ -218,7 +218,7 @@ def _mean_over_windows(values: np.ndarray) -> Estimate:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw bits a base against context; Markov models are horizontal lines."""
+    """Draw bits per base against context; Markov models are horizontal lines."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.0, 4.2), layout="constrained")

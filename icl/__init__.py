@@ -1,4 +1,4 @@
-"""Runs: one method on one task, scored once, reported.
+"""Runs: one method on one task, scored once, with a report.
 
 report = icl.evaluate(task="enhancer_cohn", method="soft_prompt", k=16, data="DIR")
 table = icl.load_results("runs")
@@ -27,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 
 def _import_siblings() -> None:
-    """Import our other packages from where this one lies, before any of the same name is found.
+    """Import our other packages from the folder of this one, before others of the same names.
 
     `python -m icl.run` looks for modules in the working directory first, where a folder or file may
     be called `tasks`.
@@ -61,7 +61,7 @@ _MODULES = ("predict", "results", "run")
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: torch and pandas load only where they are needed."""
+    """Import a function when it is first used, so that torch and pandas load only if needed."""
     if name in _SOURCES:
         module, function = _SOURCES[name]
         return getattr(import_module(module), function)

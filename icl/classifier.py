@@ -21,16 +21,16 @@ from tasks.task import Example
 
 
 class PromptClassifier(ClassifierMixin, BaseEstimator):
-    """Learn from labelled DNA sequences with a frozen backbone; score others.
+    """Learns from labelled DNA sequences with a frozen backbone, and scores others.
 
     It follows scikit-learn's conventions, so that `cross_val_score`, `Pipeline` and `clone` work.
-    Sequences are strings of DNA in a list or array, labels anything that can be sorted. A share of
-    the rows given to `fit`, stratified, is held out as validation rows.
+    Sequences are strings of DNA in a list or array; labels are anything that can be sorted. `fit`
+    holds out a stratified share of its rows as validation rows.
 
     Args:
         method: Name of a method, as on the command line.
         k: The method's budget: prompt tokens, or shots per class; None is its default.
-        shots: Demonstrations besides prompt tokens, for methods that take both.
+        shots: Demonstrations in addition to prompt tokens, for methods that take both.
         seed: Seed of training and of everything drawn at random.
         validation: Share of the rows held out for validation.
         backbone: Name of a checkpoint, a folder, or random:NAME.
@@ -103,7 +103,7 @@ class PromptClassifier(ClassifierMixin, BaseEstimator):
         """Return the probabilities of the classes, (N, C), of N sequences.
 
         Raises:
-            InputError: If a sequence is no DNA, or too long for the backbone.
+            InputError: If a sequence is not DNA, or too long for the backbone.
         """
         check_is_fitted(self, "classes_")
         return predict(self._fitted, _clean(sequences))

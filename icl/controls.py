@@ -1,6 +1,6 @@
 """Controls: runs from which one source of information has been removed.
 
-An effect that persists in such a run does not come from what was removed. Min et al. 2022 (arXiv
+An effect that persists in such a run does not come from the removed source. Min et al. 2022 (arXiv
 2202.12837) introduced most of these for language models: demonstrations with uninformative labels,
 or with unrelated text.
 """
@@ -32,7 +32,7 @@ class Control:
         summary: What it changes.
         needs: What a method must have for the control to change anything.
         claim: What a method does if its plain run differs from this one.
-        survival: How that shows, in a sentence.
+        survival: A sentence for the case that the effect persists.
     """
 
     summary: str
@@ -156,13 +156,13 @@ def controlled_demonstrations(
     generator: np.random.Generator,
     other_rows: Callable[[], Sequence[Example]] | None,
 ) -> tuple[Demonstration, ...]:
-    """Return a set of demonstrations as a control changes it; unchanged for other controls.
+    """Return a set of demonstrations after a control has changed it; others leave it unchanged.
 
     Args:
         demonstrations: In the order in which they are shown.
         control: Name of the run's control, or None.
         classes: Classes of the task.
-        generator: Draws what is drawn: a new one for each set, made from the run's seed and from
+        generator: Source of the draws: a new one for each set, made from the run's seed and from
             the query where the set is one query's, so that no row depends on another.
         other_rows: Gives the rows of another task, for `demos_other_task`. A row takes the place of
             a demonstration with its label, and is cut to the same length around its centre.
@@ -228,7 +228,7 @@ def _random_dna(like: str, generator: np.random.Generator) -> str:
 def _of_other_task(
     shown: Sequence[Demonstration], rows: Sequence[Example], generator: np.random.Generator
 ) -> tuple[Demonstration, ...]:
-    """Return for each demonstration a row of the other task with its label, none twice."""
+    """Return a row of the other task with the same label for each demonstration, none twice."""
     replaced = list(shown)
     for label in sorted({one.label for one in shown}):
         places = [place for place, one in enumerate(shown) if one.label == label]

@@ -88,7 +88,7 @@ class ClassPrompt:
         return self.reader.scorer.model
 
     def context(self, room: int) -> "ContextState | None":
-        """Return the state behind the class's prompt, with room for so many bases.
+        """Return the state after the class's prompt, with room for so many bases.
 
         Raises:
             InputError: If prompt and bases exceed the backbone's context.
@@ -113,7 +113,7 @@ def draw_sequences(
     sampling: Sampling,
     prompt: str = "",
 ) -> list[str]:
-    """Return sequences drawn behind a context; each has its own random stream.
+    """Return sequences drawn after a context; each has its own random stream.
 
     Args:
         model: The backbone.

@@ -48,12 +48,12 @@ class MethodConfig:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The options that change nothing beside the others; they do not count for a run's name."""
+        """The options that change nothing, given the others; they do not count for a run's name."""
         return ()
 
     @property
     def suited_backbone(self) -> str | None:
-        """A bundled backbone that measured better with these options than the default one."""
+        """A bundled backbone that gave better results with these options than the default one."""
         return None
 
 
@@ -182,7 +182,7 @@ class Method(ABC, Generic[ConfigT]):
         self.details: dict[str, Any] = {}
 
     def check(self, examples: Sequence[Example]) -> None:
-        """Reject what cannot work, before anything is learned or written.
+        """Reject what cannot run, before anything is learned or written.
 
         Args:
             examples: Every row of the run: train, validation and test.
@@ -220,8 +220,8 @@ class Method(ABC, Generic[ConfigT]):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return scores of sequences (N, C), and of each with one edit (E, C); see `scores`.
 
-        Here all are scored whole; a method that can encode once what an edit leaves as it is,
-        gives the same scores up to rounding in less time.
+        This implementation scores every edited sequence as a whole. A method that encodes the
+        unchanged parts only once gives the same scores, up to rounding, in less time.
 
         Args:
             sequences: N sequences over ACGTN.

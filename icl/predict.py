@@ -69,7 +69,8 @@ class PredictConfig:
 def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") -> np.ndarray:
     """Return the probabilities of the classes, (N, C) float64, for N sequences over ACGTN.
 
-    For a multi-label task those of the labels, (N, L); for a regression the number, (N, 1).
+    For a multi-label task, return those of the labels, (N, L); for a regression, the predicted
+    number, (N, 1).
 
     Args:
         method: A method that has learned.
@@ -95,7 +96,7 @@ def predict(method: Method, sequences: Sequence[str], *, strands: str = "both") 
 def load_method(
     run: Path, *, device: str = "cpu", batch_size: int = 64, kept_bytes: int | None = None
 ) -> tuple[Method, Report]:
-    """Return the method of a finished run, with what it has learned, and the run's report.
+    """Return the method of a finished run, with its learned parameters, and the run's report.
 
     Args:
         run: The run's folder.
@@ -135,8 +136,8 @@ class LoadedRun:
     """A finished run whose method can score any sequences.
 
     Attributes:
-        report: What the run was asked and what came out.
-        method: Its method, as it had learned.
+        report: The run's report: its setup and its outcome.
+        method: Its method, with its learned parameters.
     """
 
     report: Report
@@ -148,7 +149,7 @@ class LoadedRun:
         A run with `truncate` cuts longer sequences as it cut its rows.
 
         Raises:
-            InputError: If a sequence is no DNA, or too long for the backbone.
+            InputError: If a sequence is not DNA, or too long for the backbone.
         """
         clean = [normalise(text, row)[0] for row, text in enumerate(sequences, start=1)]
         cut = cut_of_run(self.report)
@@ -158,8 +159,8 @@ class LoadedRun:
     def predict(self, sequences: Sequence[str]) -> np.ndarray:
         """Return the likeliest class of each sequence, (N,).
 
-        Of multi-label tasks the labels above one half, (N, L) of 0 and 1; of regressions the
-        numbers, (N,).
+        For a multi-label task, return the labels above one half, (N, L) of 0 and 1; for a
+        regression, the numbers, (N,).
         """
         answers = self.predict_proba(sequences)
         if self.report.setup.kind == "regression":
@@ -170,7 +171,7 @@ class LoadedRun:
 
 
 def load_run(folder: str | Path, *, device: str = "cpu", batch_size: int = 64) -> LoadedRun:
-    """Return a finished run, to score other sequences with what it has learned.
+    """Return a finished run, which can score other sequences.
 
     Args:
         folder: The folder of the run, as runs/TASK/METHOD/HASH.
@@ -178,7 +179,7 @@ def load_run(folder: str | Path, *, device: str = "cpu", batch_size: int = 64) -
         batch_size: Rows of a forward pass.
 
     Raises:
-        InputError: If the run is unfinished or damaged, or its backbone is another one now.
+        InputError: If the run is unfinished or damaged, or its backbone has changed since.
     """
     path = Path(folder).expanduser()
     method, report = load_method(path, device=device, batch_size=batch_size)
@@ -206,7 +207,7 @@ def _same_backbone(report: Report, device: str) -> "LanguageModel":
 
 
 def interval_read(interval: Interval, cut: Cut) -> Interval:
-    """Return the part of an interval that a run reads, so that no more is taken from the file."""
+    """Return the part of an interval that a run reads, so that only this is read from the file."""
     start, end = cut.span(interval.end - interval.start)
     if interval.strand == "-":
         return replace(interval, start=interval.end - end, end=interval.end - start)

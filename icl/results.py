@@ -20,18 +20,18 @@ def load_results(runs: str | Path) -> pd.DataFrame:
 
     Columns are the fields of `icl.reporting.report.Report`, with these changes. An estimate, such
     as `gc_matched_accuracy` or one of `metrics`, is a column with its name and two more with the
-    ends of its 95 % interval, NAME_low and NAME_high. What the method said about the validation
-    rows is in validation_NAME, what else it found in details_NAME. Metrics on the clean rows are in
-    clean_NAME with their intervals, counts of relatives in audit_NAME. `k`,
-    `prompt_tokens`, `shots`, `tuning_samples` and `n_clean` are Int64 and missing where they do not
-    apply; `control` is None for plain runs. `config` holds the options as nested dictionaries,
-    `path` the report's file.
+    ends of its 95 % interval, NAME_low and NAME_high. Metrics of the validation rows are in
+    validation_NAME, and further details of the method in details_NAME. Metrics on the clean rows
+    are in clean_NAME, with their intervals, and counts of relatives in audit_NAME. `k`,
+    `prompt_tokens`, `shots`, `tuning_samples` and `n_clean` are Int64, and missing where they do
+    not apply; `control` is None for plain runs. `config` contains the options as nested
+    dictionaries, and `path` is the file of the report.
 
     Args:
         runs: Folder of runs, or any folder above.
 
     Returns:
-        The table; without a report it has no row, but its columns. A damaged report is left out,
+        The table; if there is no report, it has columns but no rows. A damaged report is left out,
         with a warning that names it.
 
     Raises:

@@ -88,7 +88,7 @@ def run(
     read: Callable[[RunConfig, Task], Splits] = divided,
     load: "Callable[[str, str], LanguageModel] | None" = None,
 ) -> list[Finished]:
-    """Do what a configuration asks for: `seeds` runs, then as many of every control.
+    """Run a configuration: `seeds` runs, then as many runs of every control.
 
     A finished run is not repeated, unless the code has changed its results since, or one of its
     files is missing or damaged; then a line on standard error says so.
@@ -171,7 +171,7 @@ def _run_once(
 
 
 def _backbone_notes(config: RunConfig) -> list[str]:
-    """Return a line about a backbone that suits the method better than the default one."""
+    """Return a line that recommends a backbone better suited to the method than the default."""
     suited, used = (
         config.method.suited_backbone,
         controlled_backbone(config.backbone, config.control),
@@ -380,7 +380,7 @@ def other_rows(config: RunConfig) -> Callable[[], Sequence[Example]] | None:
 
 @contextmanager
 def _folder(folder: Path, config: RunConfig) -> Iterator[Path]:
-    """Makes a run's folder and gives its place for a resumable state.
+    """Creates a run's folder, and yields the folder for its resumable state.
 
     If the block fails, the folders that were made and are still empty are removed.
     """
@@ -415,8 +415,8 @@ def job(cfg: DictConfig) -> None:
 def run_product(words: Sequence[str]) -> list[object]:
     """Run every task with every method, show one table, and write it, for each task as well.
 
-    What a method cannot do, or what does not fit the backbone, is left out with a line on standard
-    error. Nothing runs before all options of all runs are checked.
+    Combinations that a method does not support, or that do not fit the backbone, are left out with
+    a line on standard error. Nothing runs before all options of all runs are checked.
 
     Returns:
         The tables' paths, and the runs for `--json`.

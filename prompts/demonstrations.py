@@ -1,7 +1,7 @@
 """Demonstrations: which labelled rows precede a query, and in which order.
 
-They come from one pool, the training rows, equally many of each class, and none is a relative of
-the query (`prompts.leakage`).
+They come from one pool, the training rows, with the same number for each class. None of them is a
+relative of the query (`prompts.leakage`).
 """
 
 from collections import Counter

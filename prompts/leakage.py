@@ -14,7 +14,7 @@ LONGEST_UNIT = 6
 
 
 def are_related(rows: Sequence[str], others: Sequence[str]) -> list[bool]:
-    """Return of each row whether it overlaps one of `others`, or is its near-duplicate.
+    """Return for each row whether it overlaps, or is a near-duplicate of, one of `others`.
 
     Overlaps are those of `overlaps`; near-duplicates are those of the audit
     (`tasks.audit.near_duplicates`): copies with substitutions, pieces of one place.
@@ -60,12 +60,12 @@ def _possible_overlaps(rows: Sequence[str], others: Sequence[str]) -> Iterator[t
 def overlaps(a: str, b: str) -> bool:
     """Return whether two sequences may be the same stretch of a genome, read on either strand.
 
-    True if they are equal or each other's reverse complement; if one lies within the other; or if
-    the end of one is the beginning of the other, over at least `MIN_OVERLAP` bases (over the whole
-    of the shorter one, if it is shorter than that). Any two intervals of a genome that overlap by
-    that much are found. Copies of a repeat inside two unrelated rows are not: what they share ends
-    where neither row ends. Microsatellites, such as a poly-A at the end of one row and the
-    beginning of the other, do not count: they occur everywhere.
+    True if they are equal or each other's reverse complement; if one is contained in the other; or
+    if the end of one is the beginning of the other, over at least `MIN_OVERLAP` bases (over the
+    whole of the shorter one, if it is shorter than that). Any two intervals of a genome that
+    overlap by that much are found. Copies of a repeat inside two unrelated rows are not: what they
+    share ends where neither row ends. Microsatellites, such as a poly-A at the end of one row and
+    the beginning of the other, do not count: they occur everywhere.
     """
     if not a or not b:
         return a == b

@@ -275,7 +275,7 @@ class MultiLabel(TaskKind):
 
 
 class Regression(TaskKind):
-    """One number a row."""
+    """One number per row."""
 
     name = "regression"
     description = "a regression task"

@@ -2,7 +2,7 @@
 
 An option is a field made by `option`: its default, its help and what values it may have. Every
 command reads, checks and lists its options by the functions of this module. An option whose name is
-a keyword of Python has an underscore behind it in the dataclass, and none on the command line:
+a keyword of Python has an underscore after it in the dataclass, and none on the command line:
 `class_` is given as `class=NAME`.
 """
 
@@ -150,7 +150,7 @@ def _bounds(declared: "Field[Any]") -> str:
 
 
 def _shown(name: str) -> str:
-    """Return an option's name on the command line, without the underscore behind a keyword."""
+    """Return an option's name on the command line, without the underscore after a keyword."""
     return name.removesuffix("_")
 
 

@@ -11,7 +11,7 @@ In the first layer, whose inputs are tokens, a substitution of n bases changes p
 positions: the sum has so few terms, and needs neither projections nor transforms. Values equal
 those of the whole sequences up to rounding. Nothing here keeps gradients.
 
-A prompt's vectors behind the sequences are part of them: each has an id of its own, after those of
+A prompt's vectors after the sequences are part of them: each has an id of its own, after those of
 the vocabulary.
 """
 
@@ -98,7 +98,7 @@ class BranchEngine:
             first: The first position whose final hidden state is wanted.
 
         Returns:
-            Their states, which take about 20 D L bytes a layer and row in single precision.
+            Their states, which take about 20 D L bytes per layer and row in single precision.
 
         Raises:
             InputError: If context, sequence and room exceed the model's max_seq_len.

@@ -1,6 +1,6 @@
-"""A few vectors behind many kept contexts, read at their last position, in one function.
+"""A few vectors after many kept contexts, read at their last position, in one function.
 
-This is a training step of a prompt behind its queries: the vectors are the same for all rows, and
+This is a training step of a prompt after its queries: the vectors are the same for all rows, and
 contexts, weights and what is read of them are constant. Two plain frozen layers go through as one
 function with its derivative by hand, positions first, (B, P, D): small operations cost more than
 the arithmetic in them, so there are as few as possible. `backbone.engine.cpu_layer` computes the
@@ -77,7 +77,7 @@ def can_end(norm: nn.Module, *tensors: Tensor) -> bool:
 
 
 class _Read(torch.autograd.Function):
-    """Vectors (P, D) behind contexts to the final hidden state (B, D)."""
+    """Vectors (P, D) after contexts to the final hidden state (B, D)."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""The first layer of a frozen model over the same token ids behind several contexts.
+"""The first layer of a frozen model over the same token ids after several contexts.
 
 Of token ids the first layer computes nearly everything whatever precedes them: outer gates and
 the long convolution of the inner ones. A context enters at the first w-1 positions, where the short
@@ -64,7 +64,7 @@ class TokenSegment:
         return TokenSegment(start, outer, own, grams.short, taps)
 
     def behind(self, tail: Tensor, spill: Tensor | None) -> Tensor:
-        """Return the gated signal (B, D, L) behind a context that all rows share, or one each.
+        """Return the gated signal (B, D, L) after a context that all rows share, or one each.
 
         Args:
             tail: (b, 3D, w-1), projections of the context's last positions, without their bias.

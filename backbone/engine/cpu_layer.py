@@ -42,7 +42,7 @@ CHUNK = 1024
 it."""
 
 SHORT = 64
-"""Of rows with fewer positions one product of all rows is faster than one product a row."""
+"""Of rows with fewer positions one product of all rows is faster than one product per row."""
 
 DIRECT = 8
 """Up to this many positions of a convolution take a dot product each; for more a transform is
@@ -103,7 +103,7 @@ class CPULayer:
         return gated, self._state(tail, spill, before, lengths, length, room)
 
     def _mix_shared(self, hidden: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Run the operator over one segment (1, L, D) behind many contexts, without room."""
+        """Run the operator over one segment (1, L, D) after many contexts, without room."""
         length, mixer = hidden.shape[1], self.block.mixer
         taps = self.filters.taps(self.index, length)
         spectrum = self.filters.spectrum(self.index, length, transform_length(length, length))
@@ -122,7 +122,7 @@ class CPULayer:
         return TokenSegment.of(ids, self.constants.grams, taps, spectrum)
 
     def mix_tokens(self, segment: TokenSegment, state: LayerState | None) -> Tensor:
-        """Return the gated signal (B, D, L) of token ids behind a context."""
+        """Return the gated signal (B, D, L) of token ids after a context."""
         return segment.behind(self._tail(state), None if state is None else state.spill)
 
     def leave(self, hidden: Tensor, gated: Tensor) -> Tensor:

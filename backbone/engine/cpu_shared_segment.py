@@ -1,6 +1,6 @@
-"""The first layer of a frozen model over one segment of vectors behind many contexts.
+"""The first layer of a frozen model over one segment of vectors after many contexts.
 
-Vectors that follow every row, such as a prompt's behind its queries, are the same for all rows
+Vectors that follow every row, such as a prompt's after its queries, are the same for all rows
 where they enter the first layer: projections and the long convolution are computed once. A context
 enters at the first w-1 positions, where the short filter reaches back into it, from there through
 the long filter to all later ones, and by its spill; see `backbone.engine.cpu_first_layer`.
@@ -19,7 +19,7 @@ from backbone.hyena.convolution import short_convolution, short_convolution_back
 
 
 class SharedMixer(torch.autograd.Function):
-    """Projections of one segment to x0 * (h conv (x1 * v) + spill) behind each context."""
+    """Projections of one segment to x0 * (h conv (x1 * v) + spill) after each context."""
 
     @staticmethod
     def forward(

@@ -131,7 +131,7 @@ class PrefixEngine:
             )
 
     def offset_state(self, offsets: Tensor, room: int) -> PrefixState:
-        """Return an empty context that adds offsets to the long convolutions behind it.
+        """Return an empty context that adds offsets to the long convolutions after it.
 
         A context reaches later positions as an addend to the long convolution's output, its spill;
         a constant addend is a state offset (State-offset Tuning, Kang et al. 2025, arXiv
@@ -265,7 +265,7 @@ class PrefixEngine:
     def log_likelihood(
         self, states: Sequence[PrefixState | None], ids: Tensor, targets: Targets
     ) -> Tensor:
-        """Return log-likelihoods (B, C) of the same inputs behind each of several contexts.
+        """Return log-likelihoods (B, C) of the same inputs after each of several contexts.
 
         What the first layer computes of the ids is computed once for all contexts. Probabilities
         are normalised over the letters of `targets`; each row's counted positions are summed.
@@ -438,7 +438,7 @@ class PrefixEngine:
         return hidden, states
 
     def _ending(self, state: PrefixState, inputs: Tensor) -> Ending | None:
-        """Return what reads vectors behind many contexts in one function, where it can."""
+        """Return what reads vectors after many contexts in one function, where it can."""
         count = inputs.shape[1]
         if (
             count > MOST
@@ -457,7 +457,7 @@ class PrefixEngine:
         return self._endings[count]
 
     def _read_at_end(self, ending: Ending, state: PrefixState, inputs: Tensor) -> Tensor:
-        """Return the final hidden states (B, D) behind contexts, a few rows at a time."""
+        """Return the final hidden states (B, D) after contexts, a few rows at a time."""
         pieces = []
         for part in state.split(_rows_at_once(inputs)):
 

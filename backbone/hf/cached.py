@@ -60,7 +60,7 @@ class CachedContext:
 
 
 class CachedContexts(TransformersEngine[CachedContext]):
-    """Reads rows behind contexts; see `backbone.protocol.ContextEngine`."""
+    """Reads rows after contexts; see `backbone.protocol.ContextEngine`."""
 
     def extend(
         self,
@@ -172,7 +172,7 @@ class CachedContexts(TransformersEngine[CachedContext]):
         additions: Tensor | None,
         cache: DynamicCache | None = None,
     ) -> tuple[Tensor, DynamicCache | None]:
-        """Return final hidden states (B, L, D) of rows behind a context, and what is kept of it."""
+        """Return final hidden states (B, L, D) of rows after a context, and what is kept of it."""
         vectors = inputs if inputs.is_floating_point() else self.model.embed(inputs)
         if state is None:
             return self.model.read(vectors, additions, cache), cache

@@ -81,7 +81,7 @@ class TransformersEngine(ABC, Generic[StateT]):
     def log_likelihood(
         self, states: Sequence[StateT | None], ids: Tensor, targets: Targets
     ) -> Tensor:
-        """Return summed log-likelihoods (B, C) of ids (B, L) behind each of C contexts.
+        """Return summed log-likelihoods (B, C) of ids (B, L) after each of C contexts.
 
         Raises:
             InputError: If a context and the ids exceed the model's max_seq_len or its room.
@@ -102,7 +102,7 @@ class TransformersEngine(ABC, Generic[StateT]):
 
 
 class TransformersContexts(TransformersEngine[Context]):
-    """Reads rows behind contexts; see `backbone.protocol.ContextEngine`."""
+    """Reads rows after contexts; see `backbone.protocol.ContextEngine`."""
 
     def extend(
         self,
@@ -244,7 +244,7 @@ def parts_of(
 
 
 def _behind(vectors: Tensor, following: Tensor, starts: Tensor) -> Tensor:
-    """Set what follows (B, L, D) behind rows (B, P, D) that end at `starts` (B,)."""
+    """Set what follows (B, L, D) after rows (B, P, D) that end at `starts` (B,)."""
     row = torch.cat([vectors, torch.zeros_like(following)], dim=1)
     places = starts[:, None] + torch.arange(following.shape[1], device=starts.device)
     return row.scatter(1, places[..., None].expand_as(following), following.to(row))

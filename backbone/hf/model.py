@@ -145,7 +145,7 @@ class TransformersModel(LanguageModel):
         yield from (*found, final)
 
     def read(self, vectors: Tensor, additions: Tensor | None = None, cache: Any = None) -> Tensor:
-        """Return the final hidden states (B, L, D) of vectors, behind what starts every row.
+        """Return the final hidden states (B, L, D) of vectors, after what starts every row.
 
         Args:
             vectors: (B, L, D), embedded tokens or what stands in their place.
@@ -165,7 +165,7 @@ class TransformersModel(LanguageModel):
         known: Tensor | None = None,
         places: Tensor | None = None,
     ) -> Tensor:
-        """Return the final hidden states (B, L, D) of vectors behind what a cache holds.
+        """Return the final hidden states (B, L, D) of vectors after what a cache holds.
 
         Args:
             vectors: (B, L, D).

@@ -88,7 +88,7 @@ def read_checkpoint(path: Path) -> StoredWeights:
     """Read a checkpoint's folder, or one file of weights.
 
     Raises:
-        InputError: If it is no HyenaDNA checkpoint, is damaged, or would execute something.
+        InputError: If it is not a HyenaDNA checkpoint, is damaged, or would execute something.
     """
     alone = path.is_file() and not (path.parent / "config.json").is_file()
     described = None if alone else read_config(path)
@@ -121,7 +121,7 @@ def read_config(path: Path) -> HyenaDNAConfig:
         path: The checkpoint's folder, or a weights file in it.
 
     Raises:
-        InputError: If there is none, it is no JSON, or it describes no HyenaDNA.
+        InputError: If there is none, it is not JSON, or it describes no HyenaDNA.
     """
     folder = path if path.is_dir() else path.parent
     file = folder / "config.json"

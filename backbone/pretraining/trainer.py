@@ -89,9 +89,9 @@ class Trainer:
             config: All options.
             source: Where rows of token ids come from.
             clock: Seconds, for the budget in minutes and for rates.
-            measure: Further figures of the model, by name, to log beside the held-out perplexity.
-            contrast: Questions about classes, asked in every step beside the rows.
-            words: Label words, asked for in every step beside the rows.
+            measure: Further figures of the model, by name, to log with the held-out perplexity.
+            contrast: Questions about classes, asked in every step in addition to the rows.
+            words: Label words, asked for in every step in addition to the rows.
 
         Raises:
             InputError: If the source has no rows of these lengths, the output folder cannot be
@@ -301,7 +301,7 @@ class Trainer:
             self.answers["word"].add(found.words, found.right, some.asked)
 
     def _drawn(self, what: str, tokens: int) -> Any:
-        """Return what is asked in this step besides rows."""
+        """Return what is asked in this step in addition to the rows."""
         most, seed = self.config.max_seq_len, self.config.seed
         return self.workers.draw(what, self.step, tokens=tokens, most=most, seed=seed)
 

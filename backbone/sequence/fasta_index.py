@@ -52,7 +52,7 @@ FETCH_ERRORS = (*READ_ERRORS, ValueError, IndexError, KeyError, struct.error)
 """What pyfaidx and Biopython raise for a file that is damaged."""
 
 IndexRow = tuple[str, int, int, int, int]
-"""A line of a .fai: name, bases, offset of the first, bases a line, bytes a line."""
+"""A line of a .fai: name, bases, offset of the first, bases per line, bytes per line."""
 
 
 def open_indexed(path: Path) -> pyfaidx.Faidx:

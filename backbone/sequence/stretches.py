@@ -1,4 +1,4 @@
-"""Long sequences in stretches that are read behind a part of what stands before them."""
+"""Long sequences in stretches that are read after a part of what stands before them."""
 
 from collections.abc import Iterator
 

@@ -73,7 +73,7 @@ def embed_unlabelled(
         bed: Intervals; by default all records.
         out: Folder of the files.
         layers: Some of the backbone's layers; by default the last.
-        pool: "mean" for a vector a sequence; "none" for a vector a base.
+        pool: "mean" for a vector per sequence; "none" for a vector per base.
         file_format: "safetensors" or "parquet".
         strands: "both" averages the strands, base by base without pooling.
         device: Device of the model.
@@ -140,7 +140,7 @@ def safetensors_writer(
 ) -> Iterator[Writer]:
     """Yield what writes an array (sum of lengths, D) float32 for each layer, row after row.
 
-    The format is a JSON header behind its size, then the arrays one after the other
+    The format is a JSON header after its size, then the arrays one after the other
     (https://huggingface.co/docs/safetensors); its library writes whole arrays only.
     """
     total = int(np.sum(lengths))
@@ -176,7 +176,7 @@ def safetensors_writer(
 def parquet_writer(
     path: Path, layers: Sequence[str], lengths: Sequence[int], width: int
 ) -> Iterator[Writer]:
-    """Yield what writes a table: row, position in the row, and a list of D numbers a layer."""
+    """Yield what writes a table: row, position in the row, and a list of D numbers per layer."""
     import pyarrow as pa
     from pyarrow import parquet
 

@@ -1,4 +1,4 @@
-"""The picture of the context gain: bits a base saved against the number of windows in front."""
+"""The picture of the context gain: bits per base saved against the number of windows in front."""
 
 from __future__ import annotations
 

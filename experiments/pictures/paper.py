@@ -1,4 +1,4 @@
-"""The picture of the paper's figures beside ours: a line for each set, a marker for each model."""
+"""The figure that compares the paper with our results: a line per set, a marker per model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MODEL = "HyenaDNA"
-"""The paper's model that ours stands beside; the paper has baselines too."""
+"""The paper's model that ours is compared with; the paper has baselines too."""
 
 SET = ["table", "name", "metric", "context"]
 """What a figure of the paper is of."""

@@ -70,7 +70,7 @@ class Line:
 
     Attributes:
         kind: One of LINES.
-        backbone: Name of the backbone; None where it can change nothing but what fits.
+        backbone: Name of the backbone; None if it affects only what fits the context.
         order: Of a Markov chain: 0 to 5, or `auto`.
         control: One of `icl.controls.CONTROLS`, or None.
     """
@@ -94,11 +94,11 @@ class Line:
 
     @property
     def is_reference(self) -> bool:
-        """Whether it says at which shots a set fits: the channel, and Markov chains."""
+        """Whether it decides at which shots a set counts: the channel and the Markov chains do."""
         return self.kind in ("channel", "markov") and self.control is None
 
     def words(self) -> Iterator[str]:
-        """Yield the options of the method that make it this line."""
+        """Yield the method's options for this line."""
         if self.method == "few_shot":
             yield f"readout={self.kind}"
         elif self.order is not None:
@@ -109,7 +109,7 @@ class Line:
 
 
 def lines_of(options: Options) -> list[Line]:
-    """Return the lines; of random weights the likelihoods alone, since they know no label word.
+    """Return the lines; for random weights only likelihoods, since they know no label words.
 
     Raises:
         InputError: If there is none.

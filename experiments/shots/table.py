@@ -1,7 +1,8 @@
 """Tables of the curve: every run, means over the sets, and paired differences.
 
-A set counts at some shots if the channel of every backbone and every Markov chain fit there, so
-that all lines are compared on the same sets; over "all" shots it counts if it does at each of them.
+A set counts at a number of shots if the channel of every backbone and every Markov chain could run
+there, so that all lines are compared on the same sets. Over "all" shots, it counts if it counts at
+each number of shots.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def values_of(finished: Table, metric: str) -> Values:
 
 
 def sets_of(values: Values, over: str) -> dict[int, list[str]]:
-    """Return by shots the sets that count, for one of OVERS."""
+    """Return the sets that count at each number of shots, for one of OVERS."""
     references = [line for line in values if line.is_reference] or list(values)
     shots = sorted({one for line in references for one in values[line]})
     fitting = {

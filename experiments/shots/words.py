@@ -75,7 +75,7 @@ def _sentence(row: dict) -> str:
 
 
 def _left_out(runs: pd.DataFrame) -> Iterator[str]:
-    """Yield how many sets each line leaves out at which shots."""
+    """Yield the number of sets that each line leaves out at each number of shots."""
     missing = runs[runs["left_out"] != ""] if len(runs) else runs
     if not len(missing):
         return

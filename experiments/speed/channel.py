@@ -1,4 +1,4 @@
-"""The cost of the channel readout: queries behind the context of every class.
+"""The cost of the channel readout: queries after the context of every class.
 
 The plain way puts each class's context before the queries, runs the whole and reads the likelihood
 of the queries' bases; the prefix engine encodes the contexts once and reads all classes at once. An
@@ -36,7 +36,7 @@ from experiments.speed.prompt import (
 )
 
 BAR = 8.0
-"""Ratio to reach on two cores in an evaluation, behind 4,096 tokens a class."""
+"""Ratio to reach on two cores in an evaluation, after 4,096 tokens per class."""
 
 WIDTH = 128
 

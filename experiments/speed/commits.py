@@ -1,4 +1,4 @@
-"""Two checkouts of this repository in turns: what their commands take, and each of their steps.
+"""Two checkouts of this repository in turn: what their commands take, and each of their steps.
 
 Everything runs in processes of its own that find one checkout or the other, with an empty cache
 folder for each round. What another load of the machine costs hits both alike.
@@ -64,7 +64,7 @@ class Row:
 
 
 def measure_all(options: CommitsOptions) -> Path:
-    """Measure both checkouts in turns, write all rows and their medians; return the medians' path.
+    """Measure both checkouts in turn, write all rows and their medians; return the medians' path.
 
     Raises:
         InputError: If a folder is no checkout, or a command of it fails.

@@ -12,7 +12,7 @@ from experiments.speed.paths import LAYERS, Shape
 from experiments.speed.prompt import line, prepare, rows_of, write_as_measured
 
 BAR = 20.0
-"""Ratio to reach on two cores, with 16 demonstrations a class of 500 bases."""
+"""Ratio to reach on two cores, with 16 demonstrations of 500 bases per class."""
 
 WIDTH = 128
 

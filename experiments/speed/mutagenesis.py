@@ -137,7 +137,7 @@ def measure_all(options: MutagenesisOptions) -> Path:
 
 
 def measurements(options: MutagenesisOptions) -> Iterator[Row]:
-    """Time the ways in turns, a share of the mutants a round, and compare their scores."""
+    """Time the ways in turn, a share of the mutants per round, and compare their scores."""
     case = Mutagenesis(options)
     every = len(case.edits)
     count = every if options.passes is None else min(options.passes, every)

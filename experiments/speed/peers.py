@@ -1,6 +1,6 @@
 """HyenaDNA as others would take it: MultiMolecule's from PyPI, and the published operator.
 
-All have the same weights and read the same rows, in turns; logits are compared first. MultiMolecule
+All have the same weights and read the same rows, in turn; logits are compared first. MultiMolecule
 runs in a process of its own, of the interpreter that `python` names, which may be in an environment
 of its own:
 

@@ -49,7 +49,7 @@ def measured(step: Callable[[], object], rows: int) -> list[float]:
 
 
 def measure_all(threads: int) -> dict[str, list[float]]:
-    """Measure encoding on one thread's rows, steps behind a prompt, and a pretraining step."""
+    """Measure encoding on one thread's rows, steps after a prompt, and a pretraining step."""
     first_of("icl.machine", "icl.environment").prepare_arithmetic(threads, "cpu")
     torch.use_deterministic_algorithms(False)
     model = first_of("backbone.zoo", "backbone.hyena.zoo").load("bundled")

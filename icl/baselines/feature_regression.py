@@ -13,7 +13,7 @@ from tasks.task import Example, truth
 class FeatureRegression(Method[ConfigT]):
     """A logistic or, for numbers, a ridge regression; a subclass defines the features.
 
-    Learned are a weight per feature and a bias, per output.
+    Learns a weight per feature and a bias, per output.
     """
 
     _model: Linear

@@ -1,7 +1,7 @@
 """Nearest neighbours among the demonstrations: a vote over exactly the rows of a prompt.
 
-This is what a model that compares sequences in a fixed way, and reads their labels, does with the
-same context; few-shot prompting has learned more than that only if it does better.
+This is what a model could do with the same context if it compared sequences in a fixed way and read
+their labels. Few-shot prompting has learned more than that only if it does better.
 """
 
 from abc import abstractmethod
@@ -155,7 +155,7 @@ class Neighbours(Method[NeighboursConfig]):
         return TEMPERATURES[int(np.argmin(losses))]
 
     def _left_out(self) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-        """Return of each demonstration its similarities to others and their labels, and its label.
+        """Return each demonstration's similarities to others, their labels, and its own label.
 
         One demonstration of every class is left out at a time; with one in all there is nothing to
         compare.
@@ -185,9 +185,9 @@ def vote(
 ) -> np.ndarray:
     """Return log-probabilities (C,) of the classes by a vote of n labelled neighbours.
 
-    The n votes are divided by the softmax of similarity / temperature, so equally similar
-    neighbours have equal votes; one is added for each class, so that none is impossible and all are
-    alike without neighbours.
+    The n votes are shared out by the softmax of similarity / temperature, so equally similar
+    neighbours have equal votes. One vote is added for each class, so that no class is impossible,
+    and all classes are equal without neighbours.
 
     Args:
         similarities: (n,) of the neighbours to the query.

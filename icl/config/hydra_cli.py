@@ -185,7 +185,7 @@ def _prepare(command: Command, words: list[str]) -> list[str]:
         if name not in (key for key, _ in pairs):
             raise InputError(f"{name}= is missing")
     flags = [word for word in words if word not in args.overrides]
-    # Flags come last: a bare --info would take the override behind it as its value.
+    # Flags come last: a bare --info would take the override after it as its value.
     return [_override(key, value, chosen, schemas, sweeping) for key, value in pairs] + flags
 
 

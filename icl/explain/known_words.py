@@ -42,7 +42,7 @@ def places_of(sequence: str, word: str) -> list[int]:
 def word_table(
     runs: Mapping[str, pd.DataFrame], rows: pd.DataFrame, words: Sequence[str]
 ) -> pd.DataFrame:
-    """Return how important the bases of words are, beside the other bases of the same rows.
+    """Return how important the bases of words are, compared with the other bases of the same rows.
 
     Args:
         runs: The tables of bases that `icl.explain` writes, by the name of a run.

@@ -1,7 +1,7 @@
 """What a learned prompt is made of: what its vectors are near, and what each is worth.
 
 Vectors come in groups: one of all vectors for a label word, one for each class where the query is
-read behind a prompt of its own. Vectors of runs with other seeds are matched by their cosines
+read after a prompt of its own. Vectors of runs with other seeds are matched by their cosines
 (Kuhn 1955, the Hungarian method), since nothing fixes their order.
 """
 
@@ -38,7 +38,7 @@ class LearnedPrompt:
     """The prompt of a finished run, and the rows on which changed ones are judged.
 
     Attributes:
-        reader: Reads queries behind or in front of the learned prompt.
+        reader: Reads queries after or before the learned prompt.
         strands: Strands that are read.
         labels: Names of the classes.
         val: Rows on which offsets are fitted and losses measured.

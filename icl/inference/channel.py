@@ -1,9 +1,9 @@
 """The channel readout: how likely is the query, given each class's prompt?
 
 Direct prompting asks P(label word | demonstrations, query) at one position. The channel readout
-(Min et al. 2022, ACL, "Noisy channel language model prompting", arXiv 2108.04106) turns it
-round: what stands for a class, a learned prompt or its demonstrations, stands in front of the
-query, and the class's score is the likelihood of the query behind it,
+(Min et al. 2022, ACL, "Noisy channel language model prompting", arXiv 2108.04106) asks the
+reverse: a learned prompt or the demonstrations of a class precede the query, and the class's score
+is the likelihood of the query after them,
 
     s_c = sum over positions t of log P(x_t | class context c, x_1 ... x_{t-1}),
 
@@ -31,7 +31,7 @@ from tasks.task import Example
 
 @dataclass
 class ChannelReader(LikelihoodReader):
-    """Puts queries behind each class's context and compares their likelihoods.
+    """Puts queries after each class's context and compares their likelihoods.
 
     A class's context is its vectors, then its demonstrations.
 
@@ -53,12 +53,12 @@ class ChannelReader(LikelihoodReader):
 
     @property
     def longest_query(self) -> int:
-        """Longest query, in tokens, that fits behind the longest context of a class."""
+        """Longest query, in tokens, that fits after the longest context of a class."""
         vectors = self.prompt.vectors.shape[1]
         return self.scorer.model.config.max_seq_len - vectors - self.shared_length
 
     def contexts(self, room: int) -> list[ContextState | None]:
-        """Return each class's context, with `room` positions behind it.
+        """Return each class's context, with `room` positions after it.
 
         Contexts of which nothing is learned are encoded once and kept.
         """

@@ -1,4 +1,4 @@
-"""The likelihood of queries behind the context of each class, read off a frozen backbone."""
+"""The likelihood of queries after the context of each class, read off a frozen backbone."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from backbone.tokens import encode_dna
 
 
 class ChannelScorer:
-    """The likelihood of queries behind the context of each class."""
+    """The likelihood of queries after the context of each class."""
 
     def __init__(self, model: LanguageModel, engine: ContextEngine | None = None) -> None:
         """Keep the frozen model.
@@ -42,7 +42,7 @@ class ChannelScorer:
                 positions of the first part (deep prompts).
 
         Returns:
-            The state behind the context, shared by all rows; None for an empty context.
+            The state after the context, shared by all rows; None for an empty context.
 
         Raises:
             InputError: If the context and the room exceed the model's max_seq_len.
@@ -62,7 +62,7 @@ class ChannelScorer:
     def log_likelihood(
         self, contexts: Sequence[ContextState | None], ids: Tensor, lengths: Tensor
     ) -> Tensor:
-        """Return the summed log-likelihood (B, C) of queries behind each class's context.
+        """Return the summed log-likelihood (B, C) of queries after each class's context.
 
         Args:
             contexts: One for each of the C classes, with room for L positions.

@@ -1,4 +1,4 @@
-"""Queries and their edited forms: what an edit leaves as it is, is encoded once.
+"""Queries and their edited forms; the parts that an edit does not change are encoded once.
 
 It answers like `QuerySet`, for N sequences and E edits of them. Where the shared form is not
 available (see `can_share`) whole sequences give the same scores up to rounding.
@@ -160,7 +160,7 @@ class EditedQueriesOverall(EditedQueries):
 
 
 class EditedChannelQueries(EditedQueries):
-    """Sequences and edits behind the contexts of all classes."""
+    """Sequences and edits after the contexts of all classes."""
 
     def __init__(
         self, reader: ChannelReader, sequences: Sequence[str], edits: Sequence[Edit], strands: str

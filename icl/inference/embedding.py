@@ -109,7 +109,7 @@ def base_states(
     """Yield the states of every base of a sequence, (layers, L, D) float32 of successive parts.
 
     With both strands a base has the mean of its states on either. A sequence that is longer than
-    the context is read in stretches, each behind a quarter of the context.
+    the context is read in stretches, each after a quarter of the context.
 
     Args:
         engine: Frozen backbone.

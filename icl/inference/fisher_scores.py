@@ -1,10 +1,10 @@
-"""Fisher scores of sequences: how their likelihood changes with what a class could change.
+"""Fisher scores of sequences: gradients of their log-likelihood by what a class may change.
 
 Source: Jaakkola and Haussler 1998, "Exploiting generative models in discriminative classifiers"
 (NIPS 11), who classify protein sequences by U(x) = d/d theta log P(x | theta).
 
 Under the channel readout a class c is a change theta_c of what the model computes, and two classes
-are told apart by log P(x | theta_1) - log P(x | theta_0) = (theta_1 - theta_0) U(x), up to terms
+are distinguished by log P(x | theta_1) - log P(x | theta_0) = (theta_1 - theta_0) U(x), up to terms
 quadratic in the changes. A linear model of U(x) is therefore the channel readout of small changes,
 and it is fitted by a convex problem, without epochs or a learning rate. What may change here:
 

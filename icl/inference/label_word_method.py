@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 class LabelWordMethod(StrandMethod[StrandConfigT]):
     """A method whose answer is the likeliest of the label words, after an offset per class.
 
-    The offset removes what the backbone answers whatever the query: priors of label words differ by
-    up to 12 nats, and would otherwise decide every prediction.
+    The offset removes the prior of each label word, which does not depend on the query: priors
+    differ by up to 12 nats, and would otherwise decide every prediction.
 
     Attributes:
         verbalizer: The label words.
-        demonstrations: What stands in front of the queries; empty for a method without shots.
+        demonstrations: What precedes the queries; empty for a method without shots.
     """
 
     def __init__(self, config: StrandConfigT, context: Context) -> None:
@@ -66,7 +66,7 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
 
     @property
     def needs_separator(self) -> bool:
-        """Whether [SEP] stands before a label word, or behind demonstrations."""
+        """Whether [SEP] stands before a label word, or after demonstrations."""
         return not self.reads_channel or bool(self.shots)
 
     def check(self, examples: Sequence[Example]) -> None:
@@ -80,7 +80,7 @@ class LabelWordMethod(StrandMethod[StrandConfigT]):
 
     @property
     def shares_edits(self) -> bool:
-        """Whether what an edit leaves as it is can be encoded once; see `scores_of_edits`."""
+        """Whether parts that an edit does not change are encoded once; see `scores_of_edits`."""
         from icl.inference.edited_queries import can_share
 
         alike = not self.demonstrations.per_query

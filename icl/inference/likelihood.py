@@ -1,8 +1,8 @@
 """Class scores from the likelihood of a query, however a class conditions it.
 
-Shared by the channel readout, where what stands for a class stands before the query, and the memory
-readout, where it is looked up: the normalisation by length, scale and offsets, and what a saved run
-holds of them.
+Code shared by the channel readout, in which a class's prompt or demonstrations precede the query,
+and the memory readout, in which they are looked up: the normalisation by length, the scale and the
+offsets, and how these are saved.
 """
 
 from abc import ABC, abstractmethod

@@ -1,6 +1,6 @@
-"""The memory readout: demonstrations kept as states and the base after each, one memory a class.
+"""The memory readout: demonstrations kept as states and the base after each, one memory per class.
 
-Every base of a query is predicted from the states of a class's demonstrations that are like its
+Every base of a query is predicted from those states of a class's demonstrations that resemble its
 own: a nearest-neighbour language model (Khandelwal et al. 2020, arXiv 1911.00172) for each class,
 read as the channel is, by the likelihood of the query. It is what a Markov chain of the
 demonstrations does, with the backbone's states in place of the last k bases and the backbone's own
@@ -8,11 +8,11 @@ prediction in place of the uniform distribution. No demonstration stands before 
 number is not limited by the backbone's context.
 
 The weight of a state s for a state q is w = exp((cos(q, s) - 1) / bandwidth), both centred and
-scaled to the same spread in every dimension. Few states are much like the query's, and many are a
-little like it, so predictions of several bandwidths are interpolated as the orders of a Markov
-chain are: with c_b the sum of the weights of the states before base b,
-P(b | q) = (c_b + prior P_wider(b | q)) / (sum of c + prior), where P_wider has twice the bandwidth,
-and is the backbone's own prediction for the widest.
+scaled to the same spread in every dimension. Few states are very similar to the query's, and many
+are slightly similar to it, so predictions of several bandwidths are interpolated as the orders of a
+Markov chain are: with c_b the sum of the weights of the states before base b, P(b | q) = (c_b +
+prior P_wider(b | q)) / (sum of c + prior), where P_wider has twice the bandwidth, and is the
+backbone's own prediction for the widest.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class StateMemory:
 
     Attributes:
         states: (M, D), of length 1.
-        counts: How many states stand before A, C, G and T; they sum to M.
+        counts: How many states precede A, C, G and T; they sum to M.
         interpolation: Of bandwidths.
     """
 
@@ -104,7 +104,7 @@ class Memories:
     """The memories of all classes, and how states are scaled before they are compared.
 
     Attributes:
-        classes: One memory a class.
+        classes: One memory per class.
         centre: (D,) mean of all states.
         spread: (D,) their standard deviations.
     """

@@ -1,8 +1,8 @@
 """Class scores in context: [vectors ; demonstrations ; query ; SEP ; vectors], batch by batch.
 
-What all queries have in front and nobody learns is encoded once; where nothing learned stands
-before a query, so is the query itself. `PromptReader` puts queries into a prompt; how the answer is
-read off the backbone is the readout of `LabelWordScorer`.
+Whatever precedes all queries and is not learned is encoded once. If nothing learned precedes a
+query, the query itself is also encoded once. `PromptReader` puts queries into a prompt; how the
+answer is read off the backbone is the readout of `LabelWordScorer`.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Baselines: what a single number of each sequence tells, its GC content or its length."""
+"""Baselines: classifiers on a single number of each sequence, its GC content or its length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -57,7 +57,7 @@ class FewShotConfig(ZeroShotConfig, DemonstrationConfig, ReadoutConfig):
 
     @property
     def suited_backbone(self) -> str | None:
-        """The one trained on related windows, where demonstrations stand in front of a query."""
+        """The backbone trained on related windows, if demonstrations precede the query."""
         return "bundled-icl" if self.readout == "channel" else None
 
 
@@ -65,11 +65,11 @@ class FewShotConfig(ZeroShotConfig, DemonstrationConfig, ReadoutConfig):
 class FewShot(ZeroShot):
     """Demonstrations with their label words, then the query; nothing is tuned.
 
-    Learned is an offset per class, by default from null queries after the same demonstrations. With
+    Learns an offset per class, by default from null queries after the same demonstrations. With
     `readout=channel` the demonstrations of one class at a time stand before the query, without
-    label words, and the class whose demonstrations make the query likeliest is the answer. With
-    `readout=memory` they stand in a memory that the backbone's states look up; see
-    `icl.inference.memory`.
+    label words, and the class after whose demonstrations the query is most likely is the answer.
+    With `readout=memory`, the states of the demonstrations are stored in a memory, in which the
+    states of the query are looked up; see `icl.inference.memory`.
     """
 
     config: FewShotConfig
@@ -95,7 +95,7 @@ class FewShot(ZeroShot):
 
     @property
     def reads_memory(self) -> bool:
-        """Whether demonstrations are kept in a memory, and do not stand before the query."""
+        """Whether demonstrations are kept in a memory instead of preceding the query."""
         return self.config.readout == "memory"
 
     @property

@@ -13,7 +13,7 @@ from tasks.task import Example
 
 @dataclass
 class FisherProbeConfig(MethodConfig):
-    """What is read of the backbone."""
+    """What is read from the backbone."""
 
     readout: str = option(
         "channel",
@@ -25,15 +25,15 @@ class FisherProbeConfig(MethodConfig):
 
 @method("fisher_probe", config=FisherProbeConfig, label_words=False, kinds=KINDS)
 class FisherProbe(BackboneRegression[FisherProbeConfig]):
-    """Logistic regression on how each sequence's likelihood changes with the backbone's parts.
+    """Logistic regression on gradients of each sequence's likelihood by parts of the backbone.
 
-    The limit of prompts under the channel readout that change hidden states only a little: the
-    weights are, up to a factor, the difference between the changes that two classes make to how
-    letters are embedded and predicted, and to the inputs of the feed-forward maps.
+    This is the channel readout in the limit where a class changes the backbone only slightly. Up to
+    a factor, the weights are the difference between the changes of two classes: to the embeddings
+    of letters, to their prediction, and to the inputs of the feed-forward layers.
     """
 
     def features(self, examples: Sequence[Example]) -> np.ndarray:
-        """Return Fisher scores, and after them mean states if they are read too, (N, F)."""
+        """Return Fisher scores, followed by mean states if these are read too, (N, F)."""
         from icl.inference.embedding import embed_sequences
         from icl.inference.fisher_scores import fisher_scores
 

@@ -1,4 +1,4 @@
-"""Tuning on k-shot prompts, then asking with k shots (Nguyen et al. 2023, section 4.3)."""
+"""Tuning on k-shot prompts, then evaluation with k shots (Nguyen et al. 2023, section 4.3)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class InstructionTuningConfig(TunedConfig, DemonstrationConfig, ReadoutConfig):
-    """What is tuned, on how many prompts, which demonstrations they have, and what is read."""
+    """What is tuned, the number of prompts, their demonstrations, and the readout."""
 
     lr: float = option(3e-4, "peak learning rate", above=0)
     rows: int = option(8, "prompts per training step", least=1)
@@ -54,10 +54,10 @@ class InstructionTuningConfig(TunedConfig, DemonstrationConfig, ReadoutConfig):
     version=2,
 )
 class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
-    """Weights tuned on k-shot prompts of a few training rows, then asked with k shots.
+    """Weights tuned on k-shot prompts of a few training rows, then evaluated with k shots.
 
-    With `readout=channel` the queries of a step stand behind k demonstrations of each class, drawn
-    for the step, and the weights learn to make a query likeliest behind those of its own class. A
+    With `readout=channel` the queries of a step stand after k demonstrations of each class, drawn
+    for the step, and the weights learn to make a query likeliest after those of its own class. A
     scale of the scores is fitted with the offsets: before tuning and after it.
     """
 
@@ -71,7 +71,7 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
 
     @property
     def reads_channel(self) -> bool:
-        """Whether the query is read behind the demonstrations of each class."""
+        """Whether the query is read after the demonstrations of each class."""
         return self.config.readout == "channel"
 
     def build(self) -> "nn.Module":
@@ -258,7 +258,7 @@ class InstructionTuning(LabelWordTuning[InstructionTuningConfig]):
     def _channel(
         self, demonstrations: DemonstrationSet, model: "LanguageModel | None" = None
     ) -> "ChannelReader":
-        """Return a reader of the channel behind demonstrations; by default of what is tuned."""
+        """Return a reader of the channel after demonstrations; by default of what is tuned."""
         from icl.inference.channel import ChannelReader
         from icl.inference.channel_scorer import ChannelScorer
         from icl.tuning.adapters import backbone_of

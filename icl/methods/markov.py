@@ -1,6 +1,6 @@
 """Baseline of the channel readout: Markov chains counted on exactly the same demonstrations.
 
-A language model that reads a query behind the demonstrations of one class does nothing more than
+A language model that reads a query after the demonstrations of one class does nothing more than
 count, as long as a class-conditional Markov chain of the same demonstrations does better.
 """
 
@@ -61,14 +61,14 @@ class MarkovConfig(ZeroShotConfig):
 class Markov(FewShot):
     """Class-conditional Markov chains, counted on the demonstrations of few_shot, both strands.
 
-    Learned are interpolated counts of k-mers, and an offset per class as in few_shot.
+    Learns interpolated counts of k-mers, and an offset per class as in few_shot.
     """
 
     config: MarkovConfig  # type: ignore[assignment]
 
     @property
     def reads_channel(self) -> bool:
-        """Always: the query is scored behind what is counted for each class."""
+        """Always: the query is scored after what is counted for each class."""
         return True
 
     @property
@@ -107,7 +107,7 @@ class Markov(FewShot):
 
 
 class MarkovReader:
-    """Scores queries by one Markov chain a class.
+    """Scores queries by one Markov chain per class.
 
     Attributes:
         template: How the demonstrations would be written in a prompt.

@@ -66,7 +66,7 @@ class SoftPromptConfig(StrandConfig, DemonstrationConfig, TuningConfig):
 class PromptTuning(LabelWordMethod[SoftPromptConfig]):
     """The base of soft prompts in one layer and in all layers.
 
-    Learned are vectors before or after the query and an offset per class; no weight of the backbone
+    Learns vectors before or after the query and an offset per class; no weight of the backbone
     changes. The offset is fitted in closed form before tuning, on training rows, then tuned with
     the vectors, and fitted again after tuning, on validation rows.
 
@@ -101,7 +101,7 @@ class PromptTuning(LabelWordMethod[SoftPromptConfig]):
 
     @property
     def reads_channel(self) -> bool:
-        """Whether the query is read behind a prompt of each class."""
+        """Whether the query is read after a prompt of each class."""
         return self.config.readout == "channel"
 
     def check(self, examples: Sequence[Example]) -> None:

@@ -71,7 +71,7 @@ class ZeroShotConfig(StrandConfig):
 class ZeroShot(LabelWordMethod[ZeroShotConfig]):
     """The frozen backbone's label words after the query alone; nothing is tuned.
 
-    Learned is an offset per class, by default from null queries.
+    Learns an offset per class, by default from null queries.
     """
 
     def __init__(self, config: ZeroShotConfig, context: Context) -> None:

@@ -65,7 +65,7 @@ class AdapterMethod(LabelWordTuning[AdapterConfigT]):
 
     @property
     def reads_channel(self) -> bool:
-        """Whether the query is read behind learned vectors of each class."""
+        """Whether the query is read after learned vectors of each class."""
         return self.config.readout == "channel"
 
     @property

@@ -1,4 +1,4 @@
-"""How well scores of alleles tell two labels apart, beside baselines that read no model.
+"""How well scores of alleles tell two labels apart, compared with baselines without a model.
 
 AUROC and AUPRC, with bootstrap intervals over alleles, for all alleles and by their kind. Scores
 are used as they are; baselines are logistic regressions, and every allele is judged by one that was

@@ -49,7 +49,7 @@ def strand_views(alleles: Sequence[Allele], after: int | None) -> tuple[list[str
 
     Args:
         alleles: E alleles.
-        after: Bases that are read behind the bases that an allele changes; None for all of the
+        after: Bases that are read after the bases that an allele changes; None for all of the
             window. What stands before them on either strand is read in either case.
     """
     place: dict[str, int] = {}

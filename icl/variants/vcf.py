@@ -1,7 +1,7 @@
 """VCF files through pysam: alleles in their normal form, and a file with the scores.
 
 Rows with several alternative alleles are split, and indels moved to the left. The written file has
-one row an allele, without samples.
+one row per allele, without samples.
 """
 
 import gzip
@@ -51,7 +51,8 @@ class VCF:
             region: Where to read, such as chr1:1000-2000 (counted from 1), which needs an index.
 
         Raises:
-            InputError: If pysam or the file is missing, it is no VCF with a header, a region is
+            InputError: If pysam or the file is missing, it is not a VCF file with a header, a
+            region is
                 given without an index, or there is no such INFO key.
         """
         try:

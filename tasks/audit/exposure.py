@@ -53,7 +53,7 @@ def exposure(examples: Sequence[Example], places: dict[str, Place], regions: Pat
         regions: A checkpoint's `pretraining.bed`.
 
     Raises:
-        InputError: If the file is no BED file, or its fourth column is not train or valid.
+        InputError: If the file is not a BED file, or its fourth column is not train or valid.
     """
     chromosomes = seen_chromosomes(regions)
     known = [places.get(example.sequence) for example in examples]
@@ -65,7 +65,7 @@ def seen_chromosomes(regions: Path) -> set[str]:
     """Return the chromosomes of which a checkpoint saw some, named as `chromosome` does.
 
     Raises:
-        InputError: If the file is no BED file, or its fourth column is not train or valid.
+        InputError: If the file is not a BED file, or its fourth column is not train or valid.
     """
     intervals = read_bed(regions)
     for interval in intervals:

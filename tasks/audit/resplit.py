@@ -19,7 +19,7 @@ from tasks.task import Example, Splits, Task, make_splits, strata
 def redivided(
     task: Task, splits: Splits, division: str, split_seed: int, data: Path | None
 ) -> Splits:
-    """Divide the rows of a task anew.
+    """Split the rows of a task again.
 
     Args:
         task: Task of the rows.

@@ -39,7 +39,7 @@ def task(
 
     Args:
         name: Name on the command line.
-        labels: As in `Task`, in order; the function yields one of them beside each sequence, or
+        labels: As in `Task`, in order; the function yields one of them with each sequence, or
             its number.
         kind: What a row's label is.
         **about: Further fields of `Task`: metric, citation, licence.

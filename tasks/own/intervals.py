@@ -154,7 +154,7 @@ def read_column(bed: Path, number: int) -> list[str]:
     """Return a column of a BED file, counted from 1, one value per interval.
 
     Raises:
-        InputError: If the file is no BED file, a line has no such column, or it is empty there.
+        InputError: If the file is not a BED file, a line has no such column, or it is empty there.
     """
     intervals = read_bed(bed)
     for at in intervals:

@@ -202,7 +202,7 @@ def assemble(
 
 
 def _check_groups(rows: Mapping[str, PartRows]) -> None:
-    """Refuse a given division that tears a group."""
+    """Refuse a given division that splits a group."""
     found: dict[str, PartRows] = {}
     for part in rows.values():
         for example in part.examples:

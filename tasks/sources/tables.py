@@ -48,7 +48,7 @@ class NoColumn(InputError):
     """
 
     def __init__(self, message: str, missing: Sequence[str]) -> None:
-        """Keep the names beside the message."""
+        """Keep the names with the message."""
         super().__init__(message)
         self.missing = tuple(missing)
 

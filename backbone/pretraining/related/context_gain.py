@@ -1,4 +1,4 @@
-"""How much better a model predicts a window behind related windows than behind unrelated ones."""
+"""How much better a model predicts a window after related windows than after unrelated ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ WATCHED_ROWS, WATCHED_WINDOWS = 8, 16
 
 @dataclass(frozen=True)
 class ContextGain:
-    """Bits a base of windows behind other windows.
+    """Bits per base of windows after other windows.
 
     Attributes:
         counts: (K,) numbers of windows in front, ascending.
-        related: (N, K) bits a base of each of N windows behind windows that are related to it.
-        unrelated: (N, K) the same behind the related windows of another row.
+        related: (N, K) bits per base of each of N windows after windows that are related to it.
+        unrelated: (N, K) the same after the related windows of another row.
     """
 
     counts: tuple[int, ...]
@@ -55,7 +55,7 @@ def context_gain(
 ) -> ContextGain:
     """Measure the context gain of a stream of related windows.
 
-    Each query is the last of a row of windows of one length. The same query is also read behind the
+    Each query is the last of a row of windows of one length. The same query is also read after the
     windows of the next row, which know nothing about it.
 
     Args:
@@ -87,7 +87,7 @@ def context_gain(
 
 
 def watched_gains(source: RelatedSource, model: "LanguageModel") -> dict[str, float]:
-    """Return the bits a base that 16 related windows save, by stream, on a few held-out rows.
+    """Return the bits per base that 16 related windows save, by stream, on a few held-out rows.
 
     Nothing where no region is held out, or where the model has no room for one window.
     """
@@ -101,7 +101,7 @@ def watched_gains(source: RelatedSource, model: "LanguageModel") -> dict[str, fl
 
 
 def bits_a_base(model: "LanguageModel", rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Return the bits a base of the last window of each row, (N,), over A, C, G and T.
+    """Return the bits per base of the last window of each row, (N,), over A, C, G and T.
 
     Every known base but the first of the last window counts.
     """

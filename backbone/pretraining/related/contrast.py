@@ -2,7 +2,7 @@
 
 Two classes are two sets of related windows: two neighbourhoods, windows rich and poor in the same
 k-mers, windows with a motif and without it. Windows of each make a context, and further windows of
-both are asked behind both contexts: which makes the query more likely? Training on this question is
+both are asked after both contexts: which makes the query more likely? Training on this question is
 meta-learning for the channel readout, in the manner of Channel-MetaICL (Min et al. 2022, arXiv
 2110.15943), with classes that need no label.
 """
@@ -51,7 +51,7 @@ class Questions:
 
     @property
     def tokens(self) -> int:
-        """Tokens that a model reads: contexts once, queries behind each."""
+        """Tokens that a model reads: contexts once, queries after each."""
         return self.contexts.size + 2 * self.queries.size
 
     @property
@@ -161,7 +161,7 @@ class Contrast:
 
     Attributes:
         source: Draws the questions.
-        weight: Of the mean cross-entropy of the classes beside the mean loss of bases.
+        weight: Of the mean cross-entropy of the classes, relative to the mean loss of bases.
         tokens: Tokens a step, see `Questions.tokens`.
     """
 

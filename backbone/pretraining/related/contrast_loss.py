@@ -1,4 +1,4 @@
-"""The loss of questions about classes: contexts are read once, queries behind each of them."""
+"""The loss of questions about classes: contexts are read once, queries after each of them."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class ContrastLoss:
     Attributes:
         classes: Summed cross-entropy of the queries' classes, in nats.
         bases: Summed negative log-likelihood of bases, in nats: those of the contexts, and those of
-            each query behind the context of its own class.
+            each query after the context of its own class.
         right: Queries whose own context made them likelier.
     """
 
@@ -30,7 +30,7 @@ class ContrastLoss:
 def contrast_loss(
     model: HyenaDNA, contexts: Tensor, queries: Tensor, classes: Tensor
 ) -> ContrastLoss:
-    """Ask behind which of two contexts a query is likelier.
+    """Ask after which of two contexts a query is likelier.
 
     The log-likelihoods of a query's bases, summed, are the logits of its class, as Bayes' rule has
     it for classes of one size. The first base of a query does not count.
@@ -59,7 +59,7 @@ def contrast_loss(
 
 
 def read_behind(model: HyenaDNA, contexts: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a model over contexts, and over several queries behind each, differentiably.
+    """Run a model over contexts, and over several queries after each, differentiably.
 
     Equal to running it over each context with each query; a context is computed once.
 
@@ -83,7 +83,7 @@ def read_behind(model: HyenaDNA, contexts: Tensor, queries: Tensor) -> tuple[Ten
 def _block_behind(
     block: Block, context: Tensor, query: Tensor, asked: int
 ) -> tuple[Tensor, Tensor]:
-    """Run one block over contexts (C, N, D) and queries (C * Q, M, D) behind them."""
+    """Run one block over contexts (C, N, D) and queries (C * Q, M, D) after them."""
     mixer, length, more = block.mixer, context.shape[1], query.shape[1]
     past = mixer.past
     taps = mixer.filter_fn(length + more)

@@ -158,7 +158,7 @@ def read_genomes(
 
     Raises:
         InputError: If a file cannot be read or names none of the records, or an interval ends
-            behind its record.
+            after its record.
     """
     spans: dict[str, list[tuple[int, int]]] = {}
     for path in exclude:

@@ -29,7 +29,7 @@ SHOWN = 2
 """Windows at the start of a row that show both words, which are not asked."""
 
 AROUND = 3
-"""Tokens behind a window: [SEP], the word, [SEP]."""
+"""Tokens after a window: [SEP], the word, [SEP]."""
 
 LETTERS = np.array([*NUCLEOTIDES, N], dtype=np.int8)
 """The label words."""
@@ -124,7 +124,7 @@ class LabelWords:
 
     Attributes:
         source: Draws the rows.
-        weight: Of the mean cross-entropy of the words beside the mean loss of bases.
+        weight: Of the mean cross-entropy of the words, relative to the mean loss of bases.
         tokens: Tokens a step.
     """
 
