@@ -15,13 +15,13 @@ from tasks.kinds import kind_of
 from tasks.registry import TaskFamily, build_task, options_class
 from tasks.task import Task, data_folder
 
-HELP = """python -m tasks list                      all tasks, a line each
-python -m tasks show NAME [data=DIR]     a task's card, its own options, and its rows
-python -m tasks check NAME [data=DIR]    its audit: leaks, shortcuts, and a verdict
+HELP = """python -m tasks list                     list all tasks, one per line
+python -m tasks show NAME [data=DIR]     show a task's card, its own options, and its rows
+python -m tasks check NAME [data=DIR]    audit a task: leaks, shortcuts, and a summary
 
-A task's own options are given as task.OPTION=VALUE:
+Give a task's own options as task.OPTION=VALUE:
 python -m tasks show table task.train=mine.csv task.label=y
-python -m tasks check --help             options of the audit
+python -m tasks check --help             list the options of the audit
 
 --json prints the result as one JSON object on standard output."""
 

@@ -177,6 +177,6 @@ TASKS.add(
     "intervals",
     TaskFamily(
         "intervals", IntervalsConfig, build,
-        "a user's intervals: task.genome=FASTA task.bed=FILE",
+        "your own intervals: task.genome=FASTA task.bed=FILE",
     ),
 )  # fmt: skip

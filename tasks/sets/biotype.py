@@ -334,4 +334,6 @@ def build(options: BiotypeConfig) -> Task:
     )
 
 
-TASKS.add("biotype", TaskFamily("biotype", BiotypeConfig, build, "kind of transcript, by gene"))
+TASKS.add(
+    "biotype", TaskFamily("biotype", BiotypeConfig, build, "biotype of transcripts, split by gene")
+)

@@ -72,9 +72,19 @@ _CODING = ("coding", "intergenic")
 _REGULATORY = ("enhancer", "ocr", "promoter")
 _add("enhancer_cohn", "human_enhancers_cohn", _NO_YES, "human enhancers, 500 bases")
 _add("enhancer_ensembl", "human_enhancers_ensembl", _NO_YES, "human enhancers of Ensembl")
-_add("regulatory_ensembl", "human_ensembl_regulatory", _REGULATORY, "kind of regulatory element")
-_add("promoter_nontata", "human_nontata_promoters", _NO_YES, "human promoters without TATA box")
+_add(
+    "regulatory_ensembl",
+    "human_ensembl_regulatory",
+    _REGULATORY,
+    "human enhancers, promoters or open chromatin",
+)
+_add("promoter_nontata", "human_nontata_promoters", _NO_YES, "human promoters without a TATA box")
 _add("ocr_ensembl", "human_ocr_ensembl", _NO_YES, "open chromatin in human")
-_add("coding_vs_intergenic", "demo_coding_vs_intergenomic_seqs", _CODING, "coding or not")
-_add("human_or_worm", "demo_human_or_worm", ("human", "worm"), "species of 200 bases")
+_add(
+    "coding_vs_intergenic",
+    "demo_coding_vs_intergenomic_seqs",
+    _CODING,
+    "human coding or intergenic sequence",
+)
+_add("human_or_worm", "demo_human_or_worm", ("human", "worm"), "human or worm sequence, 200 bases")
 _add("mouse_enhancer", "dummy_mouse_enhancers_ensembl", _NO_YES, "mouse enhancers, few and long")

@@ -38,11 +38,11 @@ def _add(
 
 
 for _name, _text in (
-    ("core_tata", "human promoters with TATA box, 70 bases"),
-    ("core_notata", "human promoters without TATA box, 70 bases"),
+    ("core_tata", "human promoters with a TATA box, 70 bases"),
+    ("core_notata", "human promoters without a TATA box, 70 bases"),
     ("core_all", "human promoters, 70 bases"),
-    ("300_tata", "human promoters with TATA box, 300 bases"),
-    ("300_notata", "human promoters without TATA box, 300 bases"),
+    ("300_tata", "human promoters with a TATA box, 300 bases"),
+    ("300_notata", "human promoters without a TATA box, 300 bases"),
     ("300_all", "human promoters, 300 bases"),
 ):
     _add(f"prom_{_name}", f"prom_prom_{_name}", f"prom_{_name}", _text)
