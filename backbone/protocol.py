@@ -215,6 +215,9 @@ class ContextEngine(Protocol):
     def offset_state(self, offsets: Tensor, room: int) -> ContextState:
         """Return an empty context that adds (n_layer, D) to what is after it: `inner_offsets`."""
 
+    def reads_apart(self, length: int) -> bool:
+        """Return whether no row of a batch (B, L) decides a digit of another's state."""
+
     def kept_bytes(self, length: int, room: int) -> int | None:
         """Return the bytes of a row's state to keep; None where a kept state saves nothing."""
 

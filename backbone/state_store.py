@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from backbone.protocol import LanguageModel
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same rows are encoded to other numbers, be it in their last digits."""
 
 FOLDER = "states"

@@ -5,9 +5,11 @@ from collections import OrderedDict
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.hyena.convolution import short_convolution
+from backbone.hyena.mlp import LINEAR
 from backbone.hyena.model import Block
 
 Short = tuple[Tensor, Tensor]
@@ -53,6 +55,16 @@ class LayerConstants:
         return self.short[0].t().contiguous()
 
     @cached_property
+    def short_taps(self) -> list[Tensor]:
+        """The weights of the short filter by position, w of (3D, 1)."""
+        return [tap.contiguous()[:, None] for tap in self.short[0].unbind(1)]
+
+    @cached_property
+    def linear(self) -> Tensor:
+        """The linear coefficient inside GELU, see `backbone.hyena.mlp`."""
+        return self.embeddings.new_tensor(LINEAR)
+
+    @cached_property
     def outer_gate(self) -> Tensor:
         """Projection and short filter of x0 as one matrix (w D, D): w normed positions to x0."""
         width = self.embeddings.shape[1]
@@ -64,7 +76,7 @@ class LayerConstants:
         """The gates of all w-grams, where the layer is the first one and reads token ids."""
         with torch.no_grad():
             table = self.block.mixer.in_proj.weight @ self.block.norm1(self.embeddings).t()
-        return Grams(table, self.short)
+        return Grams(torch.cat([table, -self.bias], dim=1), self.short)
 
 
 class Grams:
@@ -74,7 +86,8 @@ class Grams:
     bases and w = 3. Rows of one data set have nearly always the same w-grams.
 
     Attributes:
-        table: (3D, V), the projections of all tokens, without a bias.
+        table: (3D, V + 1), the projections of all tokens, without a bias, and in the last column
+            those before a sequence.
         short: Weights and bias of the short filter, the projections' bias in it.
     """
 
@@ -87,12 +100,15 @@ class Grams:
     def gates(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return x0 and x1 * v (2D, U) of all w-grams of (B, L), and which occurs where (B, L).
 
-        They are valid from position w-1 on, where they depend on the row's own tokens only.
+        Behind a context they are valid from position w-1 on, where they depend on the row's own
+        tokens only.
         """
         tokens, past = self.table.shape[1], self.short[0].shape[1] - 1
-        length, grams = ids.shape[1], ids.clone()
-        for lag in range(1, min(past, length - 1) + 1):
-            grams[:, lag:] += ids[:, : length - lag] * tokens**lag
+        length, whole = ids.shape[1], F.pad(ids, (past, 0), value=tokens - 1)
+        grams = ids
+        for lag in range(1, past + 1):
+            earlier = whole[:, past - lag : past - lag + length]
+            grams = torch.add(grams, earlier, alpha=tokens**lag)
         found, index = torch.unique(grams, return_inverse=True)
         key = found.numpy().tobytes()
         with self._lock:

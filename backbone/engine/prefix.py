@@ -26,9 +26,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from backbone.common.errors import InputError
-from backbone.engine.cpu_ending import MOST, Ending, can_end
+from backbone.engine.cpu_ending import MOST as MOST_VECTORS
+from backbone.engine.cpu_ending import Ending, can_end
 from backbone.engine.cpu_layer import CPULayer, is_idle
 from backbone.engine.cpu_likelihood import LetterLikelihood
+from backbone.engine.cpu_rows import MOST, RowLayers
 from backbone.engine.filter_cache import FilterCache
 from backbone.engine.layer import BlockLayer, LayerState, ModuleLayer
 from backbone.hooks import has_hooks, is_plain, is_trained, unwrapped
@@ -36,7 +38,7 @@ from backbone.hyena.model import Block, HyenaDNA
 from backbone.hyena.operator import HyenaOperator
 from backbone.letters import target_likelihoods
 from backbone.protocol import Targets
-from backbone.side_by_side import Work, differentiable
+from backbone.side_by_side import Work, differentiable, run, side_by_side
 
 __all__ = ["LayerState", "PrefixEngine", "PrefixState"]
 
@@ -114,6 +116,7 @@ class PrefixEngine:
         self.modules = list(model.modules())
         self.filters = FilterCache(self.blocks, model.config.max_seq_len)
         self._endings: dict[int, Ending] = {}
+        self._rows = RowLayers(model.get_input_embeddings().weight.detach())
         for i, block in enumerate(self.blocks):
             if (
                 type(unwrapped(block)) is not Block
@@ -178,6 +181,10 @@ class PrefixEngine:
         if inputs.shape[1] == 0:
             return state if state is not None else self._nothing(room)
         length = inputs.shape[1] + (state.length if state else 0)
+        layers = None if additions is not None else self._row_layers(state, inputs)
+        if layers is not None:
+            found = self._extended_apart(layers, state, inputs, lengths, room)
+            return self.restored(_joined(found), length, room)
 
         def extended(part: Part, more: Tensor | None) -> tuple[Tensor, ...]:
             return _tensors(PrefixState(self._extended(*part, room, more), length, room))
@@ -199,6 +206,11 @@ class PrefixEngine:
             InputError: If context and inputs exceed the model's max_seq_len or the state's room.
         """
         self.check(state, inputs.shape[1], 0)
+        layers = None if additions is not None else self._row_layers(state, inputs)
+        if layers is not None and inputs.shape[1] > self.blocks[0].mixer.past:
+            hidden = self._embedded(inputs)[0]
+            self._run_apart(layers, hidden, inputs, state)
+            return self.model.backbone.ln_f(hidden)
 
         def encoded(part: Part, more: Tensor | None) -> tuple[Tensor]:
             hidden, _ = self._layers(part[0], part[1], len(self.blocks), more)
@@ -218,10 +230,15 @@ class PrefixEngine:
         self.check(None, ids.shape[1], 0)
         hidden, tokens = self._embedded(ids)
         yield hidden
+        layers = self._row_layers(None, ids) if ids.shape[1] > self.blocks[0].mixer.past else None
         for i in range(len(self.blocks)):
-            layer = self.layer(i, hidden)
-            gated, _ = layer.mix(hidden, None, None, 0, tokens if i == 0 else None)
-            hidden = layer.leave(hidden, gated)
+            if layers is not None:
+                hidden = hidden.clone()
+                self._run_apart(layers[i : i + 1], hidden, tokens if i == 0 else None, None)
+            else:
+                layer = self.layer(i, hidden)
+                gated, _ = layer.mix(hidden, None, None, 0, tokens if i == 0 else None)
+                hidden = layer.leave(hidden, gated)
             yield hidden
         yield self.model.backbone.ln_f(hidden)
 
@@ -297,6 +314,10 @@ class PrefixEngine:
             pieces.append((likely, [x for one in own for x in _tensors(one)]))
         return _joined(self._side_by_side(pieces))[0]
 
+    def reads_apart(self, length: int) -> bool:
+        """Return whether no row of a batch (B, L) decides a digit of another's state."""
+        return self._layers_of_rows(length) is not None
+
     def kept_bytes(self, length: int, room: int) -> int:
         """Return the bytes of a row's state, with room for so many positions."""
         config = self.model.config
@@ -317,6 +338,66 @@ class PrefixEngine:
         """Return the state that `tensors` were taken of."""
         layers = tuple(LayerState(*tensors[i : i + 2]) for i in range(0, len(tensors), 2))
         return PrefixState(layers, length, room)
+
+    def _row_layers(self, state: PrefixState | None, inputs: Tensor) -> list[CPULayer] | None:
+        """Return all layers, if each row is run alone, and without a derivative."""
+        if inputs.is_floating_point() or any(x.requires_grad for x in _tensors(state)):
+            return None
+        return self._layers_of_rows(inputs.shape[1])
+
+    def _layers_of_rows(self, length: int) -> list[CPULayer] | None:
+        """Return all layers, if they are what runs rows of token ids that are so short."""
+        words, dropout = self.model.get_input_embeddings(), self.model.backbone.dropout
+        if (
+            length > MOST
+            or words.weight.requires_grad
+            or not is_plain(nn.Embedding, words)
+            or not is_idle(dropout)
+            or self._hooked()
+        ):
+            return None
+        layers = [self.layer(i, words.weight) for i in range(len(self.blocks))]
+        plain = [layer for layer in layers if isinstance(layer, CPULayer)]
+        return plain if len(plain) == len(layers) else None
+
+    def _extended_apart(
+        self,
+        layers: Sequence[CPULayer],
+        state: PrefixState | None,
+        ids: Tensor,
+        lengths: Tensor | None,
+        room: int,
+    ) -> list[tuple[Tensor, ...]]:
+        """Return the tensors of each row's state, computed row by row, which threads share."""
+        ends = [ids.shape[1]] * len(ids) if lengths is None else lengths.tolist()
+
+        @torch.no_grad()
+        def extended(row: int) -> tuple[Tensor, ...]:
+            before, own = _row_of(state, row), ids[row, : max(1, ends[row])]
+            if ends[row] > self.blocks[0].mixer.past:
+                found = self._rows.extend(layers, own, _layers_of(before), room)
+            else:
+                end = None if lengths is None else lengths[row : row + 1]
+                found = self._extended(before, own[None], end, room, None)
+            return tuple(x for layer in found for x in (layer.tail, layer.spill))
+
+        return list(side_by_side(extended, range(len(ids))))
+
+    def _run_apart(
+        self,
+        layers: Sequence[CPULayer],
+        hidden: Tensor,
+        ids: Tensor | None,
+        state: PrefixState | None,
+    ) -> None:
+        """Run layers on the stream (B, L, D) in place, row by row, which threads share."""
+
+        @torch.no_grad()
+        def run_row(row: int) -> None:
+            before, own = _row_of(state, row), None if ids is None else ids[row]
+            self._rows.run(layers, hidden[row], own, _layers_of(before))
+
+        run(run_row, range(len(hidden)))
 
     def _by_rows(
         self,
@@ -348,12 +429,15 @@ class PrefixEngine:
         whose gradients do not reach through the pieces' own graphs.
         """
         if len(pieces) > 1 and (
-            not any(map(has_hooks, self.modules))
+            not self._hooked()
             and all(is_idle(m) for m in self.modules if isinstance(m, nn.Dropout))
             and not (torch.is_grad_enabled() and is_trained(self.model))
         ):
             return differentiable(pieces)
         return [work(tensors) for work, tensors in pieces]
+
+    def _hooked(self) -> bool:
+        return any(map(has_hooks, self.modules))
 
     def _likelihoods(
         self, states: Sequence[PrefixState | None], ids: Tensor, targets: Targets
@@ -441,7 +525,7 @@ class PrefixEngine:
         """Return what reads vectors after many contexts in one function, where it can."""
         count = inputs.shape[1]
         if (
-            count > MOST
+            count > MOST_VECTORS
             or len(self.blocks) != 2
             or not self._is_one_segment(state, inputs)
             or not can_end(self.model.backbone.ln_f, *_tensors(state))
@@ -551,6 +635,17 @@ def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     if len(parts) == 1:
         return parts[0]
     return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+
+
+def _row_of(state: PrefixState | None, row: int) -> PrefixState | None:
+    """Return the state of one row."""
+    if state is None or state.count == 1:
+        return state
+    return state.part(slice(row, row + 1))
+
+
+def _layers_of(state: PrefixState | None) -> Sequence[LayerState] | None:
+    return None if state is None else state.layers
 
 
 def _tensors(state: PrefixState | None) -> tuple[Tensor, ...]:

@@ -78,6 +78,10 @@ class TransformersEngine(ABC, Generic[StateT]):
         """Yield states (B, L, D) of every layer; see `LanguageModel.layer_states`."""
         return self.model.layer_states(self.model.embed(ids))
 
+    def reads_apart(self, length: int) -> bool:
+        """Return False: products of a batch have other last digits than those of a row."""
+        return False
+
     def log_likelihood(
         self, states: Sequence[StateT | None], ids: Tensor, targets: Targets
     ) -> Tensor:
