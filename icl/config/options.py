@@ -34,7 +34,7 @@ from tasks.registry import (
 )
 from tasks.task import Task
 
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 """Version of the results of all methods, part of the name of every run.
 
 Raise it whenever results change for the same options, seed and data whatever the method: how rows

@@ -74,8 +74,9 @@ def embed(
     kind = f"mean of states, {strands}, {' '.join(wanted)}, {precision}"
     width, engine = 8 * model.config.d_model * len(wanted), context_engine(model)
 
-    def encode(sequence: str) -> tuple[Tensor]:
-        return (mean_states(engine, sequence, wanted, strands, device, precision),)
+    def encode(some: Sequence[str]) -> tuple[Tensor]:
+        how = wanted, strands, device, precision
+        return (torch.stack([mean_states(engine, sequence, *how) for sequence in some]),)
 
     states = cached_states(model, kind, sequences, encode, width, store=store)[0]
     return {name: states[:, i].clone().numpy() for i, name in enumerate(wanted)}

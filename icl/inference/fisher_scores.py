@@ -87,7 +87,11 @@ class _Derivative:
         """Note the input of a feed-forward map."""
         self._noted.inputs.append(inputs[0])
 
-    def __call__(self, sequence: str) -> tuple[Tensor]:
+    def __call__(self, sequences: Sequence[str]) -> tuple[Tensor]:
+        """Return the scores (N, F) float64 of sequences, on the CPU."""
+        return (torch.stack([self._score(sequence) for sequence in sequences]),)
+
+    def _score(self, sequence: str) -> Tensor:
         """Return the score (F,) float64 of a sequence, on the CPU."""
         texts = [sequence, reverse_complement(sequence)]
         queries = EncodedSequences(texts, self._model.config.max_seq_len, bucket=BUCKET)
@@ -109,7 +113,7 @@ class _Derivative:
             _by_letter(surprise * targets.counted[..., None], hidden),
         ]
         bases = targets.counted[0].sum().clamp(min=1).double().cpu()
-        return (torch.cat(parts) / (2 * bases.sqrt()),)
+        return torch.cat(parts) / (2 * bases.sqrt())
 
 
 def _summed(values: Tensor) -> Tensor:

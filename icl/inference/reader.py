@@ -33,7 +33,7 @@ ROOM = 1 << 14
 """Least positions to encode shared demonstrations for. The last digits of a state depend on this
 size, so no query may decide it as long as queries need no more."""
 
-ENDING = 32
+ENDING = 24
 """Kept states of queries have room for a multiple of so many positions, so that they serve prompts
 of several lengths."""
 
@@ -357,13 +357,17 @@ class PromptQuerySet(QuerySet):
         length = int(self.queries.padded.max()) + before
         positions = engine.kept_positions(length)
 
-        def encode(text: str) -> tuple[Tensor, ...]:
-            row = row_of[text]
-            batch = self.queries.batch(np.array([row])).to(reader.context.device)
-            own = self._room_after(row, before)
+        def encode(texts: Sequence[str]) -> tuple[Tensor, ...]:
+            rows = np.array([row_of[text] for text in texts])
+            rooms = {self._room_after(row, before) for row in rows}
+            width = int(self.queries.padded[rows].max())
+            if len(rows) > 1 and (len(rooms) > 1 or not engine.reads_apart(width)):
+                found = zip(*(encode([text]) for text in texts), strict=True)
+                return tuple(map(torch.cat, found))
+            batch = self.queries.batch(rows).to(reader.context.device)
             with torch.no_grad(), number_format(reader.context):
-                state = reader.scorer.contexts(reader.prompt, batch, prefix, own)
-            return tuple(tensor[0] for tensor in engine.tensors(state, positions, room))
+                state = reader.scorer.contexts(reader.prompt, batch, prefix, rooms.pop())
+            return engine.tensors(state, positions, room)
 
         kind = f"context, room={room}, {reader.context.precision}"
         if positions:

@@ -1,9 +1,8 @@
 """Cached results of the frozen backbone, kept for the life of the process, and on disk if wanted.
 
 Several runs of one process (seeds, prompt lengths, a probe) read the same rows with the same frozen
-weights, so each row is encoded once. Rows are encoded one at a time, which threads share: a result
-depends on the row alone, to the last bit, whichever run came first. On a CPU this is also faster
-than batches, because a row's activations fit the cache.
+weights, so each row is encoded once. Threads share rows, a few at a time. What encodes them sees to
+it that a result depends on the row alone, to the last bit, whichever run came first.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +20,9 @@ Row = tuple[Tensor, ...]
 
 KEPT_BYTES = 2 << 30
 """Most bytes kept for one backbone, unless a run sets another limit."""
+
+TOGETHER = 8
+"""Rows that a thread encodes at a time: what is done once for all of them costs little."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ def cached_states(
     model: LanguageModel,
     kind: str,
     sequences: Sequence[str],
-    encode: Callable[[str], Row],
+    encode: Callable[[Sequence[str]], Row],
     bytes_per_row: int,
     most: int | None = None,
     store: StateStore | None = None,
@@ -59,7 +61,8 @@ def cached_states(
         model: The frozen backbone; its weights must not change.
         kind: Name of what `encode` computes, with every setting that it depends on.
         sequences: The N rows.
-        encode: Computes the tensors of one sequence; shapes are the same for every sequence.
+        encode: Computes the tensors of some sequences, which are their first dimension; each
+            sequence's depend on it alone, and have the same shapes for every sequence.
         bytes_per_row: Size of a row's tensors. If not all fit, other kinds are dropped, the least
             recently used first, then older rows of this one.
         most: Bytes to keep for the backbone, `KEPT_BYTES` if None.
@@ -88,7 +91,7 @@ def _found(
     model: LanguageModel,
     kind: str,
     sequences: Sequence[str],
-    encode: Callable[[str], Row],
+    encode: Callable[[Sequence[str]], Row],
     store: StateStore | None,
     done: Callable[[int, int], None],
 ) -> dict[str, tuple[Row, int]]:
@@ -108,18 +111,24 @@ def _found(
 
 
 def _encoded(
-    sequences: Sequence[str], encode: Callable[[str], Row], done: Callable[[int, int], None]
+    sequences: Sequence[str],
+    encode: Callable[[Sequence[str]], Row],
+    done: Callable[[int, int], None],
 ) -> Row:
     """Return the tensors of sequences, each in one allocation.
 
     Small ones for each row, between large temporaries, would fragment the heap.
     """
     result: Row = ()
-    for row, parts in enumerate(side_by_side(encode, sequences)):
-        result = result or tuple(part.new_empty(len(sequences), *part.shape) for part in parts)
+    count, start = len(sequences), 0
+    some = [sequences[i : i + TOGETHER] for i in range(0, count, TOGETHER)]
+    for parts in side_by_side(encode, some):
+        result = result or tuple(part.new_empty(count, *part.shape[1:]) for part in parts)
+        stop = start + len(parts[0])
         for target, part in zip(result, parts, strict=True):
-            target[row] = part
-        done(row + 1, len(sequences))
+            target[start:stop] = part
+        start = stop
+        done(start, count)
     return result
 
 

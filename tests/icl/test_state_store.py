@@ -1,6 +1,7 @@
 """Encoded rows on disk: read as they were computed, bounded, found only where all is the same."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -49,9 +50,9 @@ def test_rows_that_are_new_are_computed_alone(store, monkeypatch):
     embed(model(), ROWS[:2], store=store)
     asked = []
 
-    def encode(sequence: str) -> tuple[torch.Tensor]:
-        asked.append(sequence)
-        return (put(torch.tensor([len(sequence)])),)
+    def encode(sequences: Sequence[str]) -> tuple[torch.Tensor]:
+        asked.extend(sequences)
+        return (put(torch.tensor([[len(sequence)] for sequence in sequences])),)
 
     for rows in (["A", "CC"], ["GGG", "CC", "A"]):
         found = state_cache.cached_states(model(), "length", rows, encode, 8, store=store)

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import torch
 
 from backbone.hyena.config import HyenaDNAConfig
@@ -19,11 +21,11 @@ class Encoder:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def __call__(self, sequence: str) -> tuple[torch.Tensor, torch.Tensor]:
-        self.asked.append(sequence)
-        return put(torch.tensor([len(sequence)])), put(
-            torch.tensor(sequence.count("A") / len(sequence))
-        )
+    def __call__(self, sequences: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        self.asked += sequences
+        lengths = [[len(sequence)] for sequence in sequences]
+        shares = [sequence.count("A") / len(sequence) for sequence in sequences]
+        return put(torch.tensor(lengths)), put(torch.tensor(shares))
 
 
 def test_each_sequence_is_encoded_once_a_model_and_kind() -> None:
