@@ -46,7 +46,7 @@ def use_threads(count: int) -> None:
     if count != _count:
         if _pool is not None:
             _pool.shutdown()
-        _pool = ThreadPoolExecutor(count, "piece") if count > 1 else None
+        _pool = ThreadPoolExecutor(count - 1, "piece") if count > 1 else None
         _count = count
 
 
@@ -95,13 +95,33 @@ def side_by_side(work: Callable[[T], R], pieces: Iterable[T]) -> Iterator[R]:
         yield from map(work, pieces)
         return
     grad, convert = torch.is_grad_enabled(), autocast_of("cpu")
-    pending: deque[Future[R]] = deque()
+    pending: deque[tuple[T, Future[R]]] = deque()
     for piece in pieces:
-        pending.append(_pool.submit(_alone, work, piece, grad, convert))
+        pending.append((piece, _pool.submit(_alone, work, piece, grad, convert)))
         if len(pending) > AHEAD * _count:
-            yield pending.popleft().result()
+            yield _first(work, pending, grad, convert)
     while pending:
-        yield pending.popleft().result()
+        yield _first(work, pending, grad, convert)
+
+
+def _first(
+    work: Callable[[T], R],
+    pending: "deque[tuple[T, Future[R]]]",
+    grad: bool,
+    convert: Callable[[], AbstractContextManager[object]],
+) -> R:
+    """Take the first of the pieces and return its result.
+
+    While another thread computes it, this one computes pieces that none has begun.
+    """
+    for place, (piece, future) in enumerate([*pending]):
+        if pending[0][1].done():
+            break
+        if future.cancel():
+            done: Future[R] = Future()
+            done.set_result(_alone(work, piece, grad, convert))
+            pending[place] = piece, done
+    return pending.popleft()[1].result()
 
 
 def run(work: Callable[[T], object], pieces: Iterable[T]) -> None:

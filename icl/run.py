@@ -20,7 +20,7 @@ from rich.console import Console
 from backbone.common.command import emit, entry_point, exit_code
 from backbone.common.errors import DoesNotFit, InputError
 from backbone.common.files import save_arrays, write_text
-from backbone.common.memory import without_collection
+from backbone.common.memory import keep_objects, without_collection
 from backbone.digests import weights_digest
 from backbone.state_store import StateStore
 from icl.config import options
@@ -400,10 +400,17 @@ def _folder(folder: Path, config: RunConfig) -> Iterator[Path]:
                 path.rmdir()
 
 
+def _load_for_good(name: str, device: str) -> "LanguageModel":
+    """Return a backbone in a process that does nothing but runs."""
+    model = shared_backbone(name, device)
+    keep_objects()
+    return model
+
+
 def job(cfg: DictConfig) -> None:
     """Run what Hydra composed, and show the table."""
     config = options.from_hydra(cfg)
-    finished = run(config)
+    finished = run(config, load=_load_for_good)
     for done in finished:
         if done.was_there:
             print(f"already there: {done.folder} (force=true repeats it)")
@@ -435,7 +442,7 @@ def run_product(words: Sequence[str]) -> list[object]:
             continue
         _say(title)
         try:
-            finished += run(config, read=read)
+            finished += run(config, read=read, load=_load_for_good)
         except DoesNotFit as reason:
             _say(f"    left out: {reason}")
     if not finished:

@@ -56,6 +56,18 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
+@cache
+def keep_objects() -> None:
+    """Have Python look for no reference cycles, from now on, among the objects that exist.
+
+    A command calls it once, when large libraries are loaded, whose objects each search would read
+    again. Functions of the library do not: what a caller's own program has made by then would never
+    be collected.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def minor_faults(work: Callable[[], object]) -> int:
     """Return how many pages the system gives this process while it does some work.
 

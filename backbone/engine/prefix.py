@@ -268,7 +268,8 @@ class PrefixEngine:
         if state is not None and lengths is None and additions is None:
             ending = self._ending(state, inputs)
             if ending is not None:
-                return self._read_at_end(ending, state, inputs)
+                parts = state.split(_rows_at_once(inputs))
+                return ending.read(inputs[0], [(part.layers[0], part.layers[1]) for part in parts])
 
         def at_end(part: Part, more: Tensor | None) -> tuple[Tensor]:
             before, some, ends = part
@@ -527,7 +528,7 @@ class PrefixEngine:
         if (
             count > MOST_VECTORS
             or len(self.blocks) != 2
-            or not self._is_one_segment(state, inputs)
+            or not self._repeats(state, inputs)
             or not can_end(self.model.backbone.ln_f, *_tensors(state))
         ):
             return None
@@ -540,18 +541,11 @@ class PrefixEngine:
                 self._endings[count] = ending
         return self._endings[count]
 
-    def _read_at_end(self, ending: Ending, state: PrefixState, inputs: Tensor) -> Tensor:
-        """Return the final hidden states (B, D) after contexts, a few rows at a time."""
-        pieces = []
-        for part in state.split(_rows_at_once(inputs)):
-
-            def read(tensors: Sequence[Tensor], part: PrefixState = part) -> tuple[Tensor]:
-                return (ending.read(tensors[0], *part.layers),)
-
-            pieces.append((read, [inputs[0]]))
-        return _joined(self._side_by_side(pieces))[0]
-
     def _is_one_segment(self, state: PrefixState | None, inputs: Tensor) -> bool:
+        """Return whether the same vectors follow many contexts, and the first layer reads them."""
+        return self._repeats(state, inputs) and isinstance(self.layer(0, inputs), CPULayer)
+
+    def _repeats(self, state: PrefixState | None, inputs: Tensor) -> bool:
         """Return whether the same vectors follow many contexts, as far as the strides tell."""
         return (
             state is not None
@@ -560,7 +554,6 @@ class PrefixEngine:
             and inputs.stride(0) == 0
             and inputs.shape[1] > self.blocks[0].mixer.past
             and is_idle(self.model.backbone.dropout)
-            and isinstance(self.layer(0, inputs), CPULayer)
         )
 
     def layer(self, i: int, hidden: Tensor) -> ModuleLayer | CPULayer:

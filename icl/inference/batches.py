@@ -99,8 +99,11 @@ class EncodedSequences:
             size: Most rows of a batch.
             tokens: Most tokens of a batch of more than one row; None for any number.
         """
-        for rows in self._groups(np.arange(len(self)), self.padded, size, tokens):
-            yield self.batch(rows)
+        yield from map(self.batch, self.groups(size, tokens))
+
+    def groups(self, size: int, tokens: int | None = None) -> Iterator[np.ndarray]:
+        """Yield the rows of each of the `batches`."""
+        return self._groups(np.arange(len(self)), self.padded, size, tokens)
 
     def epoch(self, count: int, size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
         """Yield the rows of each step of an epoch, of similar length, in random order.

@@ -18,11 +18,11 @@ base) in ways that say nothing about the query. N is never a target.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from backbone.protocol import ContextState
-from icl.inference.batches import Batch
 from icl.inference.likelihood import BUCKET, LikelihoodReader
 from icl.inference.query_set import QuerySet, number_format
 from icl.inference.reader import ROOM, relaxed_embeddings
@@ -126,8 +126,8 @@ class ChannelQuerySet(QuerySet):
     def _shared(self) -> list[ContextState | None]:
         return self.reader.contexts(int(self.queries.padded.max(initial=0)))
 
-    def _read(self, batch: Batch, shared: list[ContextState | None]) -> tuple[Tensor, None]:
-        reader = self.reader
+    def _read(self, rows: np.ndarray, shared: list[ContextState | None]) -> tuple[Tensor, None]:
+        reader, batch = self.reader, self._batch(rows)
         likelihood = reader.scorer.log_likelihood(shared, batch.ids, batch.lengths)
         bases = reader.scorer.targets(batch.ids, batch.lengths).counted.sum(dim=1)
         return reader.class_scores(likelihood, bases), None

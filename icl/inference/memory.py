@@ -20,12 +20,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.letters import LETTERS, at_least_single
-from icl.inference.batches import Batch, EncodedSequences, both_strands
+from icl.inference.batches import EncodedSequences, both_strands
 from icl.inference.channel_scorer import ChannelScorer
 from icl.inference.likelihood import BUCKET, LikelihoodReader
 from icl.inference.query_set import TOKENS, QuerySet, number_format
@@ -186,8 +187,8 @@ class MemoryQuerySet(QuerySet):
     def _shared(self) -> None:
         self.reader.memories()
 
-    def _read(self, batch: Batch, shared: None) -> tuple[Tensor, None]:
-        reader = self.reader
+    def _read(self, rows: np.ndarray, shared: None) -> tuple[Tensor, None]:
+        reader, batch = self.reader, self._batch(rows)
         hidden = reader.scorer.engine.encode(None, batch.ids)
         targets = reader.scorer.targets(batch.ids, batch.lengths)
         likelihoods = []

@@ -70,8 +70,12 @@ class QuerySet(ABC):
         """Return what all batches of a pass have in common: the state of a prompt."""
 
     @abstractmethod
-    def _read(self, batch: Batch, shared: Any) -> tuple[Tensor, Tensor | None]:
-        """Return class scores (B, C) of a batch, and next-token logits (B, V) if there are any."""
+    def _read(self, rows: np.ndarray, shared: Any) -> tuple[Tensor, Tensor | None]:
+        """Return class scores (B, C) of rows, and next-token logits (B, V) if there are any."""
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        """Return rows as a batch on the run's device."""
+        return self.queries.batch(rows).to(self._context.device)
 
     def keep_states(self) -> Self:
         """Encode every row once, if its states depend on nothing learned; return the set."""
@@ -97,13 +101,13 @@ class QuerySet(ABC):
         with torch.no_grad(), number_format(context):
             shared = self._shared()
 
-            def read(batch: Batch) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
-                found, logits = self._read(batch.to(context.device), shared)
+            def read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, Tensor | None]:
+                found, logits = self._read(rows, shared)
                 tokens = None if logits is None else logits.argmax(-1)
-                return batch.rows, found.double().cpu().numpy(), tokens
+                return rows, found.double().cpu().numpy(), tokens
 
-            batches = self.queries.batches(context.batch_size, TOKENS)
-            for rows, found, tokens in side_by_side(read, batches):
+            groups = self.queries.groups(context.batch_size, TOKENS)
+            for rows, found, tokens in side_by_side(read, groups):
                 scores[rows] = found
                 if tokens is not None:
                     likeliest[rows] = tokens.cpu().numpy()
@@ -119,7 +123,6 @@ class QuerySet(ABC):
             rows: (B,) numbers below N, or N + i for the other strand of row i.
         """
         with number_format(self._context):
-            batch = self.queries.batch(rows).to(self._context.device)
-            scores = self._read(batch, self._shared())[0]
+            scores = self._read(rows, self._shared())[0]
         labels = torch.from_numpy(self.labels[rows % len(self.labels)]).to(scores.device)
         return F.cross_entropy(scores, labels)

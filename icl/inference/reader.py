@@ -208,15 +208,11 @@ class PromptReader:
                 self._frozen = self.scorer.prefix(self.prompt, self.shared, room)
         return self._frozen
 
-    def answers(
-        self, batch: Batch, prefix: ContextState | None, states: ContextState | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return class scores (B, C) and next-token logits (B, V), from kept states if given."""
+    def answers(self, batch: Batch, prefix: ContextState | None) -> tuple[Tensor, Tensor]:
+        """Return class scores (B, C) and next-token logits (B, V)."""
         if self.readout == "mean":
             return self.scorer.over_query(self.prompt, batch, prefix)
-        if states is None:
-            states = self.scorer.contexts(self.prompt, batch, prefix)
-        return self.scorer.answer(self.prompt, states)
+        return self.scorer.answer(self.prompt, self.scorer.contexts(self.prompt, batch, prefix))
 
     def relaxed_scores(self, letters: Tensor) -> Tensor:
         """Return the class scores (C,) of one relaxed query; see `Method.relaxed_scores`."""
@@ -225,7 +221,7 @@ class PromptReader:
         lengths = torch.tensor([length], device=vectors.device)
         batch = Batch(np.zeros(1, dtype=np.int64), vectors, lengths)
         prefix = self.prefix(length + self.scorer.room_after(self.prompt))
-        return self.answers(batch, prefix, None)[0][0]
+        return self.answers(batch, prefix)[0][0]
 
     @property
     def shared_length(self) -> int:
@@ -333,11 +329,11 @@ class PromptQuerySet(QuerySet):
     def _shared(self) -> ContextState | None:
         return None if self._states is not None else self.reader.prefix(self._room)
 
-    def _read(self, batch: Batch, shared: ContextState | None) -> tuple[Tensor, Tensor]:
-        states = None
-        if self._states is not None:
-            states = self._states.rows(torch.from_numpy(batch.rows).to(batch.ids.device))
-        return self.reader.answers(batch, shared, states)
+    def _read(self, rows: np.ndarray, shared: ContextState | None) -> tuple[Tensor, Tensor]:
+        if self._states is None:
+            return self.reader.answers(self._batch(rows), shared)
+        index = torch.from_numpy(rows).to(self.reader.context.device)
+        return self.reader.scorer.answer(self.reader.prompt, self._states.rows(index))
 
     def _bytes_per_row(self) -> int | None:
         length = int(self.queries.padded.max()) + self.reader.shared_length

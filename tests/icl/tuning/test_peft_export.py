@@ -87,7 +87,7 @@ def test_a_soft_prompt_before_the_query_loads_and_answers_as_ours(tmp_path):
     reader = PromptReader(LabelWordScorer(model, verbalizer(2, WORDS)), prompt, nothing, context)
     batch = EncodedSequences(["ACGGTCATTGCA"], 40).batch(np.zeros(1, dtype=np.int64))
     with torch.no_grad():
-        scores, logits = reader.answers(batch, reader.prefix(60), None)
+        scores, logits = reader.answers(batch, reader.prefix(60))
         theirs = loaded(input_ids=IDS).logits[:, -1]
     torch.testing.assert_close(theirs, logits, atol=1e-5, rtol=0)
     spoken = json.loads((tmp_path / "label_words.json").read_text())
