@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A first prompt
 #
-# A frozen HyenaDNA reads DNA one nucleotide at a time. None of its weights changes here: four vectors behind each sequence are
-# learned, and the model's next nucleotide is the answer. A small backbone comes with the package, so that this runs without a
-# network, on a CPU.
+# HyenaDNA is a language model that reads DNA one nucleotide at a time. In this notebook none of its weights change. Instead, a run
+# learns four vectors that stand after each sequence, and the model's next nucleotide is the answer. A small backbone comes with the
+# package, so this runs on a CPU without a network.
 
 # %%
 import importlib.util
@@ -18,8 +18,8 @@ import icl
 # %% [markdown]
 # ## One run
 #
-# `synthetic_easy` plants a motif in random DNA, so that the best possible accuracy is known. A run fits on training rows, chooses
-# its epoch on validation rows and scores the test rows once. Few rows and epochs are enough to see it work.
+# `synthetic_easy` plants a motif in random DNA, so its best possible accuracy is known. A run fits on training rows, chooses the
+# epoch on validation rows and scores the test rows once. A few rows and epochs are enough to see it work.
 
 # %%
 few = {"n_train": 400, "seed": 0}
@@ -30,7 +30,7 @@ print("best possible", round(report.setup.best_accuracy, 3))
 print("numbers learned", report.outcome.trainable_parameters)
 
 # %% [markdown]
-# In brackets is a 95 % interval over test rows. The number alone says little: what do simpler readers of the same rows reach?
+# The brackets are a 95 % interval over test rows. The number alone says little: what do simpler methods reach on the same rows?
 
 # %%
 for method in ("majority", "gc_only", "kmer_logreg", "linear_probe"):
@@ -43,7 +43,7 @@ print(table[["method", "k", "accuracy", "accuracy_low", "accuracy_high"]].round(
 # %% [markdown]
 # ## The curve
 #
-# Finished runs are read, not repeated. Baselines without a budget are lines.
+# Finished runs are read, not repeated. Baselines without a budget are horizontal lines.
 
 # %%
 figure = experiments.draw_curve(table)
@@ -52,7 +52,7 @@ figure
 # %% [markdown]
 # ## Apply it
 #
-# A run's folder holds what was learned; `predict_proba` reads both strands and averages.
+# The folder of a run contains what was learned. `predict_proba` averages the scores of both strands.
 
 # %%
 from pathlib import Path
@@ -62,4 +62,4 @@ run = icl.load_run(Path(path).parent)
 print(run.predict_proba(["ACGT" * 30, "TTGACGTCAA" * 12]).round(3))
 
 # %% [markdown]
-# Next: your own data, with an audit and controls (`own_data`), and what a prompt reads (`what_a_prompt_reads`).
+# Next: `own_data` uses your own data, with an audit and controls; `what_a_prompt_reads` shows which bases a prompt responds to.

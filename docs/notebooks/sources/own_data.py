@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Your own data, with audit and controls
 #
-# A table of sequences and labels becomes a task. Before a figure is believed, two questions are asked: do test rows have relatives
-# in training, and does the effect vanish when its cause is removed?
+# A table of sequences and labels becomes a task. Before you trust a result, ask two questions: do test rows have relatives among
+# the training rows, and does the effect vanish when its cause is removed?
 
 # %%
 import importlib.util
@@ -20,8 +20,9 @@ from tasks.audit.wording import verdict
 # %% [markdown]
 # ## A table
 #
-# These rows are made up: half of them hold the motif `TGACGTCA`, and every gene has three rows that are near copies, as
-# alleles or overlapping windows are. Replace the table by your own: `sequence`, `label` and, if there is one, `group`.
+# These rows are made up. Half of them contain the motif `TGACGTCA`, and every gene has three rows that are near copies of each
+# other, like alleles or overlapping windows. Replace the table with your own, with the columns `sequence`, `label` and optionally
+# `group`.
 
 # %%
 draw = np.random.default_rng(0)
@@ -40,23 +41,23 @@ pd.DataFrame(rows, columns=["sequence", "label", "gene"]).to_csv("mine.csv", ind
 # %% [markdown]
 # ## The audit
 #
-# Divided row by row, copies of one gene fall on both sides:
+# If rows are split one by one, copies of a gene end up among both training and test rows:
 
 # %%
 for sentence in verdict(tasks.audit_task("table", train="mine.csv")):
     print(sentence)
 
 # %% [markdown]
-# `task.group=gene` keeps the rows of a gene together. (A column that is called `group` is taken without asking.)
+# `task.group=gene` keeps the rows of a gene together. (A column called `group` is used without this option.)
 
 # %%
 for sentence in verdict(tasks.audit_task("table", train="mine.csv", group="gene")):
     print(sentence)
 
 # %% [markdown]
-# ## Runs, on both divisions
+# ## Runs on both splits
 #
-# The figure on torn genes is the better one, and the wrong one.
+# The accuracy on the split that divides genes is higher, but misleading.
 
 # %%
 def accuracy(method, **more):
@@ -72,9 +73,9 @@ for name, options in (("torn", {}), ("whole", whole)):
 # %% [markdown]
 # ## A prompt and its controls
 #
-# Each control removes one ingredient. An effect of the pretrained weights is gone with random ones, one of the labels with
-# shuffled ones. Here all three intervals hold 0.5: the prompt has found nothing that a control could take away. One motif in
-# 100 bases and 400 rows are little for a small backbone, and k-mer counts are the better tool.
+# Each control removes one ingredient. An effect of pretraining disappears with random weights, and an effect of the labels
+# disappears with shuffled labels. Here all three intervals contain 0.5: the prompt has found nothing that a control could take
+# away. One motif in 100 bases and 400 rows are too little for a small backbone, and k-mer counts are the better tool.
 
 # %%
 prompt = {"k": 8, "options": whole | {"method.epochs": 6}}
@@ -83,6 +84,6 @@ for control in ("random_backbone", "train_labels_shuffled"):
     print(f"{control:22}", accuracy("soft_prompt", control=control, **prompt))
 
 # %% [markdown]
-# The same on the command line, with the verdicts in words:
+# The same on the command line, with conclusions in words:
 #
 #     python -m icl.run task=table task.train=mine.csv task.group=gene method=soft_prompt k=8 "controls=[all]" seeds=3

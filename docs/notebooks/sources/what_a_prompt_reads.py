@@ -1,8 +1,8 @@
 # %% [markdown]
 # # What a prompt reads, and what a variant changes
 #
-# In-silico mutagenesis replaces every base of a row by the other three and reads off how the answer changes. On `synthetic_easy`
-# the planted motif is known, so that the answer can be held against the truth.
+# In-silico mutagenesis replaces every base of a row by each of the three others and measures how the answer changes. On
+# `synthetic_easy` the planted motif is known, so the explanation can be compared with the truth.
 
 # %%
 import importlib.util
@@ -28,7 +28,7 @@ print("accuracy", report.outcome.metrics["accuracy"])
 # %% [markdown]
 # ## Bases
 #
-# `icl.explain` writes a table of rows and one of bases. Both classes are explained, shuffled rows beside them as a control.
+# `icl.explain` writes a table of rows and a table of bases. It explains rows of both classes, and shuffled rows as a control.
 
 # %%
 explain([f"run={run}", "rows=4", "out=explained", "threads=1"])
@@ -52,8 +52,9 @@ figure
 # %% [markdown]
 # ## A variant
 #
-# Two sequences a row, reference and alternative. The first pair changes the base that matters most in this row, the second the one that
-# matters least; `icl.variants` scores both by the backbone's likelihood and states, and by the log-odds of the class under the run.
+# Each row of the table has two sequences, reference and alternative. The first pair changes the base that matters most in this row,
+# and the second pair the base that matters least. `icl.variants` scores both by the backbone's likelihood and states, and by the
+# log-odds of the class under the run.
 
 # %%
 sequence = rows["sequence"][chosen]
@@ -79,5 +80,5 @@ found = pd.read_csv("variants/variants.tsv", sep="\t")
 print(found.drop(columns=["record", "id", "given", "label"]).round(3).T.to_string())
 
 # %% [markdown]
-# With a genome and a VCF file: `python -m icl.variants vcf=x.vcf.gz fasta=genome.fa run=RUN`. Whether such scores tell pathogenic from
-# benign is a question of labels and baselines: `label=` gives AUROC and AUPRC by kind of variant.
+# With a genome and a VCF file, run `python -m icl.variants vcf=x.vcf.gz fasta=genome.fa run=RUN`. To find out whether such scores
+# separate pathogenic from benign variants, give it labels: `label=` reports AUROC and AUPRC by kind of variant, with baselines.
