@@ -1,8 +1,8 @@
-"""A HyenaDNA language model over single nucleotides; imports none of the other packages.
+"""Language models over single nucleotides, above all HyenaDNA; imports no other package.
 
 `import backbone` makes the model known to transformers: `AutoConfig`, `AutoModelForCausalLM`,
 `AutoTokenizer` and `pipeline("text-generation", ...)` load its checkpoints by their `config.json`.
-Neither transformers nor torch is imported for that; the registration waits until they are.
+This imports neither transformers nor torch; the model is registered once they are imported.
 """
 
 import sys

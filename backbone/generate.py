@@ -38,7 +38,7 @@ class Sampling:
     Attributes:
         temperature: Divides the logits; 0 takes the most probable token.
         top_p: The nucleus is the smallest set of the most probable tokens with this probability.
-        seed: Each row has a random stream of its own under it, whatever other rows there are.
+        seed: Under it, each row has its own random stream, whatever other rows there are.
         tokens: The allowed ids; all others have probability 0.
     """
 
@@ -79,7 +79,7 @@ def generate(
             is drawn uniformly from the allowed ones.
         count: How many tokens to draw.
         sampling: How to draw them.
-        context: What stands before the prompts, such as learned vectors, with room for them and the
+        context: What precedes the prompts, such as learned vectors, with room for them and the
             drawn tokens; None for nothing.
         first_row: Number of the first row, by which rows have their random streams: rows drawn in
             groups are then those drawn at once.

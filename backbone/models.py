@@ -1,7 +1,7 @@
-"""Backbones by their names, and which engines read them.
+"""Backbones by name, and the engine for each.
 
-Everything here takes and gives `backbone.protocol.LanguageModel`; what kind of model it is, is
-decided in this module alone. The loaders of transformers are imported where they are needed.
+All functions take and return `backbone.protocol.LanguageModel`; only this module distinguishes
+kinds of models. The loaders of transformers are imported where they are needed.
 """
 
 from typing import Any
@@ -46,27 +46,27 @@ def load(name_or_path: str, device: str = "cpu") -> LanguageModel:
 
 
 def shared_name(name_or_path: str) -> str:
-    """Return what others can load a backbone by: a published checkpoint's id on the Hub."""
+    """Return the name by which others can load a backbone: the Hub id of a published checkpoint."""
     known = CHECKPOINTS.get(name_or_path)
     return name_or_path if known is None else known.hub
 
 
 def context_engine(model: LanguageModel) -> ContextEngine:
-    """Return what encodes contexts of a model, whose frozen weights must not change afterwards."""
+    """Return an engine for contexts of a model, whose weights must not change afterwards."""
     if isinstance(model, TransformersModel):
         return CachedContexts(model) if model.family.attends else TransformersContexts(model)
     return PrefixEngine(_hyena(model))
 
 
 def can_branch(model: LanguageModel) -> bool:
-    """Return whether `branch_engine` encodes what edited sequences share once."""
+    """Return whether `branch_engine` encodes the shared parts of edited sequences only once."""
     return isinstance(model, HyenaDNA) and HyenaBranches.supports(model)
 
 
 def branch_engine(
     engine: ContextEngine, vectors: Tensor | None = None, additions: Tensor | None = None
 ) -> BranchEngine:
-    """Return what encodes sequences that branch off others.
+    """Return an engine for sequences that branch off others.
 
     Args:
         engine: Of the model.
@@ -107,9 +107,9 @@ def weights_sha256(model: LanguageModel) -> str:
 
 
 def backbone_details(model: LanguageModel) -> dict[str, Any]:
-    """Return what a report says of a backbone: its revision on the Hub, how it was read.
+    """Return a report's details of a backbone: its revision on the Hub, and how it was read.
 
-    Of models of transformers also architecture, parameters and license.
+    For models from transformers, also the architecture, parameters and licence.
     """
     if isinstance(model, TransformersModel):
         from backbone.hf import checkpoint

@@ -1,12 +1,12 @@
-"""What a backbone is: the one page that prompts, methods and experiments speak to.
+"""The interface of a backbone, which prompts, methods and experiments use.
 
-A backbone is a causal language model that reads DNA one nucleotide at a time. In front of every
-model stand the token ids of `backbone.tokens`; a model maps them to rows of its own embedding, and
-sets in front of a row what its pretraining always had there (`LanguageModel.start`).
+A backbone is a causal language model that reads DNA one nucleotide at a time. Every model takes the
+token ids of `backbone.tokens`; it maps them to rows of its own embedding, and puts before each row
+whatever always started a row in its pretraining (`LanguageModel.start`).
 
-What is shared by many rows is encoded once, as a context, after which rows are continued with
-values and gradients: `ContextEngine`. `BranchEngine` does so for edited sequences. Which engine is
-whose is decided by `backbone.models`.
+A `ContextEngine` encodes what many rows share only once, as a context, and continues it with the
+rows, with exact values and gradients. A `BranchEngine` does the same for edited sequences.
+`backbone.models` chooses the engines for a model.
 """
 
 from abc import ABC, abstractmethod
@@ -67,7 +67,7 @@ class LanguageModel(nn.Module, ABC):
         config: The sizes.
         adapter_targets: What LoRA and IA3 change.
         absent: Ids of `backbone.tokens` for which the model has no token.
-        inner_offsets: Whether `ContextEngine` has offsets of a hidden state.
+        inner_offsets: Whether `ContextEngine` supports offsets of a hidden state.
     """
 
     config: Shape
@@ -173,7 +173,7 @@ class ContextState(Protocol):
 
 
 class ContextEngine(Protocol):
-    """Encodes contexts and what follows them, as if both were read together.
+    """Encodes contexts and what follows them, as if they were read together.
 
     A context is shared by all rows (b = 1) or has one for each; None is no context. Inputs are
     (B, L) token ids, or (B, L, D) vectors such as a prompt's. `additions`, (n_layer - 1, L, D), are

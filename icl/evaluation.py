@@ -1,4 +1,4 @@
-"""One run in one call: what `python -m icl.run` does, for notebooks and scripts."""
+"""One run in one call: `python -m icl.run` for notebooks and scripts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,8 +37,8 @@ def evaluate(
         prompt_tokens: Learned vectors, for methods that have some.
         shots: Demonstrations per class, for methods that take some.
         seed: Seed of training and of everything drawn at random.
-        n_train: Learn from a stratified subset of this many rows; None takes all.
-        control: Name of a control, as `random_backbone`; None is a plain run.
+        n_train: Train on a stratified subset of this many rows; None takes all.
+        control: Name of a control, such as `random_backbone`; None is a run without a control.
         backbone: Name of a checkpoint, a folder, or random:NAME.
         data: Folder of tables; falls back to the variable ICL_DATA, then to the Hub.
         out: Folder in which runs are kept.

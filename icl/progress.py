@@ -18,13 +18,13 @@ MANY_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Watch:
-    """What a process that has many runs to do sees of one.
+    """Callbacks through which a process that does many runs follows one of them.
 
     Attributes:
-        progress: Called after each epoch; what it raises ends the run.
+        progress: Called after each epoch; an exception that it raises ends the run.
         claim: Holds the run's hash until its report is there, so that no other process does the
             same run meanwhile.
-        start: Called before a run starts that has not finished before; what it raises ends the run.
+        start: Called before an unfinished run starts; an exception that it raises ends the run.
     """
 
     progress: Callable[[Progress], None] = silent

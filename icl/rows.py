@@ -1,4 +1,4 @@
-"""The rows of a run: how a task is divided, which rows are learned from, and which are scored."""
+"""The rows of a run: how a task is split, which rows train the method, and which are scored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows one run sees; with evaluate=val the test rows are counted and not looked at.
+    """The rows of one run; with evaluate=val the test rows are counted but not used.
 
     Attributes:
         train: Rows to learn from.
@@ -36,7 +36,7 @@ class Rows:
 
 
 def rows_of(config: RunConfig, splits: Splits) -> Rows:
-    """Return the rows of a run: drawn under its seed where it asks for fewer than there are."""
+    """Return the rows of a run, drawn under its seed if it asks for fewer than there are."""
     train: Sequence[Example] = splits.train
     val_rows = _some(splits.val, config.val_rows, config.seed, "validation rows")
     val: Sequence[Example] = [splits.val[row] for row in val_rows]

@@ -1,4 +1,4 @@
-"""Sequences longer than a run's rows: windows along them, and a track of what the run says.
+"""Sequences longer than a run's rows: windows along them, and a track of the run's scores.
 
 Windows begin every `step` bases, and the last one ends with the sequence. In the track a window's
 value stands for the bases that are nearest to its centre, so that every base has one value.

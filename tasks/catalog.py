@@ -34,7 +34,7 @@ def load_task(name: str, **options: Any) -> Task:
             text or a `Path`.
 
     Raises:
-        InputError: If the name or an option is unknown, with the nearest one, or the options make
-            no task.
+        InputError: If the name or an option is unknown, with the nearest known one, or the options
+            do not make a task.
     """
     return build_task(task_options(name, options))

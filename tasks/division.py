@@ -1,4 +1,4 @@
-"""Divisions of rows: stratified by class, seeded, equal sequences kept together.
+"""Splits of rows: stratified by class, seeded, with equal sequences kept together.
 
 The functions take labels and sequences and return row numbers; they know nothing of tasks.
 """
@@ -37,7 +37,7 @@ def same_sequence(sequences: Sequence[str]) -> np.ndarray:
 
 
 def joined(numbers: np.ndarray, groups: Sequence[str]) -> np.ndarray:
-    """Number the rows anew, so that rows that share a number or a group share one.
+    """Number the rows again, so that rows that share a number or a group share one.
 
     Rows that are connected through others share one too: a group joins all copies of its rows.
 

@@ -1,7 +1,7 @@
 """The kinds of tasks: the form of a label, and with it loss, metrics, probabilities and tables.
 
-One object a kind, found by `kind_of`. Scores are what a method gives to rows: log-probabilities of
-C classes (N, C), log-odds of L labels (N, L), or one predicted number (N, 1).
+One object per kind, found by `kind_of`. Scores are what a method gives to rows: log-probabilities
+of C classes (N, C), log-odds of L labels (N, L), or one predicted number (N, 1).
 """
 
 import math
@@ -28,7 +28,7 @@ class TaskKind(ABC):
         name: The kind, as tasks and reports carry it.
         description: Ends a sentence that begins "a task ...".
         noun: What the entries of `Task.labels` are.
-        metric: Metric of tasks whose literature has none, such as one's own.
+        metric: Metric of tasks without a metric in the literature, such as your own.
         validation: Metric of the validation rows besides the loss, and of the audit's baselines.
         metrics: Metrics of a short table; runs are compared by the first.
         chance: The validation figure without any knowledge; None if it depends on the rows.

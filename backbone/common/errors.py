@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """Something given by the user cannot be used.
+    """An input of the user cannot be used.
 
     The message is one line: what is wrong, where, and what to do about it. Command lines print it
     and exit with code 2; nothing else in the project is reported that way.
@@ -12,7 +12,7 @@ class InputError(ValueError):
 class DoesNotFit(InputError):
     """Rows are too long for the backbone, or too few for the demonstrations that are asked for.
 
-    Many runs go on without the one that does not fit.
+    Commands of many runs continue without the run that does not fit.
     """
 
 

@@ -2,7 +2,7 @@
 
 The C library of Linux gives blocks of more than 128 KB to 32 MB back to the system when they are
 freed. The next step's blocks are then new to the process, and each of their pages is faulted in and
-cleared when it is first touched: thousands of page faults a step, where the same memory would do.
+cleared when it is first touched: thousands of avoidable page faults per step.
 """
 
 import ctypes
@@ -29,7 +29,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 @cache
 def keep_freed_memory() -> None:
-    """Have this process keep memory that it frees; without effect where the C library is another.
+    """Make this process keep memory that it frees; no effect with another C library.
 
     A command that computes many steps calls it once, before the first.
     """

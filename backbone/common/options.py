@@ -102,7 +102,7 @@ def check_options(options: Any, prefix: str = "") -> None:
 
     Args:
         options: An instance; of an option that is a list every element is checked.
-        prefix: What stands before a name in messages, such as "method.".
+        prefix: Text before a name in messages, such as "method.".
 
     Raises:
         InputError: If a value is none of the choices, or out of range; an option with bounds must
@@ -120,7 +120,7 @@ def check_options(options: Any, prefix: str = "") -> None:
 
 
 def _mistake(declared: "Field[Any]", value: Any) -> str | None:
-    """Return what a value must be where it is something else."""
+    """Return what a value must be, if it is not that."""
     limits = declared.metadata
     if "choices" in limits and value not in limits["choices"]:
         return f"one of {', '.join(map(str, limits['choices']))}"
@@ -213,7 +213,7 @@ def as_text(value: Any) -> str:
 
 
 def help_text(options: type, command: str) -> str:
-    """Return the help of a command: one line an option."""
+    """Return the help of a command: one line per option."""
     lines = aligned(option_lines(options) | {JSON: JSON_HELP})
     return "\n".join([f"{command} key=value ...", "", *lines])
 

@@ -52,7 +52,7 @@ def load_entry_points(group: str, register: Callable[[object], None]) -> None:
     being used.
 
     Args:
-        group: Name of the group, as "icl.tasks".
+        group: Name of the group, such as "icl.tasks".
         register: Called with each object; a module has registered its own when it was imported.
     """
     for point in metadata.entry_points(group=group):

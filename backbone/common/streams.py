@@ -14,7 +14,7 @@ def stream(seed: int, purpose: str, *keys: int) -> np.random.Generator:
     Args:
         seed: The seed of the run, 0 or more.
         purpose: What is drawn, in words: "demonstrations", "shuffled labels".
-        keys: What tells draws of one purpose apart, such as an epoch or a row, 0 or more each.
+        keys: What distinguishes draws of one purpose, such as an epoch or a row; each 0 or more.
     """
     return np.random.default_rng(_sequence(seed, purpose, keys))
 

@@ -1,4 +1,4 @@
-"""Sequences that differ from another one in a single place: variants, mutations in silico."""
+"""Sequences that differ from another one at a single place: variants, mutations in silico."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Edit:
         row: Which sequence, counted from 0.
         start: The first base that is replaced, counted from 0.
         end: The base after the last one; `start` for an insertion before it.
-        letters: What stands there afterwards; empty for a deletion.
+        letters: The letters after the edit; empty for a deletion.
     """
 
     row: int

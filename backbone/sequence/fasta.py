@@ -1,4 +1,4 @@
-"""Genomes as FASTA files, read through pyfaidx: an interval costs its own bases.
+"""Genomes as FASTA files, read through pyfaidx: only the bases of an interval are read.
 
 Coordinates are 0-based and half-open everywhere, as in BED.
 """
@@ -56,7 +56,7 @@ class Genome:
             alphabet: Of their letters.
 
         Raises:
-            InputError: If a file is missing, empty, damaged or no FASTA file.
+            InputError: If a file is missing, empty, damaged or not a FASTA file.
         """
         self.alphabet = alphabet
         self._files = {Path(path): open_indexed(Path(path)) for path in paths}

@@ -34,10 +34,10 @@ class StatePromptConfig(SoftPromptConfig):
 class StatePrompt(PromptTuning):
     """Offsets of hidden channels, one set per class, at every position, and prompt vectors.
 
-    This is no token prompt: in every layer and for every class a vector of D numbers is added to
-    the long convolution's output before the gate, at every position of context and query. With
-    `prompt_tokens` the class has as many vectors in front too. The offsets start at 0. Without
-    the channel there is one set of offsets for all classes, and label words answer.
+    For every layer and class, a vector of D numbers is added to the output of the long convolution
+    before the gate, at every position of context and query. With `prompt_tokens`, each class also
+    has that many vectors in front. The offsets start at 0. Without the channel readout there is
+    one set of offsets for all classes, and the answer is a label word.
     """
 
     state_offsets = True

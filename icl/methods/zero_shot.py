@@ -1,8 +1,8 @@
 """The frozen backbone without tuning: label words after the query.
 
-By default an offset per class is read off null queries (Zhao et al. 2021, arXiv 2102.09690), whose
-labels nobody needs to know: shuffles of the validation rows that keep their dinucleotides. Without
-it the likeliest nucleotide, and not the query, decides the class.
+By default an offset per class is estimated on null queries (Zhao et al. 2021, arXiv 2102.09690),
+which need no labels: shuffles of the validation rows that keep their dinucleotides. Without this
+offset the most likely nucleotide decides the class, and not the query.
 """
 
 from collections.abc import Sequence

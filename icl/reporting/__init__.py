@@ -1,1 +1,1 @@
-"""The report of a run, its summary table and its verdicts."""
+"""The report of a run, its summary table and the findings of its controls."""

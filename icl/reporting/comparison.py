@@ -28,7 +28,7 @@ Run = tuple[Report, Path]
 def comparison(runs: Sequence[Run]) -> "pd.DataFrame":
     """Return every metric of every task, method and control, with the columns COLUMNS.
 
-    Intervals are those of `mean_over_runs`; clean figures are on the rows without a relative.
+    Intervals are those of `mean_over_runs`; clean metrics are on the rows without a relative.
     """
     import pandas as pd
 
@@ -80,7 +80,7 @@ def comparison_table(runs: Sequence[Run]) -> Table:
 
 
 def as_records(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return each run as `--json` shows it: what was asked, its metrics, and its report."""
+    """Return each run as `--json` shows it: its setup, its metrics, and the path of its report."""
     asked = ("task", "method", "k", "prompt_tokens", "shots", "control", "seed", "n_train")
     return [
         {
@@ -101,7 +101,7 @@ def _ends(metrics: dict[str, Estimate]) -> dict[str, dict[str, float]]:
 
 
 def _groups(runs: Sequence[Run]) -> Iterator[list[Run]]:
-    """Yield the runs that differ in their seeds alone, in the order of their first."""
+    """Yield groups of runs that differ only in their seeds, in the order of their first run."""
     found: dict[tuple[object, ...], list[Run]] = {}
     for report, folder in runs:
         setup = report.setup

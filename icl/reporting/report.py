@@ -1,7 +1,7 @@
 """The report of a run: one JSON file, which exists once the run is finished.
 
-A run lies at `{out}/{task}/{method}/{hash}/`: report.json, predictions.tsv and, for a method that
-learns, learned.safetensors.
+A run's folder is `{out}/{task}/{method}/{hash}/`. It contains report.json, predictions.tsv and, for
+a method that learns, learned.safetensors.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ RESUME = "resume"
 
 @dataclass(frozen=True)
 class Setup:
-    """What was asked: the method, its budget, the rows and every option.
+    """The setup of a run: the method, its budget, the rows and every option.
 
     Attributes:
         task: Registered name.
@@ -38,15 +38,15 @@ class Setup:
         k: The method's budget: equal to `prompt_tokens` or `shots`, None without a budget.
         prompt_tokens: Learned vectors, or None.
         shots: Demonstrations per class, or None.
-        tuning_samples: Rows that weights were tuned on, where that is a budget of its own.
+        tuning_samples: Rows on which weights were tuned, if that is a separate budget.
         control: Which control this run is, one of `icl.controls.CONTROLS`; None for a plain run.
         seed: Seed of training and draws.
-        split_seed: Seed of the division of the rows.
+        split_seed: Seed of the random split of the rows.
         backbone: Name or folder as given; None for a method that reads the sequence alone.
         weights_sha256: Hash of the backbone's weights, or None.
         labels: Names of the task's classes, in order; or of its labels, or of its number.
         kind: Kind of the task: classes, multi_label or regression.
-        best_accuracy: The best accuracy that is possible, where the task knows it.
+        best_accuracy: The best possible accuracy, if the task knows it.
         evaluated_on: "test" or "val".
         n_train: Training rows.
         n_val: Validation rows.
@@ -86,13 +86,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out.
+    """The outcome of a run.
 
     Attributes:
         metrics: On the evaluated rows, with 95 % intervals. Classes: accuracy, balanced_accuracy,
             mcc, macro_f1, auroc, ece; multi-label: auroc and auprc, over all labels and over each
             group; regression: pearson, spearman, r2, rmse.
-        validation: What the method says about the validation rows.
+        validation: Metrics of the validation rows, as the method gives them.
         details: Further facts, the method's own among them, such as bases_shown or
             ece_before_calibration; of multi-label tasks auroc_by_label (value, low, high); with
             truncate rows_cut, how many rows were cut, and max_bases, to how many bases.
@@ -122,12 +122,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where it ran, and what that took.
+    """The machine, and the resources that the run took.
 
     Attributes:
         device: cpu, cuda or mps.
         threads: Threads of the arithmetic; None in old reports that did not record it.
-        seconds: From the start of learning to the last score.
+        seconds: Time from the start of fitting to the last score.
         peak_memory_bytes: Of the process, or of the device if it is not the CPU.
         git_commit: Of the code, "-dirty" if changed since; None outside a repository.
         versions: Of Python and the libraries.
@@ -318,7 +318,7 @@ def correct_rows(folder: Path) -> np.ndarray:
 
 
 def read_learned(folder: Path) -> dict[str, np.ndarray]:
-    """Read what the method of a finished run has learned.
+    """Read the learned parameters of a finished run.
 
     Raises:
         InputError: If the file is missing or damaged.
@@ -336,7 +336,7 @@ def read_learned(folder: Path) -> dict[str, np.ndarray]:
 
 
 def damage_of(folder: Path, rows: int) -> str | None:
-    """Return which file of a finished run is missing or damaged, None if they are complete.
+    """Return which file of a finished run is missing or damaged; None if all are complete.
 
     Args:
         folder: The folder of the run.

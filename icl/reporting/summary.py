@@ -1,4 +1,4 @@
-"""The table at the end of a run: this method next to the baselines that were already run."""
+"""The table at the end of a run: this method and the baselines that were already run."""
 
 import math
 import sys

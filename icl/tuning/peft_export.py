@@ -1,9 +1,9 @@
 """The learned weights as a PEFT folder, which `PeftModel.from_pretrained` reads.
 
-PEFT has a form for vectors before the query in one layer (PROMPT_TUNING, Lester et al. 2021), for
-LoRA and for IA3; none for vectors after the query or in every layer of a model without attention,
-and none for tuned weights of the model itself. It has none for the answer either: label words and
-their offsets are written next to it, in `label_words.json`.
+PEFT has formats for vectors before the query in one layer (PROMPT_TUNING, Lester et al. 2021), for
+LoRA and for IA3. It has none for vectors after the query or in every layer of a model without
+attention, nor for tuned weights of the model itself. It has no place for the answer either, so
+label words and their offsets are written to `label_words.json` in the same folder.
 """
 
 import json
@@ -47,7 +47,7 @@ def save_adapter(
 def save_prompt(
     model: LanguageModel, prompt: SoftPrompt, words: Sequence[str], folder: Path
 ) -> bool:
-    """Write a soft prompt, if PEFT has its form: vectors before the query, in one layer.
+    """Write a soft prompt, if PEFT has a format for it: vectors before the query, in one layer.
 
     Args:
         model: The frozen backbone.
@@ -56,7 +56,7 @@ def save_prompt(
         folder: Where to write; created if missing.
 
     Returns:
-        Whether PEFT has the form.
+        Whether PEFT has a format for it.
     """
     other = len(prompt.after) + len(prompt.deep_before) + (prompt.state is not None)
     if not len(prompt.before) or other:

@@ -1,1 +1,1 @@
-"""The audit: what a classifier could exploit in a division of rows."""
+"""The audit: what a classifier could exploit in a split of rows."""

@@ -38,7 +38,7 @@ STYLES = {"leak": "bold red", "labels": "bold red", "shortcut": "yellow", "few":
 
 @dataclass
 class Options:
-    """What the command line can set; a task's own options are given as task.OPTION=VALUE."""
+    """Options of the command; a task's own options are given as task.OPTION=VALUE."""
 
     data: str | None = option(None, "folder of tables; falls back to the variable ICL_DATA")
     out: str = option(
@@ -65,13 +65,13 @@ def audit_task(
     Args:
         name: Name or alias of the task.
         data: Folder of tables, or one table; falls back to the variable ICL_DATA.
-        split_seed: Moves the division of the rows, where the task leaves it open.
-        pretraining: BED file of what a checkpoint saw; None is the bundled backbone's.
-        corpus: FASTA files, folders or globs of what it saw, to search in.
+        split_seed: Seed of the random split, if the task has no split of its own.
+        pretraining: BED file of the regions that a checkpoint saw; None is the bundled backbone's.
+        corpus: FASTA files, folders or globs of its pretraining data, to search in.
         **options: The task's own options, as for `tasks.load_task`.
 
     Returns:
-        All findings; `tasks.audit.wording.lines` and `verdict` say them in words.
+        All findings; `tasks.audit.wording.lines` and `verdict` put them into words.
 
     Raises:
         InputError: If the name, an option or the rows cannot be used.

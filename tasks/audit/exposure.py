@@ -1,9 +1,10 @@
-"""What a checkpoint saw in pretraining, and which rows of a task are part of it.
+"""Which rows of a task a checkpoint saw in pretraining.
 
-A checkpoint's folder may hold `pretraining.bed`: intervals with `train` (seen) or `valid` (held
-out) in the fourth column. Its assembly may differ from that of a task's coordinates, so chromosomes
-are compared: rows on a chromosome of which some was seen, and rows on one of which none was. Where
-the sequences of the corpus themselves are at hand, rows are searched for in them base by base.
+A checkpoint's folder may contain `pretraining.bed`: intervals with `train` (seen) or `valid` (held
+out) in the fourth column. Its assembly may differ from that of a task's coordinates, so only
+chromosomes are compared: rows on a chromosome that was partly seen, and rows on one that was not
+seen at all. If the sequences of the corpus are available, rows are searched for in them base by
+base.
 """
 
 import re

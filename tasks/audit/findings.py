@@ -1,8 +1,8 @@
 """The audit of a task: what a classifier could exploit.
 
-Test rows that are copies or near-duplicates of training rows, sequences with conflicting labels,
-and how far length, composition and unusual letters alone predict the class. The numbers are here;
-`tasks.audit.wording` turns them into text.
+It finds test rows that are copies or near-duplicates of training rows, sequences with conflicting
+labels, and how well length, composition and unusual letters alone predict the class. This module
+has the numbers; `tasks.audit.wording` turns them into text.
 """
 
 from collections import defaultdict
@@ -85,7 +85,7 @@ class Audit:
     Attributes:
         task: Name.
         kind: Kind of the task: classes, multi_label or regression.
-        origin: Where the rows come from and how they are divided.
+        origin: Where the rows come from and how they are split.
         data_sha256: Hash of the rows.
         relations: Rows with a relative, by the closest one, as `tasks.audit.kinship.counted` gives
             them: `train` to earlier training rows, `val` to train, `test` to train and validation,

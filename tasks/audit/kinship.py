@@ -1,7 +1,7 @@
 """How the rows of a task's splits are related: which test rows are copies of training rows.
 
-The search takes seconds for 30,000 rows, and the runs of a sweep share one division, so its result
-is kept in memory and, under the hash of the rows, in the user's cache folder.
+The search takes seconds for 30,000 rows, and the runs of a sweep share one split. Its result is
+therefore kept in memory and, under the hash of the rows, in the user's cache folder.
 """
 
 import sys
@@ -96,7 +96,7 @@ def _kept(rows: _Rows) -> Kinship:
 
 @contextmanager
 def _announced(rows: int) -> Iterator[None]:
-    """Say on standard error that a long search is running, and finally how long it took."""
+    """Print to standard error that a long search is running, and finally how long it took."""
     said = f"searching for relatives among {rows:,} rows"
     begin = time.monotonic()
     timer = threading.Timer(PATIENCE, lambda: print(f"{said} ...", file=sys.stderr, flush=True))

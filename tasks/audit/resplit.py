@@ -1,4 +1,4 @@
-"""Other divisions of a task's rows: without relatives of test rows, by cluster, by chromosome."""
+"""Other splits of a task's rows: without relatives of test rows, by cluster, by chromosome."""
 
 from collections.abc import Sequence
 from dataclasses import replace

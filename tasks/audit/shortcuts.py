@@ -1,9 +1,9 @@
 """Shortcut baselines: the sequence's length, composition and k-mers.
 
-They are fitted on training rows and scored on test rows: a decision tree on a length or a share of
-letters, since classes may share a few exact values; a regression on composition. A task that length
-or GC content solves does not test knowledge of DNA, and counts of short k-mers are the least that a
-model of DNA must beat.
+They are fitted on training rows and scored on test rows: a decision tree on lengths or shares of
+letters, because classes may have a few exact values in common, and a regression on composition. A
+task that length or GC content solves does not test knowledge of DNA, and counts of short k-mers are
+the minimum that a model of DNA must beat.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""An audit as text: one line for each question, and a verdict at the end."""
+"""An audit as text: one line for each question, and a summary at the end."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def lines(audit: Audit) -> list[Line]:
 
 
 def verdict(audit: Audit) -> list[str]:
-    """Return the conclusions, a sentence each; the first states whether test rows leak."""
+    """Return the conclusions, one sentence each; the first states whether test rows leak."""
     found = lines(audit)
     leaks = [line for line in found if line.finding == "leak"]
     if leaks:

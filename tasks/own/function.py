@@ -20,7 +20,7 @@ class FunctionSource:
 
     Attributes:
         rows: Yields the same pairs of sequence and label at every call.
-        origin: What they are, as a phrase for the middle of a sentence.
+        origin: A description of the rows that fits into the middle of a sentence.
     """
 
     rows: RowFunction

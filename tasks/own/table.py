@@ -28,7 +28,7 @@ GROUP = "group"
 
 
 def group_option() -> Any:
-    """Declare the column of groups. It does not name a run: the rows' hash tells how they lie."""
+    """Declare the column of groups. It is not part of a run's hash; the hash of the rows is."""
     text = "column of groups that no division tears, as gene or donor; empty: none"
     return field(default=GROUP, metadata={"help": text, "path": True})
 
