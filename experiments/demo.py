@@ -32,7 +32,7 @@ PROMPT_TOKENS = (0, 4, 16, 64)
 HELP = (
     "python -m experiments.demo\n\n"
     f"Soft prompts of {len(PROMPT_TOKENS)} lengths and {len(BASELINES)} baselines on {TASK}, "
-    f"offline, with a picture in {OUT}; it has no options but --json."
+    f"offline, with a figure in {OUT}; it has no options but --json."
 )
 EPOCHS = 10
 """Half of what a real task needs: the motif is found within five."""

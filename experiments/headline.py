@@ -195,7 +195,7 @@ def markdown(table: Table, command: str, origin: str) -> str:
     """
     lines = [
         f"Made by `{command}`.",
-        f"Rows of the first division: {origin}.",
+        f"Rows of the first split: {origin}.",
         "",
         "| method | accuracy | 95 % | GC-matched accuracy | AUROC | validation accuracy | n |",
         "|---|---|---|---|---|---|---|",
@@ -210,13 +210,13 @@ def markdown(table: Table, command: str, origin: str) -> str:
         [
             *lines,
             "",
-            "Means over n divisions of the rows (`split_seed`), with Student's t interval. The",
-            "divisions share rows, so it says how much the division matters, not how much new rows",
-            "would. With shuffled labels the validation labels are shuffled too.",
+            "Means over n random splits of the rows (`split_seed`), with Student's t interval. The",
+            "splits share rows, so the interval shows how much the split matters, and not how much",
+            "new rows would. With shuffled labels, the validation labels are shuffled too.",
             "",
-            f"On the same test rows of all divisions ({first['rows']} rows, {first['sequences']} "
+            f"On the same test rows of all splits ({first['rows']} rows, {first['sequences']} "
             "sequences;",
-            "intervals for new divisions and new sequences together):",
+            "intervals for new splits and new sequences together):",
             "",
             *(f"- {words(row)}" for row in table.paired.to_dict("records")),
             "",

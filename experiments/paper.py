@@ -101,11 +101,11 @@ def _percent(row: Any) -> str:
 
 
 def without_ours(table: pd.DataFrame) -> str:
-    """Return the sets of the paper's own model that have no figure of ours, a line each table."""
+    """Return the sets of the paper's own model without a result of ours, one line per table."""
     own = table[table["model"] == MODEL]
     missing = own[own["ours"].isna()]
     if missing.empty:
-        return "Every set of the paper has a figure of ours."
+        return "We have a result for every set of the paper."
     named = missing.assign(name=set_names(missing)).groupby("table", sort=False)["name"]
     listed = [f"  {source}: {'; '.join(names)}" for source, names in named]
     return "\n".join([f"Not run: {len(missing)} of {len(own.drop_duplicates(SET))} sets", *listed])

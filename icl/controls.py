@@ -80,7 +80,7 @@ CONTROLS: dict[str, Control] = {
         "the demonstrations are random nucleotides of the same lengths, with the same labels",
         "demonstrations",
         "learning from the demonstrations' sequences",
-        f"{_UNCHANGED} use the sequences of the demonstrations, not their format alone.",
+        f"{_UNCHANGED} use the sequences of the demonstrations, not only their format.",
     ),
     "query_alone": Control(
         "the query is given without demonstrations",

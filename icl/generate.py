@@ -98,7 +98,7 @@ class ClassPrompt:
         most = self.reader.longest_query
         if room > most:
             raise InputError(
-                f"{room} bases exceed the {most} that fit behind the prompt in the backbone's "
+                f"{room} bases exceed the {most} that fit after the prompt in the backbone's "
                 f"max_seq_len"
             )
         with torch.no_grad():

@@ -101,7 +101,7 @@ def read_checkpoint(path: Path) -> StoredWeights:
     notes = []
     if dropped:
         some = ", ".join(dropped[:3]) + (", ..." if len(dropped) > 3 else "")
-        notes.append(f"left out {len(dropped)} tensors beside the language model's: {some}")
+        notes.append(f"left out {len(dropped)} tensors besides those of the language model: {some}")
     halves = {t.dtype for t in tensors.values()} & {torch.float16, torch.bfloat16}
     if halves:
         names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in halves))
@@ -226,7 +226,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         if isinstance(error, InputError):
             raise
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} cannot be read as weights alone: {reason}") from None
+        raise InputError(f"{path} cannot be read as weights only: {reason}") from None
     tensors: Any = content
     if isinstance(content, Mapping):
         tensors = content.get("state_dict", content.get("model", content))

@@ -81,7 +81,7 @@ class Genome:
             return found[0]
         if found:
             files = " and ".join(str(record.path) for record in found)
-            raise InputError(f"record {name!r} is in {files}; give one of these files alone")
+            raise InputError(f"record {name!r} is in {files}; give only one of these files")
         same = [other for other in self._by_name if chromosome(other) == chromosome(name)]
         if same:
             raise InputError(

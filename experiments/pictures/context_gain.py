@@ -40,7 +40,7 @@ def draw(table: pd.DataFrame) -> Figure:
     first = table.iloc[0]
     facts = (
         f"{first['queries']} windows of {first['bases']} bases from held-out regions · bars: 95 % "
-        f"over windows · 0: as good as behind unrelated windows"
+        f"over windows · 0: as good as after unrelated windows"
     )
     title = "Context gain: bits a base that related windows save"
     write_title(figure, 0.11, title, facts, top=1 - 0.3 / height)

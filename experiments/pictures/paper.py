@@ -25,7 +25,10 @@ OTHERS = ("X", "p", "h", "8", "d", "<", ">", "H")
 """Markers of the paper's other models, which are grey; ours have none of them."""
 
 SHIFT = 0.11
-"""Distance of a marker from its neighbour, in lines."""
+"""Largest distance of a marker from its neighbour, in lines."""
+
+SPAN = 0.72
+"""Part of a line that the markers of our methods may take."""
 
 
 def set_names(table: pd.DataFrame) -> pd.Series:
@@ -52,9 +55,10 @@ def draw(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(9.6, inches))
     axes = figure.add_axes((0.24, 0.55 / inches, 0.73, 1 - 1.75 / inches))
     _paper(axes, drawn, lines)
+    shift = min(SHIFT, SPAN / len(methods))
     for number, (method, (style, is_model)) in enumerate(method_looks(methods).items()):
         own = ours[ours["method"] == method].drop_duplicates(SET)
-        height = own["name"].map(lines) + SHIFT * ((len(methods) - 1) / 2 - number) - SHIFT
+        height = own["name"].map(lines) + shift * ((len(methods) - 1) / 2 - number) - shift
         axes.errorbar(
             own["ours"], height, label=f"ours: {method}", color=style.color, marker=style.marker,
             xerr=(own["ours"] - own["low"], own["high"] - own["ours"]), linestyle="none",
@@ -74,7 +78,7 @@ def draw(table: pd.DataFrame) -> Figure:
     )  # fmt: skip
     rows = f"{ours['n_train'].min():,.0f} to {ours['n_train'].max():,.0f}"
     write_title(
-        figure, 0.015, f"The paper's figures beside ours on {len(names)} sets",
+        figure, 0.015, f"The paper's results and ours on {len(names)} sets",
         f"paper: all weights tuned on all rows · ours: {rows} training rows, bars are 95 % · "
         "hollow: no backbone",
         top=1 - 0.26 / inches,

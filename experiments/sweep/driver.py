@@ -218,7 +218,7 @@ def log_file(options: WorkerOptions, number: int) -> Path:
 
 def _last_line(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    return (text.strip().splitlines() or ["it said nothing"])[-1].removeprefix("error: ")
+    return (text.strip().splitlines() or ["it printed nothing"])[-1].removeprefix("error: ")
 
 
 class Interrupts:

@@ -59,13 +59,13 @@ def help_text(words: Sequence[str] = ()) -> str:
         entry = METHODS.get(method)
         lines += [f"method={entry.cls.name}: {entry.summary}"]
         lines += _options_of(f"method={entry.cls.name}", entry.config, "method.")
-        lines += [f"  k is {entry.budget}" if entry.budget else "  there is no k", ""]
+        lines += [f"  k is {entry.budget}" if entry.budget else "  this method has no k", ""]
     if task is not None or method is not None:
         options = option_lines(RunConfig).items()
         common = {line: text for line, text in options if line.partition("=")[0] in COMMON}
         lines += ["Common options", *aligned(common), ""]
     if task is None or method is None:
-        lines += ["task=NAME method=NAME --help shows what these two take."]
+        lines += ["task=NAME method=NAME --help lists the options of that task and method."]
     return "\n".join([*lines, MORE])
 
 
@@ -86,7 +86,7 @@ def _everything() -> str:
     lines += aligned({name: TASKS.get(name).description for name in TASKS.names()})
     lines += ["", "Methods (method=)"]
     lines += aligned({name: _method(name) for name in METHODS.names()})
-    lines += ["", "Controls (controls=[...], or control= for one alone)"]
+    lines += ["", "Controls (controls=[...], or control= for only one)"]
     lines += aligned({name: control.summary for name, control in CONTROLS.items()})
     lines += ["", "Options"]
     lines += aligned(option_lines(RunConfig))

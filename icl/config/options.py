@@ -312,7 +312,7 @@ def _controls(config: RunConfig) -> list[str]:
     Of `all`, those that cannot be run are left out, with a line on standard error.
     """
     if config.control is not None and config.controls:
-        raise InputError("give control=NAME for one control alone, or controls=[...], not both")
+        raise InputError("give control=NAME for a single control, or controls=[...], not both")
     fitting = applicable(entry(config), config.shots)
     named = config.controls if config.control is None else [config.control]
     if named != ["all"]:

@@ -19,7 +19,9 @@ LABELS = ("negative", "positive")
 class FastaConfig(TaskConfig):
     """Options of `task=fasta`; each is a FASTA file (plain, gzip or bgzip), a folder or a glob."""
 
-    positives: str | None = path_option("records of the positive class; alone divided 70/10/20")
+    positives: str | None = path_option(
+        "records of the positive class; split 70/10/20 if there are no test files"
+    )
     negatives: str | None = path_option("records of the negative class")
     test_positives: str | None = path_option("positive records for test")
     test_negatives: str | None = path_option("negative records for test")

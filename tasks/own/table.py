@@ -29,7 +29,7 @@ GROUP = "group"
 
 def group_option() -> Any:
     """Declare the column of groups. It is not part of a run's hash; the hash of the rows is."""
-    text = "column of groups that no division tears, as gene or donor; empty: none"
+    text = "column of groups that stay in one split, such as gene or donor; empty: none"
     return field(default=GROUP, metadata={"help": text, "path": True})
 
 
@@ -37,7 +37,9 @@ def group_option() -> Any:
 class TableConfig(TaskConfig):
     """Options of `task=table`."""
 
-    train: str | None = path_option("table of sequences and labels; alone it is divided 70/10/20")
+    train: str | None = path_option(
+        "table of sequences and labels; split 70/10/20 if it is the only one"
+    )
     dev: str | None = path_option("table of validation rows; by default 10 % of train")
     test: str | None = path_option("table of test rows")
     sequence: str = option("sequence", "column of the sequences")

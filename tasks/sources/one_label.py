@@ -46,7 +46,7 @@ class LabelConfig(TaskConfig):
     """Options of a multi-label task."""
 
     label: str | None = field(
-        default=None, metadata={"help": "one label alone, as two classes; null takes all"}
+        default=None, metadata={"help": "a single label, as two classes; null takes all labels"}
     )
 
 

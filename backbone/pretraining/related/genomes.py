@@ -195,7 +195,7 @@ def _known(
     for interval in known:
         if interval.end > lengths[interval.record]:
             raise InputError(
-                f"{interval.where}: {interval} ends behind its record, which has "
+                f"{interval.where}: {interval} ends beyond its record, which has "
                 f"{lengths[interval.record]} bases"
             )
     return known

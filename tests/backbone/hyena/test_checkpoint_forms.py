@@ -171,10 +171,10 @@ def test_a_trainers_heads_and_metrics_are_left_out_and_named(tensors, bundled, t
     }
     save_file(tensors | positions(bundled) | extra, tmp_path / "model.safetensors")
     assert difference(tmp_path, bundled) < 1e-5
-    assert "left out 3 tensors beside the language model's: decoder.0" in caplog.text
+    assert "left out 3 tensors besides those of the language model: decoder.0" in caplog.text
     assert zoo.provenance(zoo.load(str(tmp_path))).notes == (
-        "left out 3 tensors beside the language model's: decoder.0.output_transform.weight, "
-        "score.weight, val_torchmetrics.accuracy.total",
+        "left out 3 tensors besides those of the language model: "
+        "decoder.0.output_transform.weight, score.weight, val_torchmetrics.accuracy.total",
     )
 
 
