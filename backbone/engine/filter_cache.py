@@ -65,6 +65,10 @@ class FilterCache:
         """
         if not is_constant(self.blocks[layer].mixer.filter_fn):
             return None
+        return self.constant_spectrum(layer, filters, n)
+
+    def constant_spectrum(self, layer: int, filters: int, n: int) -> Tensor:
+        """Return what `spectrum` does of a filter that is known to be constant."""
         key = (layer, filters, n)
         with self._lock:
             if key not in self._spectra:

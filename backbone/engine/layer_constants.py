@@ -9,14 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from backbone.hyena.convolution import short_convolution
-from backbone.hyena.mlp import LINEAR
 from backbone.hyena.model import Block
 
 Short = tuple[Tensor, Tensor]
 """Weights (C, w) and bias (C,) of the short filter."""
 
+MOST_GRAMS = 1 << 13
+"""Most w-grams whose gates are all computed once: those of any DNA alphabet and w = 3."""
+
 KEPT_SETS = 64
-"""Most sets of w-grams whose gates are kept, the most recently used ones."""
+"""Of more w-grams, most sets whose gates are kept, the most recently used ones."""
 
 
 class LayerConstants:
@@ -55,16 +57,6 @@ class LayerConstants:
         return self.short[0].t().contiguous()
 
     @cached_property
-    def short_taps(self) -> list[Tensor]:
-        """The weights of the short filter by position, w of (3D, 1)."""
-        return [tap.contiguous()[:, None] for tap in self.short[0].unbind(1)]
-
-    @cached_property
-    def linear(self) -> Tensor:
-        """The linear coefficient inside GELU, see `backbone.hyena.mlp`."""
-        return self.embeddings.new_tensor(LINEAR)
-
-    @cached_property
     def outer_gate(self) -> Tensor:
         """Projection and short filter of x0 as one matrix (w D, D): w normed positions to x0."""
         width = self.embeddings.shape[1]
@@ -82,8 +74,9 @@ class LayerConstants:
 class Grams:
     """Outer and inner gates by w neighbouring tokens.
 
-    The short filter sees w tokens, so the gates take one value for each w-gram that occurs, 64 for
-    bases and w = 3. Rows of one data set have nearly always the same w-grams.
+    The short filter sees w tokens, so the gates take one value for each w-gram. Where there are too
+    many to compute them all, those that occur are: rows of one data set have nearly always the
+    same ones.
 
     Attributes:
         table: (3D, V + 1), the projections of all tokens, without a bias, and in the last column
@@ -96,9 +89,13 @@ class Grams:
         self.table, self.short = table, short
         self._kept: OrderedDict[bytes, Tensor] = OrderedDict()
         self._lock = threading.Lock()  # for pieces side by side
+        count = table.shape[1] ** short[0].shape[1]
+        self._all: Tensor | None = None
+        if count <= MOST_GRAMS:
+            self._all = self._of(torch.arange(count, device=table.device))
 
     def gates(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x0 and x1 * v (2D, U) of all w-grams of (B, L), and which occurs where (B, L).
+        """Return x0 and x1 * v (2D, U) of w-grams, all of (B, L) among them, and which is where.
 
         Behind a context they are valid from position w-1 on, where they depend on the row's own
         tokens only.
@@ -109,6 +106,8 @@ class Grams:
         for lag in range(1, past + 1):
             earlier = whole[:, past - lag : past - lag + length]
             grams = torch.add(grams, earlier, alpha=tokens**lag)
+        if self._all is not None:
+            return self._all, grams
         found, index = torch.unique(grams, return_inverse=True)
         key = found.numpy().tobytes()
         with self._lock:

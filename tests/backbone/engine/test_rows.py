@@ -137,8 +137,8 @@ def test_hooks_and_trained_weights_see_whole_batches() -> None:
     assert engine.encode(None, drawn(3, 50)).requires_grad
 
 
-def test_a_thread_keeps_a_bounded_number_of_views() -> None:
+def test_a_thread_keeps_views_of_a_bounded_number_of_lengths() -> None:
     engine = PrefixEngine(tiny(2))
     for length in range(3, 200):
         engine.encode(None, drawn(1, length))
-    assert len(engine._rows._buffers._views) <= cpu_rows.VIEWS
+    assert len(engine._rows._buffers.views) <= cpu_rows.VIEWS
