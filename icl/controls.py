@@ -93,7 +93,7 @@ CONTROLS: dict[str, Control] = {
         "nothing",
         "learning from the training labels",
         f"{_UNCHANGED} learn from labels; over several seeds, accuracy above chance "
-        "here is a leak, or label words that follow the classes untaught (see words_swapped).",
+        "here means a leak, or label words that match the classes anyway (see words_swapped).",
     ),
     "random_backbone": Control(
         "the backbone has random weights",

@@ -54,7 +54,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def listing() -> str:
     """Return the page that lists the files of results: a line each, a link for every form of it."""
-    lines = ["# Tables and pictures", "", "| folder | file | as |", "|---|---|---|"]
+    lines = ["# Tables and figures", "", "| folder | file | formats |", "|---|---|---|"]
     for folder in sorted(path for path in (ROOT / TABLES).iterdir() if path.is_dir()):
         forms: dict[str, list[str]] = {}
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):

@@ -138,9 +138,8 @@ def commands_page() -> str:
     ]
     return f"""# Commands
 
-Options are given as `name=value`. `--help`, or a call without arguments, shows them; a mistake
-gives one line that says what to do, and exit code 2. An installed package has every command as a
-console script too.
+Give options as `name=value`. `--help`, or a call without arguments, lists them. A mistake gives
+one line that says what to do, and exit code 2. Every command is also installed as a console script.
 
 {table(("Command", "Script", "What it does"), rows)}
 """
@@ -160,13 +159,13 @@ def command_page(name: str) -> str:
         parts.append(options_table(options) or "There are no options.")
     if name == "icl.run":
         parts.append(
-            "Besides these, `task.NAME=` sets an [option of the task](../tasks.md) and "
+            "In addition, `task.NAME=` sets an [option of the task](../tasks.md) and "
             "`method.NAME=` one [of the method](../methods.md); `controls=` takes the names of "
             "[controls](../controls.md)."
         )
     elif takes_methods(name):
         parts.append(
-            "Besides these, `task.NAME=`, `method.NAME=` (all methods that have the option) and "
+            "In addition, `task.NAME=`, `method.NAME=` (all methods that have the option) and "
             "`method.METHOD.NAME=` set options of the [task](../tasks.md) and the "
             "[methods](../methods.md); `recipe=NAME` reads options from a file."
         )
@@ -221,8 +220,8 @@ def methods_page() -> str:
     ]
     parts = [
         "# Methods",
-        "`method=NAME` in every command; options are `method.OPTION=VALUE`. `k` is the method's "
-        "own budget: prompt tokens, or shots per class.",
+        "Every command takes `method=NAME`, and its options as `method.OPTION=VALUE`. `k` is the "
+        "method's own budget: prompt tokens, or shots per class.",
         table(("Method", "What it does", "`k`"), rows),
     ]
     for name in sorted(METHODS.names()):
@@ -232,7 +231,7 @@ def methods_page() -> str:
         facts = [
             f"- `k`: {budget(entry)}",
             f"- tasks with {', '.join(kind.replace('_', '-') for kind in entry.kinds)}",
-            f"- reads {'the backbone' if entry.uses_backbone else 'the sequence alone'}{words}",
+            f"- reads {'the backbone' if entry.uses_backbone else 'only the sequence'}{words}",
             f"- source: [`{source}`](modules/{source.rpartition('.')[0]}.md#{source})",
         ]
         own = options_table(entry.config, "method.") or "It has no options."
@@ -257,8 +256,8 @@ def controls_page() -> str:
     head = ("Control", "What it changes", "Needs", "What it tests", "How to read it")
     return f"""# Controls
 
-`controls=[a,b]`, or `controls=[all]` for those that apply; `control=NAME` runs one alone.
-[What controls are for](../concepts/controls.md).
+`controls=[a,b]` adds controls to a run, and `controls=[all]` adds all that apply; `control=NAME`
+runs only that control. [What controls are for](../concepts/controls.md).
 
 {table(head, rows)}
 """
@@ -293,11 +292,11 @@ def modules_page() -> str:
     rows = [(f"[`{name}`]({name}.md)", first_line(name)) for name in packages()]
     return f"""# Modules
 
-Imports go one way, `backbone` <- `tasks` <- `prompts` <- `icl` <- `experiments`. Arrays have their
-shapes in docstrings: B sequences, L positions, D channels, N rows, C classes. For everyday use
-[Python](../python.md) is enough.
+Imports go in one direction, `backbone` <- `tasks` <- `prompts` <- `icl` <- `experiments`.
+Docstrings give the shapes of arrays: B sequences, L positions, D channels, N rows, C classes. For
+everyday use, [Python](../python.md) is enough.
 
-{table(("Package", "What it holds"), rows)}
+{table(("Package", "Contents"), rows)}
 """
 
 

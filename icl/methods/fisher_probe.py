@@ -25,7 +25,7 @@ class FisherProbeConfig(MethodConfig):
 
 @method("fisher_probe", config=FisherProbeConfig, label_words=False, kinds=KINDS)
 class FisherProbe(BackboneRegression[FisherProbeConfig]):
-    """Logistic regression on gradients of each sequence's likelihood by parts of the backbone.
+    """Logistic regression on gradients of the likelihood with respect to parts of the backbone.
 
     This is the channel readout in the limit where a class changes the backbone only slightly. Up to
     a factor, the weights are the difference between the changes of two classes: to the embeddings

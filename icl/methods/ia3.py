@@ -20,7 +20,7 @@ class Ia3Options(AdapterConfig):
 
 @method("ia3", config=Ia3Options, kinds=KINDS, version=2)
 class Ia3(AdapterMethod[Ia3Options]):
-    """IA3 on gates, value and the MLP's inner activations; label words answer."""
+    """IA3 scales of gates, values and the MLP's inner activations; answers with label words."""
 
     def adapter(self) -> "IA3Config":
         """Return IA3, one scale per activation."""

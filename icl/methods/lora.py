@@ -22,7 +22,7 @@ class LoraOptions(AdapterConfig):
 
 @method("lora", config=LoraOptions, kinds=KINDS, version=2)
 class Lora(AdapterMethod[LoraOptions]):
-    """LoRA on every linear map of a block; label words answer after the query."""
+    """LoRA adapters on every linear layer of a block; answers with label words."""
 
     def adapter(self) -> "LoraConfig":
         """Return LoRA of the run's rank."""

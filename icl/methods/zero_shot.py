@@ -69,7 +69,7 @@ class ZeroShotConfig(StrandConfig):
 
 @method("zero_shot", config=ZeroShotConfig, version=2)
 class ZeroShot(LabelWordMethod[ZeroShotConfig]):
-    """The frozen backbone's label words after the query alone; nothing is tuned.
+    """The frozen backbone's label words after the query, without demonstrations or tuning.
 
     Learns an offset per class, by default from null queries.
     """
