@@ -23,7 +23,11 @@ FREE_AT_THE_END = 1 << 30
 STEPS = 5
 """Steps of which the median of page faults is taken."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+HEAP = 64 << 20
+"""Bytes of a heap of another thread than the first. An empty one is kept if that many are asked
+for beyond what is needed; none of them is touched."""
+
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 """Parameters of mallopt, as in glibc's malloc.h."""
 
 
@@ -37,7 +41,8 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         any(mallopt(_M_MMAP_THRESHOLD, size) for size in LARGEST_BLOCKS)
         mallopt(_M_TRIM_THRESHOLD, FREE_AT_THE_END)
-        mallopt(_M_ARENA_MAX, 1)  # heaps of other threads go back to the system when they are empty
+        # A heap for each thread: those that share one wait for it, and for its cache lines.
+        mallopt(_M_TOP_PAD, HEAP)
 
 
 @contextmanager

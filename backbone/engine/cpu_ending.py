@@ -98,7 +98,7 @@ class _Read(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of the vectors, summed in the order of the parts."""
         if ctx.kept is None:
-            raise RuntimeError("vectors behind kept contexts are differentiated once")
+            raise RuntimeError("vectors after kept contexts are differentiated once")
         (vectors,) = ctx.saved_tensors
         parts = list(zip(gradient.split(ctx.rows), ctx.kept, strict=True))
         ctx.kept = None
