@@ -50,7 +50,7 @@ def test_every_command_line_ends_in_a_result_or_in_one_line(
     tiny, tmp_path, capsys, monkeypatch, words
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "run", lambda config: [] if resolve(config) else None)
+    monkeypatch.setattr(run, "run", lambda config, load: [] if resolve(config) else None)
     monkeypatch.setattr(run, "print_summary", lambda out, reports, folders: None)
     try:
         code = run.main(words)
