@@ -210,18 +210,22 @@ def test_trainable_parameters(model, deep, tokens, classes, count):
 
 def test_kept_states_give_the_losses_of_states_encoded_anew(model, monkeypatch):
     model = deepcopy(model)  # of which no other test has kept states
-    states, calls = [], []
-    encoded = LabelWordScorer.contexts
-    monkeypatch.setattr(
-        LabelWordScorer, "contexts", lambda *args: calls.append(kept_bytes) or encoded(*args)
-    )
+    states: list[dict[str, np.ndarray]] = []
+    counts: dict[int | None, int] = {None: 0, 0: 0}
+    contexts = LabelWordScorer.contexts
+
+    def counted(scorer, prompt, batch, *rest):
+        counts[kept_bytes] += len(batch.ids)
+        return contexts(scorer, prompt, batch, *rest)
+
+    monkeypatch.setattr(LabelWordScorer, "contexts", counted)
     for kept_bytes in (None, 0):
         made = build(model, epochs=2)
         object.__setattr__(made.context, "kept_bytes", kept_bytes)
         made.fit(rows(48, seed=4), rows(16, seed=5))
         states.append(made.state())
-    # Kept: each row of both strands once, alone. Not kept: batches again in each epoch.
-    assert calls.count(None) == 2 * (48 + 16) and calls.count(0) > 2
+    # Kept: each row of both strands once. Not kept: again in each of two epochs.
+    assert counts[None] == 2 * (48 + 16) and counts[0] > 2 * counts[None]
     for name, array in states[0].items():
         np.testing.assert_allclose(array, states[1][name], atol=1e-3)
 
