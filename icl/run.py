@@ -400,8 +400,11 @@ def _folder(folder: Path, config: RunConfig) -> Iterator[Path]:
                 path.rmdir()
 
 
-def _load_for_good(name: str, device: str) -> "LanguageModel":
-    """Return a backbone in a process that does nothing but runs."""
+def _load_in_command(name: str, device: str) -> "LanguageModel":
+    """Return a backbone, and leave what is loaded by then out of later searches for cycles.
+
+    For the command line, whose process does nothing else; a caller of `run` may.
+    """
     model = shared_backbone(name, device)
     keep_objects()
     return model
@@ -410,7 +413,7 @@ def _load_for_good(name: str, device: str) -> "LanguageModel":
 def job(cfg: DictConfig) -> None:
     """Run what Hydra composed, and show the table."""
     config = options.from_hydra(cfg)
-    finished = run(config, load=_load_for_good)
+    finished = run(config, load=_load_in_command)
     for done in finished:
         if done.was_there:
             print(f"already there: {done.folder} (force=true repeats it)")
@@ -442,7 +445,7 @@ def run_product(words: Sequence[str]) -> list[object]:
             continue
         _say(title)
         try:
-            finished += run(config, read=read, load=_load_for_good)
+            finished += run(config, read=read, load=_load_in_command)
         except DoesNotFit as reason:
             _say(f"    left out: {reason}")
     if not finished:

@@ -24,7 +24,7 @@ from backbone.hyena.mlp import gelu_, layer_norm, layer_norm_backward
 from backbone.hyena.model import Block
 from backbone.side_by_side import side_by_side
 
-MOST = 64
+MOST_VECTORS = 64
 """Most vectors: the first layer's convolution takes their number squared."""
 
 Contexts = tuple[LayerState, LayerState]

@@ -20,7 +20,7 @@ from backbone.engine.layer import LayerState
 from backbone.hyena.convolution import fast_length, short_convolution
 from backbone.hyena.mlp import CUBIC, LINEAR, layer_norm
 
-MOST = 1024
+MOST_POSITIONS = 1024
 """Most positions of a row; threads share the channels and positions of longer ones."""
 
 VIEWS = 64

@@ -26,11 +26,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from backbone.common.errors import InputError
-from backbone.engine.cpu_ending import MOST as MOST_VECTORS
-from backbone.engine.cpu_ending import Ending, can_end
+from backbone.engine.cpu_ending import MOST_VECTORS, Ending, can_end
 from backbone.engine.cpu_layer import CPULayer, is_idle
 from backbone.engine.cpu_likelihood import LetterLikelihood
-from backbone.engine.cpu_rows import MOST, RowLayers
+from backbone.engine.cpu_rows import MOST_POSITIONS, RowLayers
 from backbone.engine.filter_cache import FilterCache
 from backbone.engine.layer import BlockLayer, LayerState, ModuleLayer
 from backbone.hooks import has_hooks, is_plain, is_trained, unwrapped
@@ -350,7 +349,7 @@ class PrefixEngine:
         """Return all layers, if they are what runs rows of token ids that are so short."""
         words, dropout = self.model.get_input_embeddings(), self.model.backbone.dropout
         if (
-            length > MOST
+            length > MOST_POSITIONS
             or words.weight.requires_grad
             or not is_plain(nn.Embedding, words)
             or not is_idle(dropout)

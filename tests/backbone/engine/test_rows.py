@@ -116,7 +116,7 @@ def test_longer_rows_are_read_in_another_way(monkeypatch) -> None:
     engine, ids = PrefixEngine(tiny(2, torch.float64)), drawn(3, 80)
     short = engine.encode(None, ids)
     assert engine.reads_apart(80)
-    monkeypatch.setattr("backbone.engine.prefix.MOST", 79)
+    monkeypatch.setattr("backbone.engine.prefix.MOST_POSITIONS", 79)
     assert not engine.reads_apart(80)
     torch.testing.assert_close(engine.encode(None, ids), short, rtol=1e-10, atol=1e-10)
 
