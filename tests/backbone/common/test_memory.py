@@ -6,6 +6,7 @@ library keeps for the next one of their size split large free ones, so that a bl
 fits nowhere but at the end of the heap. Where they lie differs between processes.
 """
 
+import gc
 import json
 import os
 import platform
@@ -14,6 +15,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from backbone.common.memory import keep_objects
 
 ROOT = Path(__file__).resolve().parents[3]
 MOST = 50
@@ -66,3 +69,12 @@ def test_steps_in_steady_state_ask_the_system_for_nothing():
     assert len(counts) == 9
     assert {name: count for name, (count, _) in counts.items() if count >= MOST} == {}
     assert {name: mean for name, (_, mean) in counts.items() if mean >= MOST_IN_THE_MEAN} == {}
+
+
+def test_what_is_loaded_is_left_out_of_later_searches_for_cycles():
+    before = gc.get_freeze_count()
+    try:
+        keep_objects.__wrapped__()
+        assert gc.get_freeze_count() > before and gc.isenabled()
+    finally:
+        gc.unfreeze()

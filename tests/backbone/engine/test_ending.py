@@ -71,3 +71,32 @@ def test_a_batch_scored_at_once_equals_its_parts() -> None:
             engine.encode_last(part, end.expand(part.count, -1, -1)) for part in kept.split(24)
         ]
     torch.testing.assert_close(whole, torch.cat(parts), rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_is_the_sum_of_that_of_every_row_however_rows_are_shared(monkeypatch) -> None:
+    model, (ids, lengths) = tiny(depth=2), rows_of_dna()
+    end, weights = vectors(9, seed=4).requires_grad_(), vectors(len(ids), seed=5)
+    monkeypatch.setattr("backbone.engine.prefix._rows_at_once", lambda inputs: 4)  # then 2
+    with forced(True):
+        engine = PrefixEngine(model)
+        kept = engine.extend(None, ids, 9, lengths=lengths)
+        found = engine.encode_last(kept, end.expand(len(ids), -1, -1))
+    (whole,) = torch.autograd.grad((found * weights).sum(), end)
+    by_row = torch.zeros_like(whole)
+    for row, length in enumerate(LENGTHS):
+        alone = torch.cat([model.embed(ids[row, :length]), end])[None]
+        last = reference.encode(model, alone)[0, -1]
+        by_row += torch.autograd.grad((last * weights[row]).sum(), end)[0]
+    assert relative(whole, by_row) < 1e-9
+
+
+def test_a_second_derivative_of_one_pass_is_refused() -> None:
+    """What the first one needed is freed with it, so a second would be wrong."""
+    end = vectors(9, seed=4).requires_grad_()
+    with forced(True):
+        engine, (ids, lengths) = PrefixEngine(tiny(depth=2)), rows_of_dna()
+        kept = engine.extend(None, ids, 9, lengths=lengths)
+        found = engine.encode_last(kept, end.expand(len(ids), -1, -1)).sum()
+    torch.autograd.grad(found, end, retain_graph=True)
+    with pytest.raises(RuntimeError, match="differentiated once"):
+        torch.autograd.grad(found, end)
