@@ -24,8 +24,8 @@ STEPS = 5
 """Steps of which the median of page faults is taken."""
 
 HEAP = 64 << 20
-"""Bytes that a heap is asked for beyond what is needed: as many as the heap of a thread has, so that
-an empty one is kept. They are not touched, so they cost no memory."""
+"""Bytes that a heap is asked for beyond what is needed: as many as the heap of a thread has, so
+that an empty one is kept. They are not touched, so they cost no memory."""
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 """Parameters of mallopt, as in glibc's malloc.h."""
